@@ -1,0 +1,70 @@
+//! Elliptic curves modulo a prime: RFC 5903.
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::CryptoError;
+use p256::elliptic_curve::sec1::{Coordinates, FromSec1Point, ModulusSize, Sec1Point, ToSec1Point};
+use p256::elliptic_curve::{
+    AffinePoint, CurveArithmetic, FieldBytes, FieldBytesSize, PublicKey, SecretKey,
+};
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::{DiffieHellman, Secret};
+
+/// How often a private value is drawn anew when it is no scalar of the curve. For P-256 one draw fails with a
+/// probability of 2^-32, so that failing means a broken random source.
+const DRAWS: usize = 4;
+
+/// A scalar from 1 to the order of the group, exclusive. Wiped on drop.
+pub(crate) struct Private<C: CurveArithmetic>(SecretKey<C>);
+
+impl<C> DiffieHellman for Private<C>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {
+        let mut draw = Zeroizing::new(FieldBytes::<C>::default());
+        for _ in 0..DRAWS {
+            rng.fill_bytes(&mut draw);
+            if let Ok(key) = SecretKey::from_bytes(&draw) {
+                return Ok(Self(key));
+            }
+        }
+        Err(CryptoError::Failed)
+    }
+
+    // RFC 5903 section 7: x and y, each as long as the prime.
+    fn public(&self, out: &mut [u8]) -> Result<usize, CryptoError> {
+        let point = self.0.public_key().to_sec1_point(false);
+        let Coordinates::Uncompressed { x, y } = point.coordinates() else {
+            return Err(CryptoError::Failed);
+        };
+        let mut out = bytes::Writer::new(out);
+        out.reserve(x.len().saturating_add(y.len())).ok_or(CryptoError::Length)?;
+        out.patch(0, x).ok_or(CryptoError::Length)?;
+        out.patch(x.len(), y).ok_or(CryptoError::Length)?;
+        Ok(out.len())
+    }
+
+    fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
+        let peer = parse::<C>(peer).ok_or(CryptoError::PeerValue)?;
+        // RFC 5903 section 9: the secret is x alone. The order of the curve is prime, so it is not the point at infinity.
+        Secret::copy(self.0.diffie_hellman(&peer).raw_secret_bytes())
+    }
+}
+
+/// A point from its coordinates, if both are below the prime and it is on the curve (RFC 6989 section 2.3). The point at
+/// infinity has no coordinates.
+fn parse<C>(peer: &[u8]) -> Option<PublicKey<C>>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    let (x, y) = peer.split_at_checked(peer.len() / 2)?;
+    let x = <&FieldBytes<C>>::try_from(x).ok()?;
+    let y = <&FieldBytes<C>>::try_from(y).ok()?;
+    PublicKey::from_sec1_point(&Sec1Point::<C>::from_affine_coordinates(x, y, false)).into_option()
+}

@@ -1,0 +1,110 @@
+//! The crypto provider of [`ipsec_core`] built on the RustCrypto crates: no `std`, no heap, no `unsafe` of its own.
+//!
+//! A program names [`RustCrypto`] once, as a type; the algorithms are then chosen at run time by their IANA numbers.
+//!
+//! | | |
+//! |---|---|
+//! | Packets | AES-GCM-16 and AES-CBC with 128, 192 and 256-bit keys, ChaCha20-Poly1305 |
+//! | Integrity | HMAC-SHA1-96, HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256 |
+//! | Pseudo-random functions | HMAC-SHA1, HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512 |
+//! | Key exchange | X25519, P-256, MODP-2048 |
+//!
+//! # Sealing and opening one packet
+//!
+//! ```
+//! use ipsec_core::crypto::{CryptoError, PacketCipher, Provider, Suite, Work};
+//! use ipsec_rustcrypto::RustCrypto;
+//!
+//! type Cipher = <RustCrypto as Provider>::Cipher;
+//!
+//! let key = [7; 16];
+//! let cipher = Cipher::new(Suite::AES_128_GCM, &key, &[])?;
+//!
+//! let nonce = [1, 2, 3, 4, 0, 0, 0, 0, 0, 0, 0, 1]; // salt, then the IV on the wire
+//! let head = [0, 0, 1, 0, 0, 0, 0, 1]; // SPI and sequence number: authenticated, not encrypted
+//! let mut text = *b"an IP packet and its ESP trailer";
+//! let mut icv = [0; 16];
+//! cipher.seal(Work { nonce: &nonce, head: &head, text: &mut text, tail: &[], icv: &mut icv })?;
+//! assert_ne!(&text, b"an IP packet and its ESP trailer");
+//!
+//! // Opened with a damaged integrity check value, the text is wiped; with the true one, it is the packet again.
+//! let mut damaged = (text, icv);
+//! damaged.1[0] ^= 1;
+//! let (bad_text, bad_icv) = (&mut damaged.0, &mut damaged.1);
+//! let forged = Work { nonce: &nonce, head: &head, text: bad_text, tail: &[], icv: bad_icv };
+//! assert_eq!(cipher.open(forged), Err(CryptoError::Integrity));
+//! assert_eq!(damaged.0, [0; 32]);
+//!
+//! cipher.open(Work { nonce: &nonce, head: &head, text: &mut text, tail: &[], icv: &mut icv })?;
+//! assert_eq!(&text, b"an IP packet and its ESP trailer");
+//! # Ok::<(), CryptoError>(())
+//! ```
+//!
+//! # Memory
+//!
+//! Keys are prepared once, when a [`Cipher`], [`Mac`] or [`Prf`] is made, and lie inline in it; nothing is prepared for
+//! a packet. Packets are transformed in the caller's buffer. What is dropped is wiped. Temporary values on the stack of
+//! the underlying crates (round keys on their way into place, the tables of an exponentiation) are not: a device whose
+//! stack may be read by others should clear it itself.
+//!
+//! A MODP-2048 exponentiation needs about 14 KB of stack on a 32-bit target, P-256 about 7 KB, X25519 about 3 KB, and
+//! everything else less than 2 KB. Give the task that runs key exchanges room for it, or leave MODP out of the policy:
+//! what no policy offers is never computed.
+//!
+//! # Speed and side channels
+//!
+//! No secret decides a branch or an address in this code; the crates below say the same of theirs, on processors whose
+//! multiplier takes constant time (the one of a Cortex-M3 does not). On x86 and Arm with an operating system the AES,
+//! carry-less multiplication and SHA instructions are found at run time; on bare metal they are used when the target
+//! features are enabled at compile time.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cipher;
+mod hmac_key;
+mod kx;
+mod mac;
+mod prf;
+
+pub use cipher::Cipher;
+pub use kx::{Kx, Secret};
+pub use mac::Mac;
+pub use prf::Prf;
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::{CryptoError, Group, HashId, Integ, PrfId, Provider, Suite};
+use sha1::{Digest, Sha1};
+use sha2::Sha256;
+
+/// The provider: only a name, never a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RustCrypto {}
+
+impl Provider for RustCrypto {
+    type Cipher = Cipher;
+    type Mac = Mac;
+    type Prf = Prf;
+    type Kx = Kx;
+
+    const SUITES: &'static [Suite] = cipher::SUITES;
+    const INTEGS: &'static [Integ] = mac::INTEGS;
+    const PRFS: &'static [PrfId] = prf::PRFS;
+    const GROUPS: &'static [Group] = kx::GROUPS;
+
+    fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+        match id {
+            HashId::Sha1 => digest::<Sha1>(parts, out),
+            HashId::Sha256 => digest::<Sha256>(parts, out),
+            _ => Err(CryptoError::Unsupported),
+        }
+    }
+}
+
+fn digest<D: Digest>(parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+    if out.len() != <D as Digest>::output_size() {
+        return Err(CryptoError::Length);
+    }
+    let mut hash = D::new();
+    parts.iter().for_each(|part| hash.update(part));
+    bytes::copy(out, &hash.finalize()).ok_or(CryptoError::Length)
+}
