@@ -1,0 +1,11 @@
+//! What the protocol asks of cryptography, without linking any.
+//!
+//! [`suite`] names algorithms by their IANA numbers and tells their sizes; [`provider`] is the trait that a crypto
+//! crate implements. A program names its [`Provider`] once, as a type; which of its algorithms a security association
+//! uses is negotiated at run time.
+
+pub mod provider;
+pub mod suite;
+
+pub use provider::{CryptoError, HashId, KeyExchange, Mac, PacketCipher, Prf, Provider, Work};
+pub use suite::{Encr, Group, Integ, Iv, PrfId, Shape, Suite};

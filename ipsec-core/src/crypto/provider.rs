@@ -1,0 +1,210 @@
+//! The traits a crypto provider implements.
+//!
+//! Everything is inline state and associated types: no `dyn`, no box. Every buffer belongs to the caller, every
+//! algorithm is chosen at run time by its IANA number, and an unknown one is [`CryptoError::Unsupported`], never a
+//! panic. Secrets held by these types are wiped when they are dropped.
+
+use rand_core::CryptoRng;
+
+use super::suite::{Encr, Group, Integ, PrfId, Suite};
+
+/// Why a cryptographic operation gave no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum CryptoError {
+    /// The provider does not implement this algorithm or key size.
+    Unsupported,
+    /// A key, nonce, text or output has a length that the algorithm does not allow.
+    Length,
+    /// The integrity check value is wrong. The text has been wiped.
+    Integrity,
+    /// The peer's key-exchange value is malformed, out of range, or gives a degenerate secret.
+    PeerValue,
+    /// The hardware or the random source failed.
+    Failed,
+}
+
+impl core::fmt::Display for CryptoError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "algorithm not supported by the provider",
+            Self::Length => "length not allowed by the algorithm",
+            Self::Integrity => "integrity check failed",
+            Self::PeerValue => "invalid key-exchange value from the peer",
+            Self::Failed => "cryptographic hardware or random source failed",
+        })
+    }
+}
+
+impl core::error::Error for CryptoError {}
+
+/// A hash function, for the few places where a protocol hashes without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum HashId {
+    /// SHA-1, 20 bytes: NAT detection (RFC 7296 section 2.23).
+    Sha1,
+    /// SHA-256, 32 bytes.
+    Sha256,
+}
+
+impl HashId {
+    /// Bytes of output.
+    pub const fn output_len(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        }
+    }
+}
+
+/// The parts of one packet, as an accelerator wants them.
+///
+/// An AEAD authenticates `head` and `text`. A cipher with a separate MAC encrypts `text` and authenticates `head`, the
+/// IV as it stands on the wire, the ciphertext, and `tail`, in that order (encrypt-then-MAC). AEADs take the high half
+/// of an extended sequence number in `head`, MACs take it in `tail` (RFC 4303 section 2.2.1).
+pub struct Work<'a> {
+    /// Salt followed by the IV on the wire; [`Shape::salt_len`](super::Shape::salt_len) tells where one ends.
+    pub nonce: &'a [u8],
+    /// Authenticated, not encrypted, before the text.
+    pub head: &'a [u8],
+    /// Encrypted or decrypted in place. A multiple of the cipher's block.
+    pub text: &'a mut [u8],
+    /// Authenticated, not encrypted, not sent, after the text. Empty for an AEAD.
+    pub tail: &'a [u8],
+    /// The integrity check value: written by `seal`, verified by `open`. Its length is the suite's.
+    pub icv: &'a mut [u8],
+}
+
+impl Work<'_> {
+    /// The same work, borrowed for a shorter time.
+    pub fn reborrow(&mut self) -> Work<'_> {
+        Work { nonce: self.nonce, head: self.head, text: self.text, tail: self.tail, icv: self.icv }
+    }
+}
+
+/// One key pair of encryption and integrity, ready for packets: one object, so that a provider may stitch the two
+/// passes or hand both to one hardware engine.
+///
+/// Cloning is not asked for: a key stays where it was made. Dropping wipes it.
+pub trait PacketCipher: Sized {
+    /// Prepares keys. `encr_key` has no salt; `integ_key` is empty for an AEAD.
+    fn new(suite: Suite, encr_key: &[u8], integ_key: &[u8]) -> Result<Self, CryptoError>;
+
+    /// Writes an IV that nobody without the key can predict, for suites whose [`Iv`](super::Iv) is `Unpredictable`.
+    ///
+    /// `counter` never repeats under one key. The usual way is to encrypt it, zero-padded to a block, with the packet
+    /// key itself (NIST SP 800-38A appendix C). `iv` has exactly the suite's length.
+    fn unpredictable_iv(&self, counter: u64, iv: &mut [u8]) -> Result<(), CryptoError>;
+
+    /// Encrypts `text` and writes `icv`.
+    fn seal(&self, work: Work<'_>) -> Result<(), CryptoError>;
+
+    /// Verifies `icv` in constant time and decrypts `text`. On any error the text is wiped.
+    fn open(&self, work: Work<'_>) -> Result<(), CryptoError>;
+
+    /// Seals many packets of many keys in one call, so that a provider can interleave them. One result each.
+    fn seal_batch(jobs: &mut [(&Self, Work<'_>, Result<(), CryptoError>)]) {
+        for (cipher, work, result) in jobs {
+            *result = cipher.seal(work.reborrow());
+        }
+    }
+
+    /// Opens many packets of many keys in one call. One result each.
+    fn open_batch(jobs: &mut [(&Self, Work<'_>, Result<(), CryptoError>)]) {
+        for (cipher, work, result) in jobs {
+            *result = cipher.open(work.reborrow());
+        }
+    }
+}
+
+/// A keyed integrity function over parts that need not be contiguous: AH.
+pub trait Mac: Sized {
+    /// Prepares a key of [`Integ::key_len`] bytes (GMAC: its salt excluded).
+    fn new(integ: Integ, key: &[u8]) -> Result<Self, CryptoError>;
+
+    /// Writes the integrity check value over `parts`, in order. `nonce` is empty but for GMAC.
+    fn sign(&self, nonce: &[u8], parts: &[&[u8]], icv: &mut [u8]) -> Result<(), CryptoError>;
+
+    /// Verifies `icv` over `parts` in constant time.
+    fn verify(&self, nonce: &[u8], parts: &[&[u8]], icv: &[u8]) -> Result<(), CryptoError>;
+}
+
+/// A pseudo-random function with its key set: RFC 7296 section 2.13.
+pub trait Prf: Sized {
+    /// Takes a key of any length.
+    fn new(id: PrfId, key: &[u8]) -> Result<Self, CryptoError>;
+
+    /// Writes prf(key, parts...) to `out`, which has exactly [`PrfId::output_len`] bytes.
+    fn compute(&self, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError>;
+}
+
+/// One side of a key exchange: Diffie-Hellman, or a KEM.
+///
+/// The initiator calls `start`, sends the public value, and calls `finish` with what came back. The responder calls
+/// `respond`, which for a KEM is the encapsulation. The value itself holds the private part, and wipes it on drop.
+pub trait KeyExchange: Sized {
+    /// The shared secret, wiped on drop. MODP secrets keep their leading zeros (RFC 7296 section 2.14).
+    type Secret: AsRef<[u8]>;
+
+    /// Makes a private value and writes the public one; the length written is returned and is
+    /// [`Group::public_len`] for the initiator.
+    fn start(
+        group: Group,
+        rng: &mut dyn CryptoRng,
+        public: &mut [u8],
+    ) -> Result<(Self, usize), CryptoError>;
+
+    /// Answers `peer`: writes the public value (its length is returned) and gives the secret.
+    ///
+    /// # Errors
+    /// [`CryptoError::PeerValue`] for a value of the wrong length, out of range (0, 1, p-1), not on the curve, or that
+    /// gives an all-zero secret (RFC 6989, RFC 7748 section 6).
+    fn respond(
+        group: Group,
+        rng: &mut dyn CryptoRng,
+        peer: &[u8],
+        public: &mut [u8],
+    ) -> Result<(Self::Secret, usize), CryptoError>;
+
+    /// Completes with the responder's public value. Errors as for [`KeyExchange::respond`].
+    ///
+    /// It borrows, so that a second, genuine answer can be tried after a forged one.
+    fn finish(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError>;
+}
+
+/// All the cryptography of a program, named once as a type.
+pub trait Provider: 'static {
+    /// Packet protection: ESP and the encrypted payload of IKEv2.
+    type Cipher: PacketCipher;
+    /// Integrity alone: AH.
+    type Mac: Mac;
+    /// Pseudo-random functions of IKE.
+    type Prf: Prf;
+    /// Key exchange of IKE.
+    type Kx: KeyExchange;
+
+    /// The packet suites that `Cipher` implements.
+    const SUITES: &'static [Suite];
+    /// The integrity algorithms that `Mac` implements.
+    const INTEGS: &'static [Integ];
+    /// The pseudo-random functions that `Prf` implements.
+    const PRFS: &'static [PrfId];
+    /// The groups that `Kx` implements.
+    const GROUPS: &'static [Group];
+
+    /// Hashes `parts`, in order, into `out`, which has exactly [`HashId::output_len`] bytes.
+    fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError>;
+
+    /// Whether `suite` is implemented.
+    fn has_suite(suite: Suite) -> bool {
+        Self::SUITES.contains(&suite)
+    }
+
+    /// Whether `encr` is implemented with any key size.
+    fn has_encr(encr: Encr) -> bool {
+        Self::SUITES.iter().any(|s| s.encr == encr)
+    }
+}
