@@ -1,0 +1,572 @@
+"""The cases. A function is a case, or two: one with our side as initiator (-init), one as responder (-resp)."""
+import threading
+import time
+from dataclasses import replace
+
+from . import Failure
+from .nodes import wait_until
+from .settings import Child, Side
+from .trial import OURS6, PEER6, PROBE, finished
+
+CASES = {}    # name -> (function, role)
+
+SIDE = Side()
+SIDE6 = replace(SIDE, local="fd08::1", remote="fd08::2")
+CHILD6 = Child(local=("fd01::/64",), remote=("fd02::/64",))
+INNER6 = ("192.168.1.1/24", "fd01::1/64")
+
+
+def both_roles(function):
+    for role in ("init", "resp"):
+        CASES[f"{name(function)}-{role}"] = (function, role)
+    return function
+
+
+def case(function):
+    CASES[name(function)] = (function, None)
+    return function
+
+
+def name(function):
+    return function.__name__.replace("_", "-")
+
+
+# Setting up a tunnel
+
+@both_roles
+def psk(t):
+    t.pair()
+    t.establish(SIDE)
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@case
+def acquire(t):
+    """The first packet for the tunnel sets it up."""
+    t.needs_gateway("kernel-libipsec cannot wait for traffic")
+    t.pair()
+    t.start(replace(SIDE, start="traffic"))
+    t.ours.node.start([*PROBE, "ping", "192.168.1.1", "192.168.2.1", "3", "0.3"])
+    t.ours.expect("acquire")
+    t.expect("ike up", "child up")
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@case
+def start_immediately(t):
+    t.pair()
+    t.start(replace(SIDE, start="immediately"))
+    t.expect("ike up", "child up")
+    t.traffic()
+
+
+@both_roles
+def psk_ipv6(t):
+    t.pair()
+    t.establish(SIDE6)
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@both_roles
+def psk_ipv6_in_ipv6(t):
+    t.pair()
+    t.establish(replace(SIDE6, inner=INNER6, children=(CHILD6,)))
+    t.traffic(OURS6, PEER6)
+    t.on_wire("udp esp")
+
+
+@both_roles
+def ipv4_and_ipv6_selectors(t):
+    """One child SA whose selectors are of both families."""
+    both = Child(local=("192.168.1.0/24", "fd01::/64"), remote=("192.168.2.0/24", "fd02::/64"))
+    t.pair()
+    t.establish(replace(SIDE, inner=INNER6, children=(both,)))
+    t.traffic()
+    t.traffic(OURS6, PEER6)
+
+
+@both_roles
+def two_children(t):
+    """A second child SA, by CREATE_CHILD_SA, under the same IKE SA."""
+    t.pair()
+    t.establish(replace(SIDE, inner=INNER6, children=(Child(), replace(CHILD6, name="lan6"))))
+    t.initiator().initiate("lan6")
+    t.expect("child up")
+    t.traffic()
+    t.traffic(OURS6, PEER6)
+    if len(t.peer.ike_sas()) != 1 or len(t.peer.children()) != 2:
+        raise Failure("not two child SAs under one IKE SA")
+
+
+@both_roles
+def identities(t):
+    """A mail address and an IP address as identities."""
+    t.pair()
+    t.establish(replace(SIDE, local_id="gateway@kolkata.example", remote_id="10.8.0.2"))
+    t.traffic()
+
+
+@both_roles
+def narrowed_selectors(t):
+    """The peer's policy is narrower than ours: the child SA gets what both allow (RFC 7296 section 2.9)."""
+    t.pair()
+    t.establish(SIDE, SIDE.mirrored().with_child(local=("192.168.2.0/28",), remote=("192.168.1.0/25",)))
+    t.traffic()
+
+
+# NAT
+
+@case
+def nat_init(t):
+    """We are behind the NAT, and begin."""
+    t.role = "init"
+    t.nat(inside="ours")
+    ours = replace(SIDE, local="10.7.0.1", remote="10.8.0.2")
+    t.establish(ours, ours.mirrored(remote="any"))
+    t.peer.expect("nat there")
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@case
+def nat_resp(t):
+    """The peer is behind the NAT, and begins."""
+    t.role = "resp"
+    t.nat(inside="peer")
+    ours = replace(SIDE, local="10.8.0.2", remote="any")
+    t.establish(ours, ours.mirrored(local="10.7.0.1", remote="10.8.0.2"))
+    t.peer.expect("nat here")
+    t.traffic()
+    t.on_wire("udp esp", peer="10.8.0.254")
+
+
+@case
+def nat_rebinding(t):
+    """The NAT in front of the peer forgets it and gives it another port; we follow."""
+    t.role = "resp"
+    t.nat(inside="peer")
+    for timeout in ("", "_stream"):
+        t.router.set(f"net.netfilter.nf_conntrack_udp_timeout{timeout}", 1)
+    ours = replace(SIDE, local="10.8.0.2", remote="any")
+    t.establish(ours, ours.mirrored(local="10.7.0.1", remote="10.8.0.2"))
+    t.traffic()
+    t.map_ports("40000-49999")
+    time.sleep(2.5)    # until the old mapping has expired
+    finished(t.peer.node.start([*PROBE, "ping", "192.168.2.1", "192.168.1.1", "2", "0.2"]), "ping")
+    t.traffic()
+
+
+# Raw ESP opposite a Linux kernel
+
+@both_roles
+def raw_esp(t):
+    t.kernel()
+    t.establish(SIDE)
+    t.traffic()
+    t.on_wire("esp")
+
+
+@both_roles
+def raw_esp_ipv6(t):
+    t.kernel()
+    t.establish(replace(SIDE6, inner=INNER6, children=(CHILD6,)))
+    t.traffic(OURS6, PEER6)
+    t.on_wire("esp")
+
+
+@case
+def raw_esp_suites(t):
+    """The suites of the kernel, one after the other, each under a child SA of its own."""
+    suites = ("aes256gcm16", "chacha20poly1305", "aes128-sha256", "aes256-sha256")
+    children = tuple(Child(name=f"lan{n}", local=(f"192.168.1.{n}/32",), remote=("192.168.2.1/32",), esp=(suite,))
+                     for n, suite in enumerate(suites, 1))
+    addresses = tuple(f"192.168.1.{n}/24" for n in range(1, len(suites) + 1))
+    t.role = "init"
+    t.kernel()
+    if not t.binary:
+        t.ours.node.ip(*(f"addr add {address} dev lo" for address in addresses[1:]))
+    t.establish(replace(SIDE, inner=addresses, children=children))
+    for n, child in enumerate(children, 1):
+        if n > 1:
+            t.ours.initiate(child.name)
+            t.expect("child up")
+        t.traffic(f"192.168.1.{n}")
+    t.on_wire("esp")
+
+
+@case
+def raw_esp_rekey(t):
+    t.role = "init"
+    t.kernel()
+    t.establish(SIDE)
+    with t.flood():
+        t.ours.rekey_child()
+        t.expect("child rekeyed")
+        t.peer.rekey_child()
+        t.expect("child rekeyed")
+        t.ours.rekey_ike()
+        t.expect("ike rekeyed")
+        time.sleep(0.5)
+    one_tunnel(t)
+    t.traffic()
+    t.on_wire("esp")
+
+
+@both_roles
+def forced_encapsulation(t):
+    """UDP encapsulation with no NAT between us and the kernel, because we ask for it."""
+    t.kernel()
+    t.establish(replace(SIDE, encapsulation="always"))
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+# What goes wrong
+
+@both_roles
+def wrong_psk(t):
+    t.pair()
+    t.start(SIDE, SIDE.mirrored(psk="another secret"))
+    t.initiator().initiate()
+    t.expect("authentication failed")
+    no_tunnel(t)
+
+
+@both_roles
+def wrong_identity(t):
+    """The peer proves an identity that is not the one we expect."""
+    t.pair()
+    t.start(replace(SIDE, remote_id="mumbai.example"), SIDE.mirrored())
+    t.initiator().initiate()
+    t.expect("authentication failed")
+    no_tunnel(t)
+
+
+@both_roles
+def no_proposal(t):
+    t.pair()
+    t.start(SIDE, SIDE.mirrored(ike=("aes256-sha256-modp2048",)))
+    t.initiator().initiate()
+    t.expect("no ike proposal")
+    no_tunnel(t)
+
+
+@both_roles
+def no_child_proposal(t):
+    """The IKE SA stands, and says why its child SA does not."""
+    t.pair()
+    t.start(SIDE, SIDE.mirrored().with_child(esp=("aes256-sha256",)))
+    t.initiator().initiate()
+    t.expect("no child proposal")
+    t.ours.forbid("child up")
+    t.peer.forbid("child up")
+    t.no_traffic()
+
+
+@both_roles
+def ts_mismatch(t):
+    t.pair()
+    t.start(SIDE, SIDE.mirrored().with_child(local=("192.168.77.0/24",)))
+    t.initiator().initiate()
+    t.expect("no child selectors")
+    t.ours.forbid("child up")
+    t.peer.forbid("child up")
+    t.no_traffic()
+
+
+def no_tunnel(t):
+    for side in (t.ours, t.peer):
+        side.forbid("child up")
+    t.no_traffic()
+
+
+# Algorithms
+
+def suite(ike, esp, shown):
+    """A case with this suite for IKE and for ESP, which swanctl shows as `shown`."""
+    def run(t):
+        t.pair()
+        t.establish(replace(SIDE, ike=(ike,)).with_child(esp=(esp,)))
+        t.traffic()
+        child, = t.peer.children()
+        if shown not in child:
+            raise Failure(f"charon agreed to something other than {shown}: {child.strip()}")
+        t.on_wire("udp esp")
+    run.__name__ = f"suite_{esp}"
+    both_roles(run)
+
+
+suite("aes256gcm16-prfsha384-x25519", "aes256gcm16", "AES_GCM_16-256")
+suite("chacha20poly1305-prfsha512-x25519", "chacha20poly1305", "CHACHA20_POLY1305")
+suite("aes128-sha256-x25519", "aes128-sha256", "AES_CBC-128/HMAC_SHA2_256_128")
+suite("aes256-sha256-x25519", "aes256-sha256", "AES_CBC-256/HMAC_SHA2_256_128")
+
+
+def group(keyword, shown):
+    """A case with this group in IKE_SA_INIT, in a rekeying of the child SA (PFS) and in one of the IKE SA."""
+    def run(t):
+        t.pair()
+        t.establish(replace(SIDE, ike=(f"aes128gcm16-prfsha256-{keyword}",)).with_child(esp=(f"aes128gcm16-{keyword}",)))
+        t.initiator().rekey_child()
+        t.expect("child rekeyed")
+        t.initiator().rekey_ike()
+        t.expect("ike rekeyed")
+        one_tunnel(t)
+        t.traffic()
+        if shown not in t.peer.swanctl("--list-sas"):
+            raise Failure(f"charon agreed to a group other than {shown}")
+        child, = t.peer.children()
+        if shown not in child:
+            raise Failure(f"the child SA was rekeyed without {shown}: {child.strip()}")
+    run.__name__ = f"group_{keyword}"
+    both_roles(run)
+
+
+group("x25519", "CURVE_25519")
+group("ecp256", "ECP_256")
+group("modp2048", "MODP_2048")
+
+
+@both_roles
+def invalid_ke(t):
+    """The initiator's first group is not the responder's: INVALID_KE_PAYLOAD, and another IKE_SA_INIT."""
+    both = ("aes128gcm16-prfsha256-x25519-ecp256",)
+    one = ("aes128gcm16-prfsha256-ecp256",)
+    t.pair()
+    if t.role == "init":
+        t.establish(replace(SIDE, ike=both), SIDE.mirrored(ike=one))
+    else:
+        t.establish(replace(SIDE, ike=one), SIDE.mirrored(ike=both))
+    t.peer.expect("invalid ke")
+    t.traffic()
+
+
+@case
+def cookie_init(t):
+    """charon has half-open IKE SAs enough to ask us for a cookie."""
+    t.role = "init"
+    t.pair()
+    t.ours.node.ip("addr add 10.8.0.99/24 dev wan")
+    t.start(SIDE, extra="cookie_threshold = 1")
+    finished(t.ours.node.start([*PROBE, "half-open", "10.8.0.99", "10.8.0.2", "1"]), "half-open")
+    t.ours.initiate()
+    t.peer.expect("cookie")
+    t.expect("ike up", "child up")
+    t.traffic()
+
+
+@case
+def cookie_resp(t):
+    """Under a flood of half-open IKE SAs from many addresses we ask for cookies; charon brings one and gets its tunnel."""
+    t.needs_gateway("charon's own cookies are the business of cookie-init")
+    t.role = "resp"
+    t.pair()
+    sources = [f"10.8.0.{n}" for n in range(100, 180)]
+    t.peer.node.ip(*(f"addr add {source}/24 dev wan" for source in sources))
+    t.start(SIDE)
+    cookies = 0
+    for source in sources:
+        cookies += finished(t.peer.node.start([*PROBE, "half-open", source, "10.8.0.1", "4"]), "half-open")["cookies"]
+        if cookies:
+            break
+    if not cookies:
+        raise Failure(f"no cookie asked of {len(sources)} addresses with 4 half-open IKE SAs each")
+    t.peer.initiate()
+    t.peer.expect("cookie")
+    t.expect("ike up", "child up")
+    t.traffic()
+
+
+# Rekeying, with traffic that loses nothing
+
+def rekey(who, what):
+    """A case in which `who` rekeys the child SA or the IKE SA, twice."""
+    def run(t):
+        t.role = "init"
+        t.pair()
+        t.establish(SIDE)
+        actor = t.ours if who == "ours" else t.peer
+        with t.flood():
+            for _ in range(2):
+                actor.rekey_child() if what == "child" else actor.rekey_ike()
+                t.expect(f"{what} rekeyed")
+                time.sleep(0.3)
+        one_tunnel(t)
+        t.traffic()
+    run.__name__ = f"rekey_{what}_{who}"
+    case(run)
+
+
+for what in ("child", "ike"):
+    for who in ("ours", "theirs"):
+        rekey(who, what)
+
+
+def collision(what):
+    """A case in which both sides rekey at once (RFC 7296 section 2.8.1); one of the two new SAs remains."""
+    def run(t):
+        t.role = "init"
+        t.pair()
+        t.establish(SIDE)
+        with t.flood():
+            both = [threading.Thread(target=side.rekey_child if what == "child" else side.rekey_ike)
+                    for side in (t.ours, t.peer)]
+            for thread in both:
+                thread.start()
+            for thread in both:
+                thread.join()
+            t.expect(f"{what} rekeyed")
+            time.sleep(0.5)
+        one_tunnel(t)
+        t.traffic()
+    run.__name__ = f"rekey_{what}_both"
+    case(run)
+
+
+collision("child")
+collision("ike")
+
+
+@case
+def lifetime_child(t):
+    """Our child SA reaches its lifetime, again and again."""
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE.with_child(lifetime="4s"))
+    with t.flood():
+        for _ in range(2):
+            t.expect("child rekeyed")
+    t.traffic()
+
+
+@case
+def lifetime_ike(t):
+    t.role = "init"
+    t.pair()
+    t.establish(replace(SIDE, lifetime="4s"))
+    with t.flood():
+        for _ in range(2):
+            t.expect("ike rekeyed")
+    t.traffic()
+
+
+@case
+def lifetime_packets(t):
+    """Our child SA has carried the packets it may carry."""
+    t.needs_gateway("kernel-libipsec does not count packets for charon")
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE.with_child(lifetime_packets=100))
+    with t.flood():
+        t.expect("child rekeyed", timeout=15)
+    t.traffic()
+
+
+def one_tunnel(t):
+    """charon has one IKE SA and one child SA left, once what was replaced has been deleted."""
+    def settled():
+        return len(t.peer.children()) == 1 and len(t.peer.ike_sas()) == 1
+    wait_until(settled, 8, "charon has not come back to one IKE SA with one child SA")
+
+
+# Liveness
+
+@case
+def liveness_theirs(t):
+    """charon asks whether we live."""
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE, SIDE.mirrored(dpd="1s"))
+    for _ in range(2):
+        t.peer.expect("liveness asked")
+        t.peer.expect("liveness answered")
+    t.ours.forbid("ike down")
+    t.traffic()
+
+
+@case
+def liveness_ours(t):
+    """We ask whether charon lives."""
+    t.role = "init"
+    t.pair()
+    t.establish(replace(SIDE, dpd="1s"))
+    for _ in range(2):
+        t.peer.expect("liveness request")
+    t.ours.forbid("ike down")
+    t.traffic()
+
+
+@case
+def peer_killed(t):
+    """charon dies with no word; we notice."""
+    t.role = "init"
+    t.pair()
+    t.establish(replace(SIDE, dpd="1s"))
+    t.peer.kill()
+    t.ours.expect("silent", timeout=60)
+
+
+@case
+def peer_restarted(t):
+    """charon dies with no word, starts anew and initiates: its new IKE SA replaces the old one."""
+    t.role = "resp"
+    t.pair()
+    t.establish(SIDE)
+    t.peer.kill()
+    t.peer.start(SIDE.mirrored())
+    t.peer.initiate()
+    t.ours.expect("ike up")
+    t.ours.expect("child up")
+    t.traffic()
+
+
+# Deleting
+
+@case
+def terminate_ours(t):
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE)
+    t.ours.terminate()
+    t.expect("ike down")
+    t.peer.expect("delete received")
+    t.no_traffic()
+
+
+@case
+def terminate_theirs(t):
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE)
+    t.peer.terminate()
+    t.expect("ike down")
+    t.no_traffic()
+
+
+@both_roles
+def terminate_child_theirs(t):
+    """charon deletes the child SA alone; another one is then made under the same IKE SA."""
+    t.pair()
+    t.establish(SIDE)
+    t.peer.terminate_child()
+    t.ours.expect("child down")
+    t.no_traffic()
+    t.ours.forbid("ike down")
+    t.initiator().initiate()
+    t.expect("child up")
+    t.traffic()
+
+
+@case
+def sigterm_ours(t):
+    """We are told to end: SAs are deleted before we do, and the exit status is 0."""
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE)
+    status = t.ours.end()
+    t.peer.expect("delete received")
+    if status != 0:
+        raise Failure(f"our exit status was {status}")

@@ -1,0 +1,84 @@
+"""linux-gateway, the daemon under test: its configuration, its events, and its control socket."""
+import json
+
+from . import Failure
+from .daemon import Daemon
+from .nodes import wait_until
+
+
+class Gateway(Daemon):
+    LOG = "gateway.log"
+    EVENTS = {
+        "acquire": r"acquire child=\S+",
+        "ike up": r"ike up peer=\S+",
+        "ike rekeyed": r"ike rekeyed peer=\S+",
+        "ike down": r"ike down peer=\S+",
+        "child up": r"child up child=\S+",
+        "child rekeyed": r"child rekeyed child=\S+",
+        "child down": r"child down child=\S+",
+        "silent": r"ike down peer=\S+ reason=.*silent",
+        "authentication failed": r"ike failed peer=\S+ reason=authentication",
+        "no ike proposal": r"ike failed peer=\S+ reason=.*proposal",
+        "no child proposal": r"child=\S+ .*reason=.*proposal",
+        "no child selectors": r"child=\S+ .*reason=.*selector",
+    }
+
+    def __init__(self, node, binary):
+        super().__init__(node)
+        self.binary = binary
+
+    def start(self, side):
+        self.side = side
+        self.control = self.node.path("control.sock")
+        (self.node.folder / "gateway.toml").write_text(configuration(side, self.control))
+        keys = self.node.folder / "keys"
+        keys.mkdir(exist_ok=True)
+        self.task = self.node.start([self.binary, "--config", self.node.path("gateway.toml"), "--key-log", str(keys)],
+                                    log=self.LOG)
+        wait_until(self.ready, 10, f"{self.node.name}: linux-gateway did not answer on its control socket")
+
+    def ready(self):
+        if not self.task.alive():
+            raise Failure(f"{self.node.name}: linux-gateway ended at once: {self.last_words()}")
+        try:
+            self.ctl("status")
+            return True
+        except Failure:
+            return False
+
+    def ctl(self, *arguments):
+        output = self.node.run([self.binary, "ctl", self.control, *arguments])
+        with (self.node.folder / "ctl.out").open("a") as file:
+            file.write(f"$ ctl {' '.join(arguments)}\n{output}\n")
+        return output
+
+    def initiate(self, child="lan"):
+        self.ctl("initiate", child)
+
+    def rekey_child(self, child="lan"):
+        self.ctl("rekey-child", child)
+
+    def rekey_ike(self):
+        self.ctl("rekey-ike", self.side.peer)
+
+    def terminate(self):
+        self.ctl("terminate", self.side.peer)
+
+
+def configuration(side, control):
+    """The TOML file. JSON's strings, numbers and arrays are TOML's too."""
+    tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
+    peer = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
+            "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
+            "lifetime": side.lifetime, "encapsulation": side.encapsulation}
+    if side.dpd != "0s":
+        peer["dpd"] = side.dpd
+    tables.append(("[[peer]]", peer))
+    for child in side.children:
+        keys = {"name": child.name, "local": list(child.local), "remote": list(child.remote),
+                "proposals": list(child.esp), "lifetime": child.lifetime}
+        if child.lifetime_packets:
+            keys["lifetime_packets"] = child.lifetime_packets
+        tables.append(("[[peer.child]]", keys))
+    return "\n".join(
+        "\n".join([title, *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]) for title, keys in tables)

@@ -1,0 +1,48 @@
+"""What one side of a tunnel is told, in words that both linux-gateway and charon have."""
+from dataclasses import dataclass, field, replace
+
+PSK = "a secret of the interoperability suite"
+
+
+@dataclass(frozen=True)
+class Child:
+    name: str = "lan"
+    local: tuple = ("192.168.1.0/24",)
+    remote: tuple = ("192.168.2.0/24",)
+    esp: tuple = ("aes128gcm16",)
+    lifetime: str = "1h"
+    lifetime_packets: int = 0
+
+    def mirrored(self):
+        return replace(self, local=self.remote, remote=self.local)
+
+
+@dataclass(frozen=True)
+class Side:
+    """`local` and `remote` are outer addresses; `peer` is the name of the connection."""
+
+    peer: str = "delhi"
+    local: str = "10.8.0.1"
+    remote: str = "10.8.0.2"
+    local_id: str = "kolkata.example"
+    remote_id: str = "delhi.example"
+    psk: str = PSK
+    start: str = "never"
+    ike: tuple = ("aes128gcm16-prfsha256-x25519",)
+    lifetime: str = "4h"
+    dpd: str = "0s"
+    encapsulation: str = "auto"
+    children: tuple = field(default=(Child(),))
+    inner: tuple = ("192.168.1.1/24",)
+
+    def mirrored(self, **changes):
+        """What the other side has to be told for both to agree."""
+        turned = replace(
+            self, peer="kolkata", local=self.remote, remote=self.local, local_id=self.remote_id, remote_id=self.local_id,
+            dpd="0s", encapsulation="auto", lifetime="4h", start="never", inner=(),
+            children=tuple(replace(child.mirrored(), lifetime="1h", lifetime_packets=0) for child in self.children))
+        return replace(turned, **changes)
+
+    def with_child(self, **changes):
+        """The same, with its children changed."""
+        return replace(self, children=tuple(replace(child, **changes) for child in self.children))

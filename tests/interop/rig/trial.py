@@ -1,0 +1,220 @@
+"""One run of one case: its machines, the two daemons, and what cases do with them again and again."""
+import json
+import signal
+from contextlib import contextmanager
+
+from . import Failure, Skip
+from .capture import Capture, refuse, require
+from .charon import Charon
+from .gateway import Gateway
+from .nodes import HERE, PYTHON, Guest, Netns, missing
+
+OURS, PEER = "192.168.1.1", "192.168.2.1"
+OURS6, PEER6 = "fd01::1", "fd02::1"
+PROBE = [*PYTHON, str(HERE / "rig/probe.py")]
+TRANSFER = 2_000_000    # octets in each direction
+
+
+class Trial:
+    """`role` is ours: "init", "resp", or None where the case itself says who begins. With `binary` None our side is
+    played by charon too, which proves the suite and not us."""
+
+    def __init__(self, role, folder, work, binary):
+        self.role = role
+        self.folder = folder
+        self.work = work
+        self.binary = binary
+        self.nodes = []
+        self.ours = self.peer = self.capture = None
+        self.checked = False
+
+    # Machines
+
+    def pair(self):
+        """Two machines on one wire."""
+        ours, peer = self.netns("ours"), self.netns("peer")
+        self.wire(ours, peer)
+        self.address(ours, "10.8.0.1/24", "fd08::1/64")
+        self.address(peer, "10.8.0.2/24", "fd08::2/64")
+        self.daemons(ours, peer)
+
+    def nat(self, inside):
+        """A router between 10.7.0.0/24, where `inside` ("ours" or "peer") is 10.7.0.1, and 10.8.0.0/24, where the other
+        one is 10.8.0.2; it hides the former behind 10.8.0.254."""
+        need("nft")
+        ours, peer, router = self.netns("ours"), self.netns("peer"), self.netns("router")
+        hidden, public = (ours, peer) if inside == "ours" else (peer, ours)
+        self.wire(hidden, router, "inside")
+        self.wire(public, router, "outside")
+        self.address(hidden, "10.7.0.1/24")
+        hidden.ip("route add default via 10.7.0.254")
+        self.address(public, "10.8.0.2/24")
+        router.ip("addr add 10.7.0.254/24 dev inside", "addr add 10.8.0.254/24 dev outside")
+        router.set("net.ipv4.ip_forward", 1)
+        self.router = router
+        self.map_ports("20000-29999")
+        self.daemons(ours, peer)
+
+    def map_ports(self, ports):
+        """The router's NAT: UDP leaves from these ports of 10.8.0.254; nothing gets in unasked."""
+        self.router.run(["nft", f"""
+            table ip nat
+            delete table ip nat
+            table ip nat {{
+              chain postrouting {{
+                type nat hook postrouting priority srcnat
+                oifname outside meta l4proto udp masquerade to :{ports}
+                oifname outside masquerade
+              }}
+              chain forward {{
+                type filter hook forward priority filter; policy drop
+                iifname inside accept
+                ct state established,related accept
+              }}
+            }}"""])
+
+    def kernel(self):
+        """The peer is a Linux kernel of its own, so that ESP is the kernel's and there is no NAT, not even a faked one."""
+        need("linux.uml", "modprobe", "gcc")
+        if self.binary:
+            host = ours = self.netns("ours")
+            ours.ip("tuntap add dev wan mode tap", "link set wan address 02:00:00:00:00:fe")
+            guests = [("peer", "wan")]
+        else:
+            host = self.netns("wire")
+            host.ip("link add wan type bridge mcast_snooping 0", "link set wan up")
+            guests = [("ours", "tap1"), ("peer", "tap2")]
+            for _, tap in guests:
+                host.ip(f"tuntap add dev {tap} mode tap", f"link set {tap} master wan up")
+        started = [Guest(name, self.folder, host, tap, self.work) for name, tap in guests]
+        self.nodes += started
+        for guest in started:
+            guest.boot()
+        *first, peer = started
+        ours = first[0] if first else ours
+        self.address(ours, "10.8.0.1/24", "fd08::1/64")
+        self.address(peer, "10.8.0.2/24", "fd08::2/64")
+        self.daemons(ours, peer, wire=host)
+
+    def netns(self, name):
+        node = Netns(name, self.folder)
+        self.nodes.append(node)
+        return node
+
+    def wire(self, one, other, name="wan"):
+        one.ip(f"link add wan type veth peer name {name} netns {other.pid}", "link set wan up")
+        other.ip(f"link set {name} up")
+
+    def address(self, node, *addresses):
+        node.ip("link set wan up", *(f"addr add {address} dev wan {'nodad' if ':' in address else ''}" for address in addresses))
+
+    def daemons(self, ours, peer, wire=None):
+        peer.ip(f"addr add {PEER}/32 dev lo", f"addr add {PEER6}/128 dev lo nodad")
+        self.peer = Charon(peer)
+        if self.binary:
+            self.ours = Gateway(ours, self.binary)
+        else:
+            ours.ip(f"addr add {OURS}/32 dev lo", f"addr add {OURS6}/128 dev lo nodad")
+            self.ours = Charon(ours)
+        self.capture = Capture(wire or ours)
+
+    def needs_gateway(self, why):
+        if not self.binary:
+            raise Skip(why)
+
+    def stop(self):
+        for node in reversed(self.nodes):
+            node.stop()
+
+    # Tunnels
+
+    def start(self, ours, peer=None, extra=""):
+        """Starts both daemons, the peer with what agrees with ours unless told otherwise."""
+        self.peer.start(peer or ours.mirrored(), extra)
+        self.ours.start(ours)
+
+    def initiator(self):
+        return self.ours if self.role == "init" else self.peer
+
+    def establish(self, ours, peer=None, extra=""):
+        """Starts both daemons and has one of them set up the tunnel."""
+        self.start(ours, peer, extra)
+        self.initiator().initiate(ours.children[0].name)
+        self.expect("ike up", "child up")
+
+    def expect(self, *events, timeout=10):
+        """Waits for each event on both sides."""
+        for event in events:
+            self.ours.expect(event, timeout)
+            self.peer.expect(event, timeout)
+
+    # Traffic
+
+    def traffic(self, ours=OURS, peer=PEER):
+        """Pings in both directions, then a TCP connection that carries TRANSFER octets in both directions; nothing is lost."""
+        here, there = self.ours.node, self.peer.node
+        pings = [here.start([*PROBE, "ping", ours, peer, "4", "0.05"]), there.start([*PROBE, "ping", peer, ours, "4", "0.05"])]
+        for direction, task in zip(("ours to peer", "peer to ours"), pings):
+            no_loss(direction, finished(task, "ping"))
+        server = there.start([*PROBE, "serve", peer, "5001", str(TRANSFER)])
+        client = here.start([*PROBE, "connect", ours, peer, "5001", str(TRANSFER)])
+        sent, received = finished(client, "TCP client"), finished(server, "TCP server")
+        for direction, source, target in (("ours to peer", sent, received), ("peer to ours", received, sent)):
+            if source["sent"] != target["received"] or target["bytes"] != TRANSFER:
+                raise Failure(f"TCP, {direction}: {target['bytes']} of {TRANSFER} octets arrived, or not those sent")
+
+    def no_traffic(self, ours=OURS, peer=PEER):
+        """A ping each way must not be answered."""
+        for node, source, target in ((self.ours.node, ours, peer), (self.peer.node, peer, ours)):
+            output = node.run([*PROBE, "ping", source, target, "1", "0.05"], check=False)
+            if '"lost": []' in output:
+                raise Failure(f"a ping from {source} to {target} was answered, with no tunnel")
+
+    @contextmanager
+    def flood(self, ours=OURS, peer=PEER):
+        """While the body runs, each side pings the other twenty times a second; not one may be lost."""
+        tasks = [("ours to peer", self.ours.node.start([*PROBE, "ping", ours, peer, "0", "0.05"])),
+                 ("peer to ours", self.peer.node.start([*PROBE, "ping", peer, ours, "0", "0.05"]))]
+        yield
+        for _, task in tasks:
+            task.signal(signal.SIGINT)
+        for direction, task in tasks:
+            no_loss(direction, finished(task, "ping"))
+
+    # The wire
+
+    def on_wire(self, kind, ours=None, peer=None):
+        """Both sides sent such ESP packets ("esp" or "udp esp"), nobody another kind, and nothing of ours in clear."""
+        sources = [ours or self.ours.side.local, peer or self.peer.side.local]
+        counts = self.capture.count()
+        require(counts, kind, sources)
+        refuse(counts, "udp esp" if kind == "esp" else "esp")
+        refuse(counts, "clear")
+        self.checked = True
+
+    def check_clear(self):
+        """In every case: no inner packet crosses the wire in clear."""
+        if self.capture and not self.checked:
+            refuse(self.capture.count(), "clear")
+
+
+def need(*programs):
+    absent = missing(programs)
+    if absent:
+        raise Skip(f"{', '.join(absent)} not installed; tests/interop/setup installs it")
+
+
+def finished(task, what):
+    status, output = task.wait(40)
+    if status is None:
+        task.kill()
+        raise Failure(f"{what} did not end within 40 s")
+    try:
+        return json.loads(output.strip().splitlines()[-1])
+    except (IndexError, ValueError):
+        raise Failure(f"{what} failed: {output.strip()[-300:] or f'status {status}'}") from None
+
+
+def no_loss(direction, pings):
+    if pings["lost"] or not pings["sent"]:
+        raise Failure(f"{len(pings['lost'])} of {pings['sent']} pings lost, {direction}: {pings['lost'][:20]}")
