@@ -4,6 +4,7 @@
 //! no `unsafe`; time, randomness and memory are arguments.
 #![no_std]
 
+pub mod address;
 pub mod bytes;
 pub mod crypto;
 pub mod lifetime;

@@ -2,8 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::address::AddressText;
+
 /// An address and a UDP port. The port is 0 where there is none (IP protocols 50 and 51).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The address.
     pub address: IpAddr,
@@ -40,7 +42,16 @@ impl From<Endpoint> for SocketAddr {
 
 impl core::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        SocketAddr::from(*self).fmt(f)
+        match self.address {
+            IpAddr::V4(_) => write!(f, "{}:{}", AddressText(self.address), self.port),
+            IpAddr::V6(_) => write!(f, "[{}]:{}", AddressText(self.address), self.port),
+        }
+    }
+}
+
+impl core::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
     }
 }
 

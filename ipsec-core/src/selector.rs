@@ -3,6 +3,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::address::AddressText;
+
 /// How many traffic selectors a side of one security association may have.
 pub const MAX_SELECTORS: usize = 4;
 
@@ -10,7 +12,7 @@ pub const MAX_SELECTORS: usize = 4;
 pub type SelectorList = heapless::Vec<TrafficSelector, MAX_SELECTORS>;
 
 /// An inclusive range of addresses of one family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AddressRange {
     /// IPv4.
     V4 {
@@ -123,11 +125,18 @@ impl core::fmt::Display for AddressRange {
             Self::V4 { start, end } => prefix_len(start.to_bits().into(), end.to_bits().into(), 32),
             Self::V6 { start, end } => prefix_len(start.to_bits(), end.to_bits(), 128),
         };
+        let (start, end) = (AddressText(self.start()), AddressText(self.end()));
         match prefix {
-            Some(_) if self.start() == self.end() => write!(f, "{}", self.start()),
-            Some(prefix) => write!(f, "{}/{prefix}", self.start()),
-            None => write!(f, "{}-{}", self.start(), self.end()),
+            Some(_) if start == end => write!(f, "{start}"),
+            Some(prefix) => write!(f, "{start}/{prefix}"),
+            None => write!(f, "{start}-{end}"),
         }
+    }
+}
+
+impl core::fmt::Debug for AddressRange {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
     }
 }
 
@@ -202,7 +211,7 @@ impl PortRange {
 pub const ANY_PROTOCOL: u8 = 0;
 
 /// One traffic selector: addresses, protocol and ports of one end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TrafficSelector {
     /// The addresses.
     pub addresses: AddressRange,
@@ -273,6 +282,12 @@ impl core::fmt::Display for TrafficSelector {
     }
 }
 
+impl core::fmt::Debug for TrafficSelector {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
 #[cfg(feature = "defmt")]
 impl defmt::Format for TrafficSelector {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -281,7 +296,7 @@ impl defmt::Format for TrafficSelector {
 }
 
 /// What selectors are compared with: the ends of one packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// The source address.
     pub source: IpAddr,
@@ -305,6 +320,20 @@ impl Flow {
             source_port: self.destination_port,
             destination_port: self.source_port,
         }
+    }
+}
+
+impl core::fmt::Debug for Flow {
+    /// `10.0.0.1:80 -> 10.0.0.2:443 protocol 6`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let end = |f: &mut core::fmt::Formatter<'_>, address, port| match port {
+            Some(port) => write!(f, "{}:{port}", AddressText(address)),
+            None => write!(f, "{}", AddressText(address)),
+        };
+        end(f, self.source, self.source_port)?;
+        f.write_str(" -> ")?;
+        end(f, self.destination, self.destination_port)?;
+        write!(f, " protocol {}", self.protocol)
     }
 }
 
