@@ -80,7 +80,7 @@ mod tests {
         // (RFC 5952 section 4.2.3).
         for pattern in 0u16..=0xff {
             for value in [0xffff, 0x0a, 1] {
-                let groups =
+                let groups: [u16; 8] =
                     core::array::from_fn(|i| if pattern >> i & 1 == 1 { value } else { 0 });
                 let address = IpAddr::V6(Ipv6Addr::from(groups));
                 assert_eq!(AddressText(address).to_string(), address.to_string(), "{groups:x?}");
