@@ -1,0 +1,5 @@
+//! Under construction.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod wire;
