@@ -75,7 +75,9 @@ impl Cipher {
 
 impl PacketCipher for Cipher {
     fn new(suite: Suite, encr_key: &[u8], integ_key: &[u8]) -> Result<Self, CryptoError> {
-        let shape = suite.shape().ok_or(CryptoError::Unsupported)?;
+        let Some(shape) = suite.shape().filter(|_| SUITES.contains(&suite)) else {
+            return Err(CryptoError::Unsupported);
+        };
         if shape.aead && !integ_key.is_empty() {
             return Err(CryptoError::Length);
         }

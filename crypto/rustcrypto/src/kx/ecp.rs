@@ -50,7 +50,7 @@ where
 
     fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
         let peer = parse::<C>(peer).ok_or(CryptoError::PeerValue)?;
-        // RFC 5903 section 9: the secret is x alone. The order of the curve is prime, so it is not the point at infinity.
+        // RFC 5903 section 7: the secret is x alone. The order of the curve is prime, so it is not the point at infinity.
         Secret::copy(self.0.diffie_hellman(&peer).raw_secret_bytes())
     }
 }

@@ -22,8 +22,8 @@ impl DiffieHellman for Private {
     }
 
     fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
-        // RFC 8031 section 3.2: the top bit is masked and non-canonical values are accepted, so only the length can be
-        // wrong before the computation.
+        // RFC 7748 section 5: the top bit is masked and non-canonical values are accepted, so only the length can be wrong
+        // before the computation.
         let peer = <[u8; 32]>::try_from(peer).map_err(|_| CryptoError::PeerValue)?;
         let shared = self.0.diffie_hellman(&PublicKey::from(peer));
         // RFC 7748 section 6.1: a point of small order gives zero, whatever our scalar is.
