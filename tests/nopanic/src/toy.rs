@@ -1,8 +1,8 @@
 //! A provider of no strength at all: it stands where a real one would, and adds no panic of its own.
 
 use ipsec_core::crypto::{
-    CryptoError, Group, HashId, Integ, KeyExchange, Mac, PacketCipher, Prf, PrfId, Provider,
-    Suite, Work,
+    CryptoError, Group, HashId, Integ, KeyExchange, Mac, PacketCipher, Prf, PrfId, Provider, Suite,
+    Work,
 };
 use rand_core::CryptoRng;
 
@@ -151,4 +151,3 @@ impl KeyExchange for ToyKx {
         Ok(mix(self.0, peer).to_be_bytes())
     }
 }
-

@@ -1,22 +1,39 @@
 //! `ipsec-core`.
+//!
+//! `Debug` is reached where it is written by hand, and where it is derived and `core` can do it without a panic: not
+//! for more than five fields, and not for a `Duration`. A firmware that prints those links panics of `core::fmt`.
 
 use ::core::fmt::{Debug, Display};
 use ::core::net::SocketAddr;
 
+use ipsec_core::address::AddressText;
 use ipsec_core::bytes::{self, Reader, Writer};
 use ipsec_core::crypto::{
     CryptoError, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape, Suite, Work,
 };
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
+use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::{Endpoint, Path};
-use ipsec_core::replay::{self, Window};
+use ipsec_core::replay::{self, Replay, Window};
+use ipsec_core::sa::{self, Spi};
+use ipsec_core::sad::{self, InstallError, SadEvent, SpiAllocator};
 use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
 use ipsec_core::seq;
+use ipsec_core::spd::{ClearError, Policy, Spd, SpdError};
 use ipsec_core::time::{self, Instant};
+use ipsec_core::wire::checksum::{self, Checksum};
+use ipsec_core::wire::ipv4::Ipv4Packet;
+use ipsec_core::wire::ipv6::{FragmentHeader, Ipv6Packet};
+use ipsec_core::wire::{IpError, IpPacket, Ipv4Header, Ipv6Header, UdpHeader};
 
 use super::reach;
 use crate::toy::{Toy, ToyCipher};
+
+type Sad<'r> = sad::Sad<'r, Toy>;
+type OutboundSa = sa::OutboundSa<Toy>;
+type InboundSa = sa::InboundSa<Toy>;
+type Protection = sa::Protection<Toy>;
 
 /// Every public function.
 pub fn all() {
@@ -24,10 +41,15 @@ pub fn all() {
     crypto();
     lifetime();
     list();
+    packet();
     path();
     replay();
+    sa();
+    sad();
     selector();
+    spd();
     time();
+    wire();
 }
 
 fn bytes() {
@@ -52,7 +74,6 @@ fn crypto() {
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
         fn(_) -> _: Shape::keymat_len, Shape::nonce_len;
-        fn(_, _) -> _: <Shape as Debug>::fmt;
         fn(_) -> _: Suite::shape;
         fn(_, _) -> _: Suite::aead, <Suite as Display>::fmt, <Suite as Debug>::fmt;
         fn(_) -> _: Encr::is_aead, Encr::has_key_length, Encr::name;
@@ -81,12 +102,25 @@ fn list() {
     }
 }
 
+fn packet() {
+    reach! {
+        fn(_) -> _: PacketBuf::whole, PacketBuf::len, PacketBuf::is_empty, PacketBuf::headroom, PacketBuf::tailroom;
+        fn(_) -> _: PacketBuf::range, PacketBuf::payload, PacketBuf::payload_mut, PacketBuf::into_slice;
+        fn(_) -> _: PacketBuf::reborrow;
+        fn(_, _) -> _: PacketBuf::new, PacketBuf::prepend, PacketBuf::append, PacketBuf::trim_front;
+        fn(_, _) -> _: PacketBuf::trim_back, PacketBuf::truncate;
+        fn(_, _, _) -> _: PacketBuf::require;
+        fn(_, _) -> _: <PacketBuf<'_> as Debug>::fmt, <NoRoom as Display>::fmt, <NoRoom as Debug>::fmt;
+    }
+}
+
 fn path() {
     reach! {
         fn(_, _) -> _: Endpoint::new, Endpoint::with_port, Path::new;
         fn(_, _, _) -> _: Path::with_ports;
         fn(_) -> _: <Endpoint as From<SocketAddr>>::from, <SocketAddr as From<Endpoint>>::from;
         fn(_, _) -> _: <Endpoint as Display>::fmt, <Path as Display>::fmt, <Path as Debug>::fmt;
+        fn(_, _) -> _: <Endpoint as Debug>::fmt, <AddressText as Display>::fmt, <AddressText as Debug>::fmt;
     }
 }
 
@@ -95,7 +129,39 @@ fn replay() {
         fn(_) -> _: replay::words_for, replay::capacity, Window::top, Window::size;
         fn(_, _) -> _: Window::new;
         fn(_, _, _) -> _: Window::check, Window::mark, seq::recover;
+        fn(_, _) -> _: <Window as Debug>::fmt, <Replay as Debug>::fmt;
     }
+}
+
+fn sa() {
+    reach! {
+        fn(_) -> _: Spi::new, Spi::get, Spi::to_be_bytes, Protection::salt, OutboundSa::sequence, InboundSa::window;
+        fn(_) -> _: drop::<Protection>;
+        fn(_, _) -> _: <Spi as Display>::fmt, <Spi as Debug>::fmt;
+    }
+}
+
+fn sad() {
+    reach! {
+        fn(_) -> _: Sad::new, Sad::max_window, Sad::inbound_in_use, Sad::outbound_in_use, Sad::poll_event;
+        fn(_) -> _: inbound_sas, outbound_sas;
+        fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::lookup, Sad::inbound, Sad::outbound;
+        fn(_, _) -> _: Sad::next_identification;
+        fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
+        fn(_, _, _) -> _: Sad::check_replay;
+        fn(_, _, _, _) -> _: Sad::next_sequence;
+        fn(_, _, _, _, _, _) -> _: Sad::accept;
+        fn(_, _) -> _: <Sad<'_> as SpiAllocator>::reserve, <Sad<'_> as SpiAllocator>::release;
+        fn(_, _) -> _: <InstallError as Display>::fmt, <InstallError as Debug>::fmt, <SadEvent as Debug>::fmt;
+    }
+}
+
+fn inbound_sas(sad: &Sad<'_>) -> usize {
+    sad.inbound_sas().count()
+}
+
+fn outbound_sas(sad: &Sad<'_>) -> usize {
+    sad.outbound_sas().count()
 }
 
 fn selector() {
@@ -111,12 +177,47 @@ fn selector() {
         fn(_, _, _, _) -> _: TrafficSelector::contains;
         fn(_) -> _: Flow::reversed;
         fn(_, _) -> _: Selectors::pair, Selectors::match_outbound, Selectors::match_inbound, <Selectors as Debug>::fmt;
+        fn(_, _) -> _: <AddressRange as Debug>::fmt, <Flow as Debug>::fmt, <PortRange as Debug>::fmt;
+    }
+}
+
+fn spd() {
+    reach! {
+        fn(_) -> _: Spd::new, Spd::policies, Spd::capacity, Spd::clear;
+        fn(_, _) -> _: Policy::new, Spd::push, Spd::remove, Spd::outbound, Spd::inbound_clear;
+        fn(_, _, _) -> _: Spd::insert, Spd::lookup;
+        fn(_, _) -> _: <SpdError as Display>::fmt, <SpdError as Debug>::fmt, <ClearError as Display>::fmt;
+        fn(_, _) -> _: <ClearError as Debug>::fmt, <Policy as Debug>::fmt;
     }
 }
 
 fn time() {
     reach! {
         fn(_) -> _: Instant::from_micros, Instant::from_millis, Instant::from_secs, Instant::as_micros;
-        fn(_, _) -> _: Instant::after, Instant::since, time::earliest;
+        fn(_, _) -> _: Instant::after, Instant::since, time::earliest, <Instant as Debug>::fmt;
+    }
+}
+
+fn wire() {
+    reach! {
+        fn() -> _: Checksum::new;
+        fn(_) -> _: Checksum::finish, Checksum::finish_udp;
+        fn(_, _) -> _: Checksum::bytes, Checksum::u16;
+        fn(_, _, _) -> _: checksum::adjust;
+        fn(_, _, _, _, _) -> _: Checksum::pseudo_v4, Checksum::pseudo_v6;
+        fn(_) -> _: IpPacket::parse, IpPacket::is_ipv4;
+        fn(_) -> _: Ipv4Header::parse, Ipv4Header::source, Ipv4Header::destination, Ipv4Header::dont_fragment;
+        fn(_) -> _: Ipv4Header::more_fragments, Ipv4Header::fragment_offset, Ipv4Header::update_checksum;
+        fn(_) -> _: Ipv4Packet::header_len, Ipv4Packet::checksum_ok;
+        fn(_, _) -> _: Ipv4Header::fragmentable;
+        fn(_, _, _, _, _, _) -> _: Ipv4Header::new, Ipv6Header::new;
+        fn(_) -> _: Ipv6Header::parse, Ipv6Header::source, Ipv6Header::destination, Ipv6Header::traffic_class;
+        fn(_) -> _: Ipv6Header::flow_label, Ipv6Packet::upper, FragmentHeader::offset;
+        fn(_) -> _: FragmentHeader::more_fragments;
+        fn(_, _) -> _: Ipv6Header::set_traffic_class;
+        fn(_) -> _: UdpHeader::parse;
+        fn(_, _, _) -> _: UdpHeader::new;
+        fn(_, _) -> _: <IpError as Display>::fmt, <IpError as Debug>::fmt;
+        fn(_, _) -> _: <FragmentHeader as Debug>::fmt, <UdpHeader as Debug>::fmt;
     }
 }
