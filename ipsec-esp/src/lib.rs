@@ -1,0 +1,37 @@
+//! ESP, in place: packets are sealed and opened inside the caller's buffer (RFC 4303, RFC 4301 section 5).
+//!
+//! # A packet that leaves
+//!
+//! [`outbound()`](outbound::outbound) asks the policy, picks the SA and calls [`seal()`](seal::seal): the packet grows
+//! by its tunnel header, perhaps a UDP header, the ESP header, padding and ICV into the room that the caller left
+//! around it. [`mtu::Overhead`] tells how much that is.
+//!
+//! # A packet that arrives
+//!
+//! [`inbound_ip()`](inbound::inbound_ip) takes a whole IP packet, [`inbound_udp()`](inbound::inbound_udp) the payload
+//! of a datagram on port 4500. What comes out is a packet for the protected side, or a message for IKE.
+//!
+//! # Cryptography elsewhere
+//!
+//! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish. A
+//! program that has an accelerator, other threads, or many packets at once makes those calls itself.
+#![no_std]
+
+pub mod error;
+pub mod inbound;
+pub mod mtu;
+pub mod open;
+pub mod outbound;
+pub mod padding;
+pub mod seal;
+pub mod tunnel;
+pub mod wire;
+
+mod parts;
+
+pub use error::{Audit, Fault, OpenError, SealError};
+pub use inbound::{Inbound, inbound_ip, inbound_udp};
+pub use mtu::Overhead;
+pub use open::{Arrival, OpenJob, Opened, open, open_begin, open_finish};
+pub use outbound::{Outbound, outbound};
+pub use seal::{SealJob, Sealed, seal, seal_begin, seal_finish};

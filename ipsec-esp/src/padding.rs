@@ -1,0 +1,81 @@
+//! Padding and trailer of the encrypted part (RFC 4303 section 2.4).
+
+use ipsec_core::bytes;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::wire::EspTrailer;
+
+/// ESP itself aligns the end of the encrypted part to this many bytes (RFC 4303 section 2.4).
+pub const MIN_ALIGN: usize = 4;
+
+/// Bytes of padding and trailer behind `payload_len` bytes, so that all is a multiple of `align`, a power of two.
+pub const fn trailer_len(payload_len: usize, align: usize) -> usize {
+    let bare = payload_len.wrapping_add(EspTrailer::LEN);
+    let mask = align.wrapping_sub(1);
+    EspTrailer::LEN.wrapping_add(bare.wrapping_neg() & mask)
+}
+
+/// Fills `room` with padding 1, 2, 3 and so on, and the trailer. `None` if it has less than 2 bytes or more than 257.
+pub fn write(room: &mut [u8], next_header: u8) -> Option<()> {
+    let (pad, trailer) = room.split_at_mut_checked(room.len().checked_sub(EspTrailer::LEN)?)?;
+    let pad_len = u8::try_from(pad.len()).ok()?;
+    pad.iter_mut().zip(1u8..).for_each(|(byte, value)| *byte = value);
+    bytes::copy(trailer, EspTrailer { pad_len, next_header }.as_bytes())
+}
+
+/// The length of the payload in a decrypted `text`, and its next header. `None` if the padding is not as [`write`]
+/// makes it, or longer than the text.
+pub fn strip(text: &[u8]) -> Option<(usize, u8)> {
+    let (rest, trailer) = EspTrailer::ref_from_suffix(text).ok()?;
+    let payload_len = rest.len().checked_sub(trailer.pad_len.into())?;
+    let pad = rest.get(payload_len..)?;
+    pad.iter()
+        .zip(1u8..)
+        .all(|(byte, value)| *byte == value)
+        .then_some((payload_len, trailer.next_header))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_stripped() {
+        for align in [4, 8, 16] {
+            for len in 0..40 {
+                let mut text = [0xee; 64];
+                let total = len + trailer_len(len, align);
+                assert!(total % align == 0 && total - len < align + 2);
+                write(&mut text[len..total], 41).unwrap();
+                assert_eq!(strip(&text[..total]), Some((len, 41)));
+            }
+        }
+    }
+
+    #[test]
+    fn padding_counts_from_one() {
+        // RFC 4303 section 2.4
+        let mut room = [0; 7];
+        write(&mut room, 4).unwrap();
+        assert_eq!(room, [1, 2, 3, 4, 5, 5, 4]);
+        for wrong in 0..5 {
+            let mut room = room;
+            room[wrong] ^= 0x80;
+            assert_eq!(strip(&room), None);
+        }
+    }
+
+    #[test]
+    fn a_pad_length_that_lies_is_refused() {
+        assert_eq!(strip(&[1, 2, 3, 3, 4]), Some((0, 4)));
+        assert_eq!(strip(&[1, 2, 3, 4, 4]), None);
+        assert_eq!(strip(&[1, 2, 3, 255, 4]), None);
+        assert_eq!(strip(&[4]), None);
+        assert_eq!(strip(&[]), None);
+        let mut most = [0; 257];
+        write(&mut most, 4).unwrap();
+        assert_eq!(strip(&most), Some((0, 4)));
+        assert_eq!(write(&mut [0; 258], 4), None);
+        assert_eq!(write(&mut [0; 1], 4), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! The headers of ESP and of its UDP encapsulation.
+
+pub mod esp;
+pub mod udp_encap;
+
+pub use esp::{EspHeader, EspTrailer};
+pub use udp_encap::UdpPayload;
