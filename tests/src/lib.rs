@@ -1,0 +1,32 @@
+//! The test kit of the ipsec crates. Nothing here belongs in a product.
+//!
+//! | | |
+//! |---|---|
+//! | [`toy`] | a crypto provider with NO SECURITY, small and fast, that detects every change |
+//! | [`rng`] | random numbers from a seed: equal seeds, equal runs |
+//! | [`clock`] | time that moves when told to |
+//! | [`link`] | a network that loses, repeats, reorders and delays, with middleboxes that translate addresses |
+//! | [`pcap`] | what the network carried, as a capture file |
+//! | [`keylog`] | keys, as the files with which Wireshark decrypts such a capture |
+//! | [`conformance`] | the checks that every crypto provider must pass |
+//!
+//! Without the default feature `std` only [`toy`] and [`rng`] remain. They need no heap and link no panic, for fuzzing
+//! and for images of firmware.
+#![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod rng;
+pub mod toy;
+
+#[cfg(feature = "std")]
+pub mod clock;
+#[cfg(feature = "std")]
+pub mod conformance;
+#[cfg(feature = "std")]
+pub mod keylog;
+#[cfg(feature = "std")]
+pub mod link;
+#[cfg(feature = "std")]
+pub mod pcap;
