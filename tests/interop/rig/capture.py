@@ -3,6 +3,7 @@ import ipaddress
 import signal
 import struct
 from collections import Counter
+from typing import NamedTuple
 
 from . import Failure
 from .nodes import wait_until
@@ -21,49 +22,61 @@ class Capture:
         wait_until(lambda: "listening on" in (node.folder / "tcpdump.out").read_text(), 10, "tcpdump did not start")
 
     def count(self):
-        """Ends the capture; how many packets there were, by (kind, source address)."""
+        """How many packets there were, by (kind, source address)."""
+        return Counter((kind(packet), str(packet.source)) for packet in self.packets())
+
+    def ports(self, source):
+        """The UDP ports from which this address sent."""
+        return {struct.unpack_from("!H", packet.body)[0] for packet in self.packets()
+                if packet.protocol == 17 and not packet.fragment and str(packet.source) == source}
+
+    def packets(self):
+        """Ends the capture; its IP packets."""
         if self.task.alive():
             self.task.signal(signal.SIGINT)
             self.task.wait(5)
-        return Counter(kinds(self.file.read_bytes()))
+        return packets(self.file.read_bytes())
 
 
-def kinds(capture):
-    """The kind and the source address of each IP packet of a capture of Ethernet frames."""
+class Packet(NamedTuple):
+    protocol: int
+    source: ipaddress.IPv4Address | ipaddress.IPv6Address
+    target: ipaddress.IPv4Address | ipaddress.IPv6Address
+    fragment: bool    # another than the first
+    body: bytes
+
+
+def packets(capture):
+    """The IP packets of a capture of Ethernet frames."""
     offset = 24
     while offset + 16 <= len(capture):
         length, = struct.unpack_from("<I", capture, offset + 8)
         frame = capture[offset + 16:offset + 16 + length]
         offset += 16 + length
-        ethertype = frame[12:14]
-        if ethertype == b"\x08\x00":
-            packet = frame[14:]
-            header = (packet[0] & 15) * 4
-            fragment = struct.unpack_from("!H", packet, 6)[0] & 0x1FFF
-            yield kind(packet[9], packet[header:], packet[12:16], packet[16:20], fragment)
-        elif ethertype == b"\x86\xdd":
-            packet = frame[14:]
-            yield kind(packet[6], packet[40:], packet[8:24], packet[24:40], 0)
+        packet = frame[14:]
+        if frame[12:14] == b"\x08\x00":
+            source, target = ipaddress.ip_address(packet[12:16]), ipaddress.ip_address(packet[16:20])
+            later = struct.unpack_from("!H", packet, 6)[0] & 0x1FFF != 0
+            yield Packet(packet[9], source, target, later, packet[(packet[0] & 15) * 4:])
+        elif frame[12:14] == b"\x86\xdd":
+            source, target = ipaddress.ip_address(packet[8:24]), ipaddress.ip_address(packet[24:40])
+            yield Packet(packet[6], source, target, packet[6] == 44, packet[40:])
 
 
-def kind(protocol, body, source, target, fragment):
-    source, target = ipaddress.ip_address(source), ipaddress.ip_address(target)
-    if any(address in net for net in INNER for address in (source, target)):
-        name = "clear"
-    elif protocol == 44 or fragment:
-        name = "fragment"
-    elif protocol == 50:
-        name = "esp"
-    elif protocol == 17:
-        ports = struct.unpack_from("!HH", body)
-        payload = body[8:]
-        if 4500 in ports:
-            name = "keepalive" if payload == b"\xff" else "ike" if payload[:4] == bytes(4) else "udp esp"
-        else:
-            name = "ike" if 500 in ports else "other"
-    else:
-        name = "other"
-    return name, str(source)
+def kind(packet):
+    if any(address in net for net in INNER for address in (packet.source, packet.target)):
+        return "clear"
+    if packet.fragment:
+        return "fragment"
+    if packet.protocol == 50:
+        return "esp"
+    if packet.protocol != 17:
+        return "other"
+    ports = struct.unpack_from("!HH", packet.body)
+    payload = packet.body[8:]
+    if 4500 in ports:
+        return "keepalive" if payload == b"\xff" else "ike" if payload[:4] == bytes(4) else "udp esp"
+    return "ike" if 500 in ports else "other"
 
 
 def require(counts, kind, sources):

@@ -51,8 +51,11 @@ connections {{
     remote_addrs = {remote}
     proposals = {ike}
     rekey_time = {side.lifetime}
+    over_time = 1h
+    rand_time = 0
     dpd_delay = {side.dpd}
     encap = {encap}
+    mobike = {mobike}
     local {{
       auth = psk
       id = {side.local_id}
@@ -80,6 +83,8 @@ CHILD = """\
         remote_ts = {remote}
         esp_proposals = {esp}
         rekey_time = {child.lifetime}
+        life_time = 3h
+        rand_time = 0
         rekey_packets = {child.lifetime_packets}
         start_action = {start}
       }}
@@ -167,7 +172,7 @@ def configuration(side):
         for child in side.children)
     return CONNECTION.format(
         side=side, remote="%any" if side.remote == "any" else side.remote, ike=", ".join(side.ike), children=children,
-        encap="yes" if side.encapsulation == "always" else "no")
+        encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no")
 
 
 def program(name, folder):

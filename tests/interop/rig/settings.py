@@ -32,6 +32,7 @@ class Side:
     lifetime: str = "4h"
     dpd: str = "0s"
     encapsulation: str = "auto"
+    mobike: bool = True    # charon's own
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
 

@@ -1,6 +1,7 @@
 """One run of one case: its machines, the two daemons, and what cases do with them again and again."""
 import json
 import signal
+import time
 from contextlib import contextmanager
 
 from . import Failure, Skip
@@ -72,6 +73,24 @@ class Trial:
                 ct state established,related accept
               }}
             }}"""])
+
+    def router_remembers(self, seconds):
+        """How long the router keeps a mapping of UDP ports over which nothing flows."""
+        for timeout in ("udp_timeout", "udp_timeout_stream"):
+            self.router.set(f"net.netfilter.nf_conntrack_{timeout}", seconds)
+
+    def router_forgets(self):
+        """The router drops everything for longer than it remembers, here 1 s; then it maps other ports, for longer."""
+        self.router.run(["nft", """
+            table ip silence {
+              chain prerouting {
+                type filter hook prerouting priority raw; policy drop
+              }
+            }"""])
+        time.sleep(2.5)
+        self.map_ports("40000-49999")
+        self.router_remembers(120)
+        self.router.run(["nft", "delete table ip silence"])
 
     def kernel(self):
         """The peer is a Linux kernel of its own, so that ESP is the kernel's and there is no NAT, not even a faked one."""
