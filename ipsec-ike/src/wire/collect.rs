@@ -116,6 +116,11 @@ fn once<T>(kind: PayloadType, field: &mut Option<T>, value: T) -> Result<(), Wir
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::iana::{AuthMethod, IdType, ProtocolId, TransformType};
+    use crate::wire::testdata::SAMPLES;
+    use crate::wire::{Message, Selector};
+    use ipsec_core::crypto::{Encr, Group};
+    use ipsec_core::selector::TrafficSelector;
 
     extern crate std;
     use std::vec::Vec;
@@ -225,5 +230,100 @@ mod tests {
             let error = Collected::collect(Payloads::new(PayloadType::VENDOR_ID, &bytes)).err();
             assert_eq!(error, Some(WireError::Malformed(kind)));
         }
+    }
+
+    /// Looks at everything there is in a chain, and counts it.
+    fn read_all(payloads: Payloads<'_>) -> Result<usize, WireError> {
+        let all = Collected::collect(payloads)?;
+        let proposals = all.sa.iter().flat_map(|sa| sa.proposals());
+        let transforms: usize = proposals.map(|p| p.transforms().count()).sum();
+        let selectors = [all.ts_i, all.ts_r].into_iter().flatten().flat_map(|ts| ts.selectors());
+        let known = selectors.filter(|s| matches!(s, Selector::Known(_))).count();
+        let deleted: usize = all.deletes().map(|d| d.spis().count()).sum();
+        let others = all.notifies().count() + all.vendor_ids().count() + deleted;
+        Ok(transforms + known + others)
+    }
+
+    /// Each sample in the clear: its own chain, or that which was inside its encrypted payload.
+    fn clear_chains() -> impl Iterator<Item = (PayloadType, Vec<u8>)> {
+        SAMPLES.iter().map(|sample| {
+            let datagram = sample.datagram();
+            let message = Message::parse(&datagram).unwrap();
+            match (message.collect().unwrap().encrypted, sample.plain()) {
+                (Some(encrypted), Some(plain)) => (encrypted.first, plain),
+                (None, None) => (message.header.next_payload, datagram[28..].to_vec()),
+                _ => panic!("{}", sample.what),
+            }
+        })
+    }
+
+    #[test]
+    fn a_real_chain_cut_anywhere_is_an_error() {
+        for (first, chain) in clear_chains() {
+            assert!(read_all(Payloads::inner(first, &chain)).is_ok());
+            for len in 0..chain.len() {
+                assert!(read_all(Payloads::inner(first, &chain[..len])).is_err(), "{first} {len}");
+            }
+        }
+    }
+
+    /// Every bit of every sample is flipped, and every byte takes both extremes: some are still sound, many are not, none
+    /// does harm.
+    #[test]
+    fn a_real_chain_with_any_byte_changed_is_read_or_refused() {
+        let (mut sound, mut refused) = (0, 0);
+        for (first, mut chain) in clear_chains() {
+            for at in 0..chain.len() {
+                let original = chain[at];
+                let flipped = (0..8).map(|bit| original ^ 1 << bit);
+                for value in flipped.chain([0, 255]) {
+                    chain[at] = value;
+                    match read_all(Payloads::inner(first, &chain)) {
+                        Ok(_) => sound += 1,
+                        Err(_) => refused += 1,
+                    }
+                }
+                chain[at] = original;
+            }
+        }
+        assert!(sound > 1_000 && refused > 1_000, "{sound} {refused}");
+    }
+
+    #[test]
+    fn what_is_in_a_real_request() {
+        let samples: Vec<_> = clear_chains().collect();
+        let (first, sa_init) = &samples[0];
+        let all = Collected::collect(Payloads::new(*first, sa_init)).unwrap();
+        assert_eq!(all.ke.unwrap().group, Group::X25519);
+        assert_eq!((all.ke.unwrap().data.len(), all.nonce.unwrap().len()), (32, 32));
+        let proposal = all.sa.unwrap().single().unwrap();
+        assert_eq!((proposal.number, proposal.protocol), (1, ProtocolId::IKE));
+        let encr = proposal.transforms().find(|t| t.kind == TransformType::ENCR).unwrap();
+        assert_eq!((encr.id, encr.key_bits), (Encr::AES_GCM_16.0, Some(256)));
+        let nat = all.notify(NotifyType::NAT_DETECTION_SOURCE_IP).unwrap();
+        assert_eq!(nat.data.len(), 20);
+
+        let (first, auth) = &samples[2];
+        let all = Collected::collect(Payloads::inner(*first, auth)).unwrap();
+        assert_eq!(all.id_i.unwrap(), IdPayload::new(IdType::FQDN, b"a.test"));
+        assert_eq!(all.id_r.unwrap(), IdPayload::new(IdType::FQDN, b"b.test"));
+        assert_eq!(all.auth.unwrap().method, AuthMethod::SHARED_KEY);
+        assert_eq!(all.auth.unwrap().data.len(), 32);
+        let local = TrafficSelector::network([192, 168, 1, 1].into(), 32).unwrap();
+        let remote = TrafficSelector::network([192, 168, 2, 1].into(), 32).unwrap();
+        assert_eq!(all.ts_i.unwrap().list().unwrap(), [local]);
+        assert_eq!(all.ts_r.unwrap().list().unwrap(), [remote]);
+        assert!(all.notify(NotifyType::INITIAL_CONTACT).is_some() && all.error().is_none());
+
+        let (first, rekey) = &samples[4];
+        let all = Collected::collect(Payloads::inner(*first, rekey)).unwrap();
+        let rekeyed = all.notify(NotifyType::REKEY_SA).unwrap();
+        assert_eq!(rekeyed.protocol, ProtocolId::ESP);
+        assert!(rekeyed.spi_u32().is_some_and(|spi| spi > 255));
+
+        let (first, delete) = &samples[6];
+        let all = Collected::collect(Payloads::inner(*first, delete)).unwrap();
+        let [delete] = all.deletes().collect::<Vec<_>>()[..] else { panic!() };
+        assert_eq!((delete.protocol, delete.spis().next()), (ProtocolId::ESP, rekeyed.spi_u32()));
     }
 }

@@ -148,10 +148,16 @@ mod tests {
     use crate::wire::iana::{
         AuthMethod, ExchangeType, Flags, IdType, NotifyType, ProtocolId, TransformType,
     };
-    use crate::wire::testdata::SA_INIT_REQUEST;
-    use crate::wire::{IdPayload, Message, Notify, Payloads, strip_padding};
+    use crate::wire::testdata::{SA_INIT_REQUEST, SAMPLES};
+    use crate::wire::{
+        AuthPayload, DeletePayload, IdPayload, KePayload, Message, Notify, Payload, Payloads,
+        SaPayload, TsPayload, nonce, strip_padding,
+    };
     use ipsec_core::crypto::{Group, Suite};
     use ipsec_core::selector::TrafficSelector;
+
+    extern crate std;
+    use std::vec::Vec;
 
     const HEADER: Header = Header::new(7, 8, ExchangeType::IKE_AUTH, Flags::INITIATOR, 1);
 
@@ -273,32 +279,82 @@ mod tests {
         assert_eq!(m.raw(PayloadType::VENDOR_ID, &[0; 65_531]), Ok(()));
     }
 
-    /// A message somebody else wrote, taken apart and written anew, gives the same bytes.
+    /// Writes anew what was parsed.
+    fn rewrite(m: &mut MessageWriter<'_>, payloads: Payloads<'_>) -> Result<(), NoRoom> {
+        for payload in payloads {
+            let Payload { kind, body, .. } = payload.unwrap();
+            match kind {
+                PayloadType::SA => m.sa(|sa| {
+                    for offer in SaPayload::parse(body).unwrap().proposals() {
+                        let mut p = sa.proposal(offer.number, offer.protocol, offer.spi)?;
+                        for t in offer.transforms() {
+                            assert!(t.understood);
+                            p.transform(t.kind, t.id, t.key_bits)?;
+                        }
+                    }
+                    Ok(())
+                }),
+                PayloadType::KE => {
+                    let ke = KePayload::parse(body).unwrap();
+                    m.ke(ke.group, ke.data)
+                }
+                PayloadType::NONCE => m.nonce(nonce::parse(body).unwrap()),
+                PayloadType::IDI | PayloadType::IDR => {
+                    m.id(kind, &IdPayload::parse(kind, body).unwrap())
+                }
+                PayloadType::AUTH => {
+                    let auth = AuthPayload::parse(body).unwrap();
+                    m.auth(auth.method, auth.data)
+                }
+                PayloadType::NOTIFY => m.notify(&Notify::parse(body).unwrap()),
+                PayloadType::DELETE => {
+                    let delete = DeletePayload::parse(body).unwrap();
+                    match delete.protocol {
+                        ProtocolId::IKE => m.delete_ike(),
+                        protocol => m.delete(protocol, &delete.spis().collect::<Vec<_>>()),
+                    }
+                }
+                PayloadType::TSI | PayloadType::TSR => {
+                    m.ts(kind, &TsPayload::parse(kind, body).unwrap().list().unwrap())
+                }
+                other => panic!("{other} was not expected"),
+            }?;
+        }
+        Ok(())
+    }
+
     #[test]
-    fn a_real_message_is_reproduced() {
+    fn a_message_of_scapy_is_reproduced() {
         let message = Message::parse(&SA_INIT_REQUEST).unwrap();
-        let all = message.collect().unwrap();
         let mut buf = [0xee; SA_INIT_REQUEST.len()];
         let mut m = MessageWriter::new(&mut buf, &message.header).unwrap();
-        m.sa(|sa| {
-            for offer in all.sa.unwrap().proposals() {
-                let mut p = sa.proposal(offer.number, offer.protocol, offer.spi)?;
-                for t in offer.transforms() {
-                    p.transform(t.kind, t.id, t.key_bits)?;
-                }
-            }
-            Ok(())
-        })
-        .unwrap();
-        let ke = all.ke.unwrap();
-        m.ke(ke.group, ke.data).unwrap();
-        m.nonce(all.nonce.unwrap()).unwrap();
-        for notify in all.notifies() {
-            m.notify(&notify).unwrap();
-        }
+        rewrite(&mut m, message.payloads()).unwrap();
         assert_eq!(m.finish(), Ok(SA_INIT_REQUEST.len()));
         assert_eq!(buf, SA_INIT_REQUEST);
     }
 
-    extern crate std;
+    /// Messages of strongSwan, taken apart and written anew, are the same bytes, those inside the encrypted payload too.
+    #[test]
+    fn messages_of_strongswan_are_reproduced() {
+        for sample in SAMPLES {
+            let shape = sample.suite.shape().unwrap();
+            let datagram = sample.datagram();
+            let message = Message::parse(&datagram).unwrap();
+            let mut buf = [0xee; 600];
+            let mut m = MessageWriter::new(&mut buf, &message.header).unwrap();
+            let Some(plain) = sample.plain() else {
+                rewrite(&mut m, message.payloads()).unwrap();
+                let len = m.finish().unwrap();
+                assert_eq!(buf[..len], datagram, "{}", sample.what);
+                continue;
+            };
+            let encrypted = message.collect().unwrap().encrypted.unwrap();
+            let mut sk = m.begin_sk(&shape).unwrap();
+            rewrite(&mut sk, Payloads::inner(encrypted.first, &plain)).unwrap();
+            let layout = sk.finish().unwrap();
+            assert_eq!(encrypted.layout(datagram.len(), &shape), Ok(layout), "{}", sample.what);
+            assert_eq!(buf[layout.head()], datagram[layout.head()], "{}", sample.what);
+            assert_eq!(strip_padding(&buf[layout.text()]), Ok(&plain[..]), "{}", sample.what);
+        }
+    }
 }
