@@ -12,6 +12,7 @@ use crate::list::SlotList;
 use crate::path::{Endpoint, Path};
 use crate::replay::{self, Replay, Window};
 use crate::sa::{InboundSa, OutboundSa, Protection, SaParams, Spi};
+use crate::seq;
 use crate::time::Instant;
 
 /// Names an inbound SA. Harmless once the SA is gone.
@@ -370,8 +371,9 @@ impl<'r, P: Provider> Sad<'r, P> {
         let slot = self.outbound_slot(id)?;
         let OutboundState::Live(sa) = &mut slot.state else { return None };
         let age = sa.protection.usage.age(now, bytes);
+        let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
         let sequence = match sa.sequence.checked_add(1) {
-            Some(next) if age != Age::Hard => {
+            Some(next) if age != Age::Hard && next <= last => {
                 sa.protection.usage.count(bytes);
                 sa.sequence = next;
                 next
@@ -383,6 +385,18 @@ impl<'r, P: Provider> Sad<'r, P> {
             self.pending.push(number);
         }
         Some((age, sequence))
+    }
+
+    /// Leaves out the sequence numbers up to and including `up_to`, as after a restart that lost count of them. They
+    /// count as sent against the limits of packets. Never goes back. Says whether the SA was there.
+    pub fn skip_sequence(&mut self, id: OutboundId, up_to: u64) -> bool {
+        let Some(OutboundSlot { state: OutboundState::Live(sa), .. }) = self.outbound_slot(id)
+        else {
+            return false;
+        };
+        sa.sequence = sa.sequence.max(up_to);
+        sa.protection.usage.packets = sa.protection.usage.packets.max(up_to);
+        true
     }
 
     /// The identification of the next outer IPv4 header that may be fragmented.
