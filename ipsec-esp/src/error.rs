@@ -199,11 +199,9 @@ impl core::fmt::Display for OpenError {
                 write!(f, "next header {next} does not belong into a tunnel")
             }
             Self::Inner(_, e) => write!(f, "inner packet: {e}"),
-            Self::Selectors(_, flow) => write!(
-                f,
-                "protocol {} from {} to {} does not belong into this security association",
-                flow.protocol, flow.source, flow.destination
-            ),
+            Self::Selectors(_, flow) => {
+                write!(f, "{flow} does not belong into this security association")
+            }
             Self::Congestion(_) => f.write_str("congestion experienced, sender not ECN-capable"),
             Self::Dummy(_) => f.write_str("dummy packet"),
             Self::Expired(_) => f.write_str("lifetime is over"),

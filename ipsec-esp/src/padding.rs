@@ -19,7 +19,7 @@ pub const fn trailer_len(payload_len: usize, align: usize) -> usize {
 pub fn write(room: &mut [u8], next_header: u8) -> Option<()> {
     let (pad, trailer) = room.split_at_mut_checked(room.len().checked_sub(EspTrailer::LEN)?)?;
     let pad_len = u8::try_from(pad.len()).ok()?;
-    pad.iter_mut().zip(1u8..).for_each(|(byte, value)| *byte = value);
+    pad.iter_mut().zip(1..=u8::MAX).for_each(|(byte, value)| *byte = value);
     bytes::copy(trailer, EspTrailer { pad_len, next_header }.as_bytes())
 }
 
@@ -30,7 +30,7 @@ pub fn strip(text: &[u8]) -> Option<(usize, u8)> {
     let payload_len = rest.len().checked_sub(trailer.pad_len.into())?;
     let pad = rest.get(payload_len..)?;
     pad.iter()
-        .zip(1u8..)
+        .zip(1..=u8::MAX)
         .all(|(byte, value)| *byte == value)
         .then_some((payload_len, trailer.next_header))
 }
