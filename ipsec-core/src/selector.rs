@@ -323,7 +323,7 @@ impl Flow {
     }
 }
 
-impl core::fmt::Debug for Flow {
+impl core::fmt::Display for Flow {
     /// `10.0.0.1:80 -> 10.0.0.2:443 protocol 6`.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let end = |f: &mut core::fmt::Formatter<'_>, address, port| match port {
@@ -334,6 +334,12 @@ impl core::fmt::Debug for Flow {
         f.write_str(" -> ")?;
         end(f, self.destination, self.destination_port)?;
         write!(f, " protocol {}", self.protocol)
+    }
+}
+
+impl core::fmt::Debug for Flow {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        core::fmt::Display::fmt(self, f)
     }
 }
 
