@@ -148,7 +148,7 @@ fn sad() {
         fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::lookup, Sad::inbound, Sad::outbound;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
-        fn(_, _, _) -> _: Sad::check_replay;
+        fn(_, _, _) -> _: Sad::check_replay, Sad::skip_sequence;
         fn(_, _, _, _) -> _: Sad::next_sequence;
         fn(_, _, _, _, _, _) -> _: Sad::accept;
         fn(_, _) -> _: <Sad<'_> as SpiAllocator>::reserve, <Sad<'_> as SpiAllocator>::release;
@@ -177,7 +177,7 @@ fn selector() {
         fn(_, _, _, _) -> _: TrafficSelector::contains;
         fn(_) -> _: Flow::reversed;
         fn(_, _) -> _: Selectors::pair, Selectors::match_outbound, Selectors::match_inbound, <Selectors as Debug>::fmt;
-        fn(_, _) -> _: <AddressRange as Debug>::fmt, <Flow as Debug>::fmt, <PortRange as Debug>::fmt;
+        fn(_, _) -> _: <AddressRange as Debug>::fmt, <Flow as Debug>::fmt, <Flow as Display>::fmt, <PortRange as Debug>::fmt;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reaches every public function of the library from `main`.
 
 mod core;
+mod esp;
 #[cfg(feature = "planted")]
 mod planted;
 
@@ -16,6 +17,7 @@ use reach;
 /// All of it.
 pub fn all() {
     core::all();
+    esp::all();
     #[cfg(feature = "planted")]
     planted::all();
 }

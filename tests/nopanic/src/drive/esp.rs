@@ -1,0 +1,76 @@
+//! `ipsec-esp`.
+
+use ::core::fmt::Display;
+
+use ipsec_core::packet::PacketBuf;
+use ipsec_core::sad::OutboundId;
+use ipsec_core::spd::Spd;
+use ipsec_core::time::Instant;
+use ipsec_esp::mtu::Overhead;
+use ipsec_esp::tunnel::{self, Ecn, OuterFields};
+use ipsec_esp::wire::udp_encap;
+use ipsec_esp::{
+    Audit, OpenError, OpenJob, Outbound, SealError, SealJob, inbound_ip, inbound_udp, open,
+    open_begin, open_finish, padding, seal, seal_begin, seal_finish,
+};
+
+use super::reach;
+use crate::toy::Toy;
+
+type Sad<'r> = ipsec_core::sad::Sad<'r, Toy>;
+
+/// Every public function.
+pub fn all() {
+    flows();
+    jobs();
+    sizes();
+    errors();
+}
+
+fn flows() {
+    reach! {
+        fn(_, _, _, _) -> _: outbound;
+        fn(_, _, _) -> _: inbound_ip::<Toy>;
+        fn(_, _, _, _, _) -> _: inbound_udp::<Toy>;
+        fn(_) -> _: udp_encap::classify;
+    }
+}
+
+/// With whatever SA the caller chooses.
+fn outbound(
+    sad: &mut Sad<'_>,
+    spd: &Spd<'_>,
+    packet: &mut PacketBuf<'_>,
+    id: Option<OutboundId>,
+) -> Result<Outbound, SealError> {
+    ipsec_esp::outbound(sad, spd, Instant::ZERO, packet, |_, _| id)
+}
+
+fn jobs() {
+    reach! {
+        fn(_, _, _, _) -> _: seal::<Toy>, seal_begin::<Toy>, seal_finish::<Toy>, open::<Toy>;
+        fn(_, _, _) -> _: open_begin::<Toy>, SealJob::run::<Toy>, OpenJob::run::<Toy>;
+        fn(_, _, _, _, _) -> _: open_finish::<Toy>;
+        fn(_) -> _: SealJob::id, OpenJob::id, drop::<SealJob>, drop::<OpenJob>;
+        fn(_, _) -> _: SealJob::cipher::<Toy>, OpenJob::cipher::<Toy>, SealJob::work, OpenJob::work;
+    }
+}
+
+fn sizes() {
+    reach! {
+        fn(_) -> _: Overhead::of::<Toy>, Overhead::headroom, Overhead::tailroom;
+        fn(_, _) -> _: Overhead::tailroom_for, Overhead::sealed_len, Overhead::effective_mtu;
+        fn(_, _, _) -> _: Overhead::new, Overhead::tcp_mss;
+        fn(_) -> _: padding::strip;
+        fn(_, _) -> _: padding::trailer_len, padding::write;
+        fn(_) -> _: OuterFields::of, Ecn::of;
+        fn(_, _) -> _: tunnel::decapsulate_ecn;
+    }
+}
+
+fn errors() {
+    reach! {
+        fn(_) -> _: SealError::fault, SealError::audit, OpenError::fault, OpenError::audit;
+        fn(_, _) -> _: <SealError as Display>::fmt, <OpenError as Display>::fmt, <Audit as Display>::fmt;
+    }
+}
