@@ -158,7 +158,7 @@ impl ToyCipher {
         let mut mixer = Mixer::new(*self.key, Purpose::Icv);
         if shape.aead {
             mixer.bytes(work.nonce);
-            mixer.number(work.head.len());
+            // With the total that `finish` adds, this tells where the head ends.
             mixer.number(work.text.len());
             mixer.parts(&[work.head, work.text]);
         } else {
