@@ -49,6 +49,7 @@ impl MessageWriter<'_> {
 mod tests {
     use super::*;
 
+    /// RFC 7296 section 3.8: method, three reserved bytes, proof.
     #[test]
     fn method_then_proof() {
         let auth = AuthPayload::parse(&[2, 9, 9, 9, 5, 6]).unwrap();

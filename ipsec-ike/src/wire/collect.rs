@@ -267,8 +267,8 @@ mod tests {
         }
     }
 
-    /// Every bit of every sample is flipped, and every byte takes both extremes: some are still sound, many are not, none
-    /// does harm.
+    /// Every bit of every sample is flipped, and every byte takes both extremes: some are still sound, many are not,
+    /// none does harm.
     #[test]
     fn a_real_chain_with_any_byte_changed_is_read_or_refused() {
         let (mut sound, mut refused) = (0, 0);

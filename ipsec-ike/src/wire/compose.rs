@@ -333,7 +333,7 @@ mod tests {
         assert_eq!(buf, SA_INIT_REQUEST);
     }
 
-    /// Messages of strongSwan, taken apart and written anew, are the same bytes, those inside the encrypted payload too.
+    /// Messages of strongSwan, taken apart and written anew, are the same bytes, inside the encrypted payload too.
     #[test]
     fn messages_of_strongswan_are_reproduced() {
         for sample in SAMPLES {

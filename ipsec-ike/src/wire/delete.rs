@@ -65,6 +65,7 @@ mod tests {
     extern crate std;
     use std::vec::Vec;
 
+    /// RFC 7296 section 3.11: SPIs of four bytes, and none for the IKE SA.
     #[test]
     fn what_is_deleted() {
         let d = DeletePayload::parse(&[3, 4, 0, 2, 0, 0, 1, 0, 0, 0, 2, 0]).unwrap();

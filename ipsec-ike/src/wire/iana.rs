@@ -439,6 +439,7 @@ mod tests {
         assert_eq!(ExchangeType::IKE_AUTH.name(), Some("IKE_AUTH"));
     }
 
+    /// RFC 7296 section 3.10.1: types below 16384 are errors.
     #[test]
     fn errors_end_where_statuses_begin() {
         assert!(NotifyType(16383).is_error() && NotifyType::NO_PROPOSAL_CHOSEN.is_error());

@@ -75,6 +75,7 @@ mod tests {
         IdPayload::parse(PayloadType::IDI, body)
     }
 
+    /// RFC 7296 section 2.15: AUTH covers the identity as it was sent, reserved bytes included.
     #[test]
     fn identities_keep_their_reserved_bytes_for_auth() {
         let id = parse(b"\x02\x01\x02\x03delhi.example").unwrap();
@@ -83,6 +84,7 @@ mod tests {
         assert_eq!(IdPayload::new(IdType::KEY_ID, b"k").head(), [11, 0, 0, 0]);
     }
 
+    /// RFC 7296 section 3.5: addresses have their size, names no terminators. RFC 7619 section 2.2: NULL is empty.
     #[test]
     fn malformed_identities() {
         for body in [

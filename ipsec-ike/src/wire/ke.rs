@@ -51,6 +51,7 @@ impl MessageWriter<'_> {
 mod tests {
     use super::*;
 
+    /// RFC 7296 section 3.4: group, two reserved bytes, value.
     #[test]
     fn group_then_value() {
         let ke = KePayload::parse(&[0, 31, 0xaa, 0xbb, 1, 2]).unwrap();

@@ -5,8 +5,7 @@
 //! into the caller's buffer by [`MessageWriter`].
 //!
 //! ```
-//! use ipsec_ike::wire::{Header, Message, MessageWriter, Notify, NoRoom};
-//! use ipsec_ike::wire::iana::{ExchangeType, Flags, NotifyType};
+//! use ipsec_ike::wire::{ExchangeType, Flags, Header, Message, MessageWriter, NoRoom, Notify, NotifyType};
 //!
 //! let mut buf = [0; 64];
 //! let header = Header::new(1, 0, ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
@@ -46,6 +45,8 @@ pub use collect::Collected;
 pub use compose::{MessageWriter, NoRoom, SkWriter};
 pub use delete::DeletePayload;
 pub use header::{HEADER_LEN, Header, Version};
+#[doc(no_inline)]
+pub use iana::*;
 pub use id::IdPayload;
 pub use ke::KePayload;
 pub use message::Message;
@@ -53,8 +54,6 @@ pub use notify::Notify;
 pub use sa::{Proposal, ProposalWriter, SaPayload, SaWriter, Transform};
 pub use sk::{Encrypted, Fragment, SkLayout, SkParts, strip_padding};
 pub use ts::{Selector, TsPayload};
-
-use iana::{NotifyType, PayloadType};
 
 /// What is wrong with a message. Always the peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,6 +71,7 @@ impl MessageWriter<'_> {
 mod tests {
     use super::*;
 
+    /// RFC 7296 section 3.10: protocol, SPI size, type, SPI, data.
     #[test]
     fn a_notify_may_name_an_sa() {
         let n = Notify::parse(&[3, 4, 0x40, 0x09, 1, 2, 3, 4, 9]).unwrap();

@@ -286,6 +286,7 @@ mod tests {
         body
     }
 
+    /// RFC 7296 section 3.3.1 and RFC 7296 section 3.3.2: the fields of proposals and transforms.
     #[test]
     fn a_proposal_is_written_as_it_is_read() {
         let body = written(|sa| {
@@ -307,6 +308,7 @@ mod tests {
         );
     }
 
+    /// RFC 7296 section 2.7: what has several proposals is not an answer.
     #[test]
     fn several_proposals_survive_the_round_trip() {
         let body = written(|sa| {
@@ -330,6 +332,7 @@ mod tests {
         }
     }
 
+    /// RFC 7296 section 3.3.1: lengths, counts and markers agree, and SPIs have the size of their protocol.
     #[test]
     fn malformed_proposals() {
         for (what, body) in [
@@ -375,7 +378,8 @@ mod tests {
         }
     }
 
-    /// RFC 7296 section 3.3.6: an unknown attribute makes its transform unacceptable, and nothing else.
+    /// RFC 7296 section 3.3.5: the formats of attributes. RFC 7296 section 3.3.6: an unknown attribute makes its
+    /// transform unacceptable, and nothing else.
     #[test]
     fn unknown_attributes_are_tolerated_and_told() {
         for attributes in [

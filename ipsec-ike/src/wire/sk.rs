@@ -148,6 +148,7 @@ mod tests {
         Encrypted::parse(&Payload { kind: PayloadType::SK, critical: false, next, body }).unwrap()
     }
 
+    /// RFC 5282 section 5.1: what precedes the IV is the associated data.
     #[test]
     fn the_parts_of_an_encrypted_payload() {
         let shape = Suite::AES_128_GCM.shape().unwrap();
@@ -176,6 +177,7 @@ mod tests {
         assert_eq!(sk(25).layout(24, &gcm), malformed);
     }
 
+    /// RFC 7383 section 2.5: fragments are numbered from one, and there is no number past the total.
     #[test]
     fn fragments_are_numbered_from_one() {
         for (number, total, sound) in

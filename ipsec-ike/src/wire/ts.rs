@@ -14,7 +14,7 @@ use super::iana::{PayloadType, TsType};
 pub enum Selector {
     /// A range of addresses.
     Known(TrafficSelector),
-    /// A type that is not known here. To skip it is to narrow it away.
+    /// A type that is not known here. An answer never repeats it, so a peer that insists on it can tell.
     Unknown(TsType),
 }
 
@@ -142,6 +142,7 @@ mod tests {
         body
     }
 
+    /// RFC 7296 section 3.13: a count, then selectors of either family.
     #[test]
     fn selectors_survive_the_round_trip() {
         let v6 = TrafficSelector::network("2001:db8::".parse().unwrap(), 32).unwrap();
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(parse(&buf).unwrap().list().unwrap(), [opaque, v6]);
     }
 
+    /// RFC 7296 section 3.13.1: type, protocol, length, ports, addresses.
     #[test]
     fn the_fields_of_a_selector() {
         let body = payload(1, &[&V4]);
