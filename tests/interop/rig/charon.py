@@ -39,6 +39,7 @@ charon-systemd {{
   }}
 }}
 swanctl {{
+  load = random
   socket = unix://{vici}
 }}
 """
@@ -127,6 +128,7 @@ class Charon(Daemon):
             plugins=PLUGINS.format(kernel=kernel), log=self.node.path(self.LOG), vici=vici, extra=extra))
         (folder / "swanctl.conf").write_text(configuration(side))
         self.environment = {"STRONGSWAN_CONF": self.node.path("strongswan.conf"), "SWANCTL_DIR": self.node.path("")}
+        self.node.run(["rm", "-f", vici])    # left by one that was killed
         self.task = self.node.start([program("charon-systemd", folder)], log="charon.out", env=self.environment)
         listening = ["sh", "-c", f"for i in $(seq 500); do [ -S {vici} ] && exit; sleep 0.02; done; exit 1"]
         self.node.run(listening)

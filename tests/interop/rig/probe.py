@@ -1,6 +1,7 @@
 """Traffic across a tunnel, run on its machines as a program of its own (so that a guest kernel can run it too).
 
-  probe.py ping FROM TO COUNT INTERVAL     echo requests; COUNT 0: until SIGINT; prints {"sent": n, "lost": [sequence, ...]}
+  probe.py ping FROM TO COUNT INTERVAL     echo requests; COUNT 0: until SIGINT; prints "flowing" at the first answer,
+                                           and at the end {"sent": n, "lost": [sequence, ...]}
   probe.py serve ADDRESS PORT BYTES        accepts one TCP connection
   probe.py connect FROM TO PORT BYTES      opens it; both sides send BYTES at once and print the SHA-256 of both streams
   probe.py half-open FROM TO COUNT         IKE_SA_INIT requests nobody follows up; prints how many were answered with
@@ -29,8 +30,7 @@ def ping(source, target, count, interval):
     stop = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: stop.set())
     identifier = os.getpid() & 0xFFFF
-    waiting, sent, next_at = set(), 0, time.monotonic()
-    last_at = None
+    waiting, sent, flowing, next_at, last_at = set(), 0, False, time.monotonic(), None
     while True:
         now = time.monotonic()
         if not stop.is_set() and (count == 0 or sent < count):
@@ -45,6 +45,9 @@ def ping(source, target, count, interval):
             message = packet if v6 else packet[(packet[0] & 15) * 4:]
             kind, _, _, number, sequence = struct.unpack("!BBHHH", message[:8])
             if kind == answer and number == identifier:
+                if not flowing:
+                    flowing = True
+                    print("flowing", flush=True)
                 waiting.discard(sequence)
     print(json.dumps({"sent": sent, "lost": sorted(waiting)}))
 

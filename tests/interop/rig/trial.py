@@ -8,7 +8,7 @@ from . import Failure, Skip
 from .capture import Capture, refuse, require
 from .charon import Charon
 from .gateway import Gateway
-from .nodes import HERE, PYTHON, Guest, Netns, missing
+from .nodes import HERE, PYTHON, Guest, Netns, missing, wait_until
 
 OURS, PEER = "192.168.1.1", "192.168.2.1"
 OURS6, PEER6 = "fd01::1", "fd02::1"
@@ -28,6 +28,7 @@ class Trial:
         self.nodes = []
         self.ours = self.peer = self.capture = None
         self.checked = False
+        self.floods = 0
 
     # Machines
 
@@ -192,13 +193,20 @@ class Trial:
     @contextmanager
     def flood(self, ours=OURS, peer=PEER):
         """While the body runs, each side pings the other twenty times a second; not one may be lost."""
-        tasks = [("ours to peer", self.ours.node.start([*PROBE, "ping", ours, peer, "0", "0.05"])),
-                 ("peer to ours", self.peer.node.start([*PROBE, "ping", peer, ours, "0", "0.05"]))]
+        self.floods += 1
+        log = f"flood-{self.floods}.out"
+        pingers = []
+        for direction, node, source, target in (("ours to peer", self.ours.node, ours, peer),
+                                                ("peer to ours", self.peer.node, peer, ours)):
+            task = node.start([*PROBE, "ping", source, target, "0", "0.05"], log=log)
+            pingers.append((direction, task, node.folder / log))
+        for direction, _, output in pingers:
+            wait_until(lambda: "flowing" in output.read_text(), 10, f"no ping answered, {direction},")
         yield
-        for _, task in tasks:
+        for _, task, _ in pingers:
             task.signal(signal.SIGINT)
-        for direction, task in tasks:
-            no_loss(direction, finished(task, "ping"))
+        for direction, task, output in pingers:
+            no_loss(direction, finished(task, "ping", output))
 
     # The wire
 
@@ -223,8 +231,10 @@ def need(*programs):
         raise Skip(f"{', '.join(absent)} not installed; tests/interop/setup installs it")
 
 
-def finished(task, what):
+def finished(task, what, log=None):
+    """What a probe printed in the end."""
     status, output = task.wait(40)
+    output = log.read_text() if log else output
     if status is None:
         task.kill()
         raise Failure(f"{what} did not end within 40 s")
