@@ -176,11 +176,11 @@ where
     C: BlockCipherDecrypt<BlockSize = U16>,
 {
     let iv = <&Block>::try_from(work.nonce).map_err(|_| CryptoError::Length)?;
-    mac.check(&[work.head, work.nonce, work.text, work.tail], work.icv)?;
-    let (blocks, rest) = Block::slice_as_chunks_mut(work.text);
-    if !rest.is_empty() {
+    if !Block::slice_as_chunks(work.text).1.is_empty() {
         return Err(CryptoError::Length);
     }
+    mac.check(&[work.head, work.nonce, work.text, work.tail], work.icv)?;
+    let (blocks, _) = Block::slice_as_chunks_mut(work.text);
     cbc::Decryptor::inner_iv_init(aes, iv).decrypt_blocks(blocks);
     Ok(())
 }
