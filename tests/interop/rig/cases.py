@@ -245,8 +245,9 @@ def wrong_identity(t):
     t.pair()
     t.start(replace(SIDE, remote_id="mumbai.example"), SIDE.mirrored())
     t.initiator().initiate()
-    t.expect("authentication failed")
-    no_tunnel(t)
+    t.ours.expect("authentication failed")
+    t.ours.forbid("child up")
+    t.no_traffic()
 
 
 @both_roles
