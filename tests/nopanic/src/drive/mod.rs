@@ -2,6 +2,7 @@
 
 mod core;
 mod esp;
+mod ike;
 #[cfg(feature = "planted")]
 mod planted;
 
@@ -18,6 +19,7 @@ use reach;
 pub fn all() {
     core::all();
     esp::all();
+    ike::all();
     #[cfg(feature = "planted")]
     planted::all();
 }
