@@ -23,7 +23,7 @@ pub fn write(room: &mut [u8], next_header: u8) -> Option<()> {
     bytes::copy(trailer, EspTrailer { pad_len, next_header }.as_bytes())
 }
 
-/// The length of the payload in a decrypted `text`, and its next header. `None` if the padding is not as [`write`]
+/// The length of the payload in a decrypted `text`, and its next header. `None` if the padding is not as [`write()`]
 /// makes it, or longer than the text.
 pub fn strip(text: &[u8]) -> Option<(usize, u8)> {
     let (rest, trailer) = EspTrailer::ref_from_suffix(text).ok()?;
@@ -45,7 +45,7 @@ mod tests {
             for len in 0..40 {
                 let mut text = [0xee; 64];
                 let total = len + trailer_len(len, align);
-                assert!(total % align == 0 && total - len < align + 2);
+                assert!(total.is_multiple_of(align) && total - len < align + 2);
                 write(&mut text[len..total], 41).unwrap();
                 assert_eq!(strip(&text[..total]), Some((len, 41)));
             }

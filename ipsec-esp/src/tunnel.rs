@@ -156,7 +156,7 @@ mod tests {
         use Ecn::{Ce, Ect0, Ect1, NotEct};
         let columns = [NotEct, Ect0, Ect1, Ce];
         let (fine, strange) = (false, true);
-        let rows: [(Ecn, [Option<(Ecn, bool)>; 4]); 4] = [
+        let rows = [
             (
                 NotEct,
                 [Some((NotEct, fine)), Some((NotEct, strange)), Some((NotEct, strange)), None],

@@ -1,5 +1,13 @@
 //! What one end seals, the other opens: every suite, both IP versions inside and outside, with and without UDP.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::std_instead_of_core,
+    clippy::unwrap_used,
+    reason = "a test panics to fail"
+)]
+
 mod common;
 
 use common::{

@@ -123,11 +123,7 @@ impl Setup {
 
     /// How the receiver sees a packet come.
     pub fn arrival(&self) -> Arrival {
-        Arrival {
-            path: reversed(self.path),
-            encapsulation: self.encapsulation,
-            traffic_class: 0,
-        }
+        Arrival { path: reversed(self.path), encapsulation: self.encapsulation, traffic_class: 0 }
     }
 }
 

@@ -1,0 +1,154 @@
+//! Packets that others made: scapy (`vectors/make.py`) and RFC 7634.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::std_instead_of_core,
+    clippy::unwrap_used,
+    reason = "a test panics to fail"
+)]
+
+mod common;
+
+use std::fmt::Write as _;
+
+use common::{Memory, NOW, Setup, seal_copy, udp6_checksum_ok, v4_path, v6_path};
+use ipsec_core::crypto::{Provider, Suite};
+use ipsec_core::sa::Encapsulation;
+use ipsec_core::wire::IpPacket;
+use ipsec_esp::{Inbound, inbound_ip, open};
+use ipsec_rustcrypto::RustCrypto;
+
+/// One block of `vectors/esp.txt`.
+struct Vector {
+    setup: Setup,
+    sequence: u64,
+    inner: Vec<u8>,
+    outer: Vec<u8>,
+}
+
+fn vectors() -> Vec<Vector> {
+    include_str!("vectors/esp.txt").trim().split("\n\n").map(Vector::parse).collect()
+}
+
+impl Vector {
+    fn parse(block: &str) -> Self {
+        let field = |name: &str| {
+            let line = block.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim()
+        };
+        let outer = hex(field("outer "));
+        let udp = field("udp ") == "yes";
+        let (local, remote) = if udp { (4500, 61_000) } else { (0, 0) };
+        let v4 = outer[0] >> 4 == 4;
+        let setup = Setup {
+            keymat: hex(field("keymat ")),
+            spi: u32::from_str_radix(field("spi "), 16).unwrap(),
+            esn: field("esn ") == "yes",
+            encapsulation: if udp { Encapsulation::Udp } else { Encapsulation::Ip },
+            path: if v4 { v4_path(local, remote) } else { v6_path(local, remote) },
+            ..Setup::new(suite(field("suite ")))
+        };
+        let sequence = u64::from_str_radix(field("sequence "), 16).unwrap();
+        Self { setup, sequence, inner: hex(field("inner ")), outer }
+    }
+
+    /// The UDP checksum, where we have one and scapy leaves it out.
+    fn udp6_checksum(&self) -> Option<std::ops::Range<usize>> {
+        let udp6 = self.setup.encapsulation == Encapsulation::Udp && self.outer[0] >> 4 == 6;
+        udp6.then_some(46..48)
+    }
+}
+
+fn suite(name: &str) -> Suite {
+    *RustCrypto::SUITES.iter().find(|suite| suite.to_string() == name).unwrap()
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.chars().filter_map(|c| c.to_digit(16)).map(|d| u8::try_from(d).unwrap()).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[test]
+fn opens_what_scapy_seals() {
+    let vectors = vectors();
+    assert_eq!(vectors.len(), 40);
+    assert!(vectors.iter().any(|v| v.setup.esn && v.sequence >> 32 == 5));
+    for vector in vectors {
+        let mut memory = Memory::<RustCrypto>::new(1);
+        let mut sad = memory.sad();
+        let id = vector.setup.install_inbound(&mut sad);
+        if vector.sequence > 100 {
+            // Earlier packets tell where the sequence number is.
+            sad.accept(NOW, id, vector.sequence - 9, 0, None).unwrap().unwrap();
+        }
+        let mut outer = vector.outer.clone();
+        if vector.setup.encapsulation == Encapsulation::Udp {
+            // For us to receive it, it must come to our port.
+            let upper = IpPacket::parse(&outer).unwrap().upper;
+            outer[upper..upper + 4].copy_from_slice(&[0xee, 0x48, 0x11, 0x94]);
+        }
+        match inbound_ip(&mut sad, NOW, &mut outer).unwrap() {
+            Inbound::Packet { opened, packet } => {
+                assert_eq!(packet, vector.inner);
+                assert_eq!(opened.sequence, vector.sequence);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn seals_the_same_bytes_as_scapy() {
+    let mut made = String::new();
+    for vector in vectors() {
+        let Vector { setup, sequence, inner, .. } = &vector;
+        let mut memory = Memory::<RustCrypto>::new(1);
+        let mut sad = memory.sad();
+        let id = setup.install_outbound(&mut sad);
+        sad.skip_sequence(id, sequence - 1);
+        let (sealed, outer) = seal_copy(&mut sad, id, inner).unwrap();
+        assert_eq!(sealed.sequence, *sequence);
+
+        let mut comparable = outer.clone();
+        if let Some(checksum) = vector.udp6_checksum() {
+            assert!(udp6_checksum_ok(&outer));
+            comparable[checksum].fill(0);
+        }
+        assert_eq!(comparable, vector.outer, "{} {sequence}", setup.suite);
+
+        let yes_no = |yes| if yes { "yes" } else { "no" };
+        let udp = yes_no(setup.encapsulation == Encapsulation::Udp);
+        writeln!(made, "suite {}\nspi {:x}\nsequence {sequence:x}", setup.suite, setup.spi)
+            .unwrap();
+        writeln!(made, "esn {}\nudp {udp}", yes_no(setup.esn)).unwrap();
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        writeln!(made, "inner {}\nouter {}\n", hex(inner), hex(&outer)).unwrap();
+    }
+    // For `vectors/make.py --check`.
+    if let Ok(path) = std::env::var("ESP_SEALED") {
+        std::fs::write(path, made).unwrap();
+    }
+}
+
+#[test]
+fn the_example_of_rfc_7634() {
+    // RFC 7634 appendix A
+    let inner = hex(
+        "45000054a6f200004001e778c6336405c000020508005b7a3a080000553bec100007362708090a0b0c0d0e0f
+         101112131415161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f3031323334353637",
+    );
+    let mut esp = hex("01020304 00000005 1011121314151617
+         24039428b97f417e3c13753a4f05087b67c352e6a7fab1b982d466ef407ae5c614ee8099d52844eb61aa95df
+         ab4c02f72aa71e7c4c4f64c9befe2facc638e8f3cbec163fac469b502773f6fb94e664da9165b82829f641e0
+         76aaa8266b7fb0f7b11b369907e1ad43");
+    let mut keymat: Vec<u8> = (0x80..0xa0).collect();
+    keymat.extend_from_slice(&[0xa0, 0xa1, 0xa2, 0xa3]);
+    let setup = Setup { keymat, spi: 0x0102_0304, ..Setup::new(Suite::CHACHA20_POLY1305) };
+    let mut memory = Memory::<RustCrypto>::new(1);
+    let mut sad = memory.sad();
+    setup.install_inbound(&mut sad);
+    let opened = open(&mut sad, NOW, &setup.arrival(), &mut esp).unwrap();
+    assert_eq!((opened.sequence, &esp[opened.range]), (5, &inner[..]));
+}
