@@ -121,6 +121,39 @@ pub(crate) fn first_child_group(
     ours.groups.iter().copied().find(|group| implemented.has_group(*group))
 }
 
+/// Whether an IKE SA may use this group.
+pub(crate) fn allows_ike_group(
+    proposals: &[IkeProposal<'_>],
+    implemented: &Implemented<'_>,
+    group: Group,
+) -> bool {
+    implemented.has_group(group)
+        && proposals
+            .iter()
+            .any(|ours| can_offer_ike(ours, implemented) && ours.groups.contains(&group))
+}
+
+/// Whether a child SA may use this group.
+pub(crate) fn allows_child_group(
+    proposals: &[ChildProposal<'_>],
+    implemented: &Implemented<'_>,
+    group: Group,
+) -> bool {
+    implemented.has_group(group)
+        && proposals
+            .iter()
+            .any(|ours| can_offer_child(ours, implemented, true) && ours.groups.contains(&group))
+}
+
+/// Whether an IKE SA may use these algorithms: asked again when the peer's identity, and so its policy, is known.
+pub(crate) fn allows_ike(proposals: &[IkeProposal<'_>], choice: &IkeChoice) -> bool {
+    proposals.iter().any(|ours| {
+        ours.suites.contains(&choice.suite)
+            && ours.prfs.contains(&choice.prf)
+            && ours.groups.contains(&choice.group)
+    })
+}
+
 /// Writes what we offer for an IKE SA. `spi` is empty in IKE_SA_INIT, and our new SPI in a rekey.
 ///
 /// Writes nothing at all where [`first_ike_group`] is `None`.

@@ -1,0 +1,223 @@
+//! What an engine knows of its peers before it hears from them: lent by the caller, read only.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ipsec_core::crypto::{Group, PrfId, Suite};
+use ipsec_core::lifetime::{Lifetime, Limits};
+use ipsec_core::selector::TrafficSelector;
+
+use crate::identity::Identity;
+
+/// The configuration of an engine.
+#[derive(Clone, Copy)]
+pub struct Config<'r> {
+    /// In order of preference: a responder takes the first whose address and identities fit.
+    pub peers: &'r [Peer<'r>],
+    /// With this many half-open exchanges of other initiators, a newcomer must return a cookie first
+    /// (RFC 7296 section 2.6). 0 asks everyone.
+    pub cookie_threshold: usize,
+    /// Our UDP ports.
+    pub ports: Ports,
+    /// Hand out the keys of IKE SAs as [`Event::IkeKeys`](crate::event::Event::IkeKeys), for a key log. Off unless
+    /// somebody debugs.
+    pub key_log: bool,
+}
+
+impl<'r> Config<'r> {
+    /// These peers, with usual settings.
+    pub const fn new(peers: &'r [Peer<'r>]) -> Self {
+        Self { peers, cookie_threshold: 16, ports: Ports::STANDARD, key_log: false }
+    }
+}
+
+/// One peer, or one kind of peer.
+#[derive(Clone, Copy)]
+pub struct Peer<'r> {
+    /// For people.
+    pub name: &'r str,
+    /// Our address; `None` accepts any, and then only a responder can use the entry.
+    pub local: Option<IpAddr>,
+    /// The peer's address; `None` accepts any, and then only a responder can use the entry.
+    pub remote: Option<IpAddr>,
+    /// The peer's UDP ports, where we begin.
+    pub ports: Ports,
+    /// Who we say we are.
+    pub local_id: Identity<'r>,
+    /// Who the peer must prove to be.
+    pub remote_id: Identity<'r>,
+    /// How both sides prove it.
+    pub auth: Auth<'r>,
+    /// Acceptable algorithms for IKE, in order of preference.
+    pub proposals: &'r [IkeProposal<'r>],
+    /// The tunnels to this peer.
+    pub children: &'r [Child<'r>],
+    /// Rekey the IKE SA after this time, less a random tenth.
+    pub rekey_after: Duration,
+    /// End the IKE SA after this time, if it has not been rekeyed.
+    pub expire_after: Duration,
+    /// Ask a peer that has been silent for this long whether it is alive (RFC 7296 section 2.4). `None`: never ask.
+    pub liveness: Option<Duration>,
+    /// When to send a request again, and when to give up.
+    pub retransmission: Retransmission,
+    /// Encapsulate ESP in UDP even when no NAT is found.
+    pub force_encapsulation: bool,
+}
+
+impl<'r> Peer<'r> {
+    /// A peer at `remote` seen from `local`, authenticated by a pre-shared key, with usual settings and no tunnels.
+    pub const fn psk(
+        local: (Option<IpAddr>, Identity<'r>),
+        remote: (Option<IpAddr>, Identity<'r>),
+        key: &'r [u8],
+    ) -> Self {
+        Self {
+            name: "",
+            local: local.0,
+            remote: remote.0,
+            ports: Ports::STANDARD,
+            local_id: local.1,
+            remote_id: remote.1,
+            auth: Auth::Psk(key),
+            proposals: IkeProposal::DEFAULT,
+            children: &[],
+            rekey_after: Duration::from_secs(4 * 3600),
+            expire_after: Duration::from_secs(4 * 3600 + 1800),
+            liveness: Some(Duration::from_secs(30)),
+            retransmission: Retransmission::DEFAULT,
+            force_encapsulation: false,
+        }
+    }
+}
+
+/// The UDP ports of one side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Ports {
+    /// IKE without a NAT.
+    pub ike: u16,
+    /// IKE and ESP with a NAT between, where IKE has a non-ESP marker (RFC 3948).
+    pub nat: u16,
+}
+
+impl Ports {
+    /// 500 and 4500.
+    pub const STANDARD: Self = Self { ike: 500, nat: 4500 };
+}
+
+/// How the two sides prove who they are.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Auth<'r> {
+    /// By knowing the same secret (RFC 7296 section 2.15). It should have at least 128 bits of entropy: whoever
+    /// answers the initiator's IKE_AUTH can try guesses at leisure.
+    Psk(&'r [u8]),
+}
+
+/// Algorithms for an IKE SA: any of the suites, with any of the functions, with any of the groups.
+#[derive(Clone, Copy, Debug)]
+pub struct IkeProposal<'r> {
+    /// Protection of messages.
+    pub suites: &'r [Suite],
+    /// Pseudo-random functions.
+    pub prfs: &'r [PrfId],
+    /// Key exchanges. An initiator begins with the first.
+    pub groups: &'r [Group],
+}
+
+impl IkeProposal<'static> {
+    /// What we would choose ourselves.
+    pub const DEFAULT: &'static [Self] = &[Self {
+        suites: &[
+            Suite::AES_128_GCM,
+            Suite::AES_256_GCM,
+            Suite::CHACHA20_POLY1305,
+            Suite::AES_128_CBC_SHA256,
+            Suite::AES_256_CBC_SHA256,
+        ],
+        prfs: &[PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_384, PrfId::HMAC_SHA2_512],
+        groups: &[Group::X25519, Group::P256, Group::MODP_2048],
+    }];
+}
+
+/// Algorithms for a child SA: any of the suites, with any of the groups.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildProposal<'r> {
+    /// Protection of packets.
+    pub suites: &'r [Suite],
+    /// Key exchanges for perfect forward secrecy. Empty: none, new keys come from the IKE SA's.
+    pub groups: &'r [Group],
+    /// Extended sequence numbers: use them, or do not. They are not left to the other side.
+    pub esn: bool,
+}
+
+impl ChildProposal<'static> {
+    /// What we would choose ourselves.
+    pub const DEFAULT: &'static [Self] = &[Self {
+        suites: &[
+            Suite::AES_128_GCM,
+            Suite::AES_256_GCM,
+            Suite::CHACHA20_POLY1305,
+            Suite::AES_128_CBC_SHA256,
+            Suite::AES_256_CBC_SHA256,
+        ],
+        groups: &[],
+        esn: false,
+    }];
+}
+
+/// One tunnel to a peer.
+#[derive(Clone, Copy)]
+pub struct Child<'r> {
+    /// For people.
+    pub name: &'r str,
+    /// Traffic of our side. At most [`MAX_SELECTORS`](ipsec_core::selector::MAX_SELECTORS).
+    pub local: &'r [TrafficSelector],
+    /// Traffic of the peer's side. At most [`MAX_SELECTORS`](ipsec_core::selector::MAX_SELECTORS).
+    pub remote: &'r [TrafficSelector],
+    /// Acceptable algorithms, in order of preference.
+    pub proposals: &'r [ChildProposal<'r>],
+    /// When to rekey and when to stop; the soft time is shortened by a random tenth.
+    pub lifetime: Lifetime,
+    /// Size of the anti-replay window, in packets.
+    pub replay_window: u32,
+}
+
+impl<'r> Child<'r> {
+    /// A tunnel between these networks, with usual settings.
+    pub const fn new(
+        name: &'r str,
+        local: &'r [TrafficSelector],
+        remote: &'r [TrafficSelector],
+    ) -> Self {
+        Self {
+            name,
+            local,
+            remote,
+            proposals: ChildProposal::DEFAULT,
+            lifetime: Lifetime {
+                soft: Limits { time: Duration::from_secs(3600), ..Limits::NONE },
+                hard: Limits { time: Duration::from_secs(3600 + 360), ..Limits::NONE },
+            },
+            replay_window: 64,
+        }
+    }
+}
+
+/// The retransmission of requests (RFC 7296 section 2.4): after `first`, then each time `3/2` longer, up to `longest`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Retransmission {
+    /// Wait this long before the first repetition.
+    pub first: Duration,
+    /// Never wait longer than this.
+    pub longest: Duration,
+    /// Give the peer up after so many repetitions.
+    pub tries: u8,
+}
+
+impl Retransmission {
+    /// From half a second to half a minute, for about two and a half minutes.
+    pub const DEFAULT: Self =
+        Self { first: Duration::from_millis(500), longest: Duration::from_secs(30), tries: 12 };
+}

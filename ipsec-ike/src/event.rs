@@ -1,0 +1,381 @@
+//! What the engine tells its caller.
+
+use ipsec_core::crypto::{Encr, Group, PrfId, Suite};
+use ipsec_core::path::Path;
+use ipsec_core::sa::{SaParams, Spi};
+use ipsec_core::selector::TrafficSelector;
+
+use crate::wire::{ExchangeType, NotifyType, TransformType};
+
+/// Names an IKE SA. Harmless once the SA is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct IkeId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// Names a child SA: a pair of SAs, one to receive on and one to send on. Harmless once it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChildId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+impl ChildId {
+    /// The number of the slot, below the number of child slots lent to the engine: an index for a caller's own table.
+    pub const fn index(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Where in the configuration a child SA comes from: the number of its peer, and its number among the peer's children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChildRef {
+    /// Index in [`Config::peers`](crate::config::Config::peers).
+    pub peer: u16,
+    /// Index in [`Peer::children`](crate::config::Peer::children).
+    pub child: u16,
+}
+
+/// One of the two SAs of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Direction {
+    /// To receive on.
+    Inbound,
+    /// To send on.
+    Outbound,
+}
+
+/// What happened, or what the caller must do.
+///
+/// Events are state of SAs, not a queue: nothing overflows, and each is told once.
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// Install one SA of a child, and answer with [`Ike::installed`](crate::Ike::installed). Until then, the exchange
+    /// waits. The keys are lent; they are wiped from the engine when both SAs have been answered for.
+    Install {
+        /// The child.
+        child: ChildId,
+        /// Which of the two.
+        direction: Direction,
+        /// What to install. `tag` is [`ChildId::index`].
+        params: SaParams<'a>,
+    },
+    /// Both SAs of a child are installed and agreed: send on it as `traffic` says.
+    ChildUp {
+        /// The child.
+        child: ChildId,
+        /// Its configuration.
+        config: ChildRef,
+        /// The IKE SA it belongs to.
+        ike: IkeId,
+        /// The child that it replaces.
+        replaces: Option<ChildId>,
+        /// When to send on it.
+        traffic: Traffic,
+        /// What was agreed.
+        agreed: ChildAgreed,
+    },
+    /// A child is gone: remove both its SAs.
+    ChildDown {
+        /// The child.
+        child: ChildId,
+        /// Its configuration.
+        config: ChildRef,
+        /// Why.
+        reason: DownReason,
+    },
+    /// An IKE SA is authenticated.
+    IkeUp {
+        /// The IKE SA.
+        ike: IkeId,
+        /// The peer's number in the configuration.
+        peer: u16,
+        /// Where it is.
+        path: Path,
+        /// What was agreed.
+        agreed: IkeAgreed,
+    },
+    /// An IKE SA replaces another one, and has its children.
+    IkeRekeyed {
+        /// The new IKE SA.
+        ike: IkeId,
+        /// The old one, which is about to be deleted.
+        replaces: IkeId,
+        /// The peer's number in the configuration.
+        peer: u16,
+        /// What was agreed.
+        agreed: IkeAgreed,
+    },
+    /// An IKE SA that was up is gone. Its children have been told before.
+    IkeDown {
+        /// The IKE SA.
+        ike: IkeId,
+        /// The peer's number in the configuration.
+        peer: u16,
+        /// Why.
+        reason: DownReason,
+    },
+    /// The peer is at another endpoint: move the SAs of these children.
+    ChildMoved {
+        /// The child.
+        child: ChildId,
+        /// Its path now.
+        path: Path,
+    },
+    /// Something did not come about.
+    Failed {
+        /// The peer's number in the configuration, if it is known.
+        peer: Option<u16>,
+        /// Which tunnel, if it is about one.
+        child: Option<ChildRef>,
+        /// The datagrams' path.
+        path: Path,
+        /// What, and what each side wanted.
+        failure: Failure,
+    },
+    /// The keys of an IKE SA, if [`Config::key_log`](crate::config::Config::key_log) asks for them.
+    IkeKeys {
+        /// The initiator's SPI.
+        initiator_spi: u64,
+        /// The responder's SPI.
+        responder_spi: u64,
+        /// The protection of messages.
+        suite: Suite,
+        /// SK_ei and SK_er, each with its salt.
+        encryption: (&'a [u8], &'a [u8]),
+        /// SK_ai and SK_ar, empty for an AEAD.
+        integrity: (&'a [u8], &'a [u8]),
+    },
+}
+
+/// When to send on a new child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Traffic {
+    /// From now on.
+    Now,
+    /// When a packet has arrived on it, or the child it replaces is gone (RFC 7296 section 2.8).
+    AfterFirstPacket,
+}
+
+/// What was agreed for an IKE SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct IkeAgreed {
+    /// The initiator's SPI.
+    pub initiator_spi: u64,
+    /// The responder's SPI.
+    pub responder_spi: u64,
+    /// Protection of messages.
+    pub suite: Suite,
+    /// Pseudo-random function.
+    pub prf: PrfId,
+    /// Key exchange.
+    pub group: Group,
+    /// Whether a NAT is before us.
+    pub nat_local: bool,
+    /// Whether a NAT is before the peer.
+    pub nat_remote: bool,
+}
+
+/// What was agreed for a child SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct ChildAgreed {
+    /// We receive on it.
+    pub inbound_spi: Spi,
+    /// We send on it.
+    pub outbound_spi: Spi,
+    /// Protection of packets.
+    pub suite: Suite,
+    /// Extended sequence numbers.
+    pub esn: bool,
+    /// The key exchange of its own, [`Group::NONE`] if it has none.
+    pub group: Group,
+    /// Whether ESP travels in UDP.
+    pub encapsulated: bool,
+}
+
+/// Why an SA ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum DownReason {
+    /// We were told to.
+    Closed,
+    /// The peer deleted it.
+    Deleted,
+    /// It was replaced.
+    Rekeyed,
+    /// Its life is over and no replacement came about.
+    Expired,
+    /// The peer does not answer.
+    PeerSilent,
+    /// The caller could not install one of its SAs.
+    NotInstalled,
+    /// The peer has started afresh (INITIAL_CONTACT).
+    Replaced,
+    /// The IKE SA that carried it is gone.
+    IkeGone,
+    /// The peer broke the protocol.
+    Protocol,
+}
+
+impl core::fmt::Display for DownReason {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Deleted => "deleted by the peer",
+            Self::Rekeyed => "rekeyed",
+            Self::Expired => "expired",
+            Self::PeerSilent => "peer silent",
+            Self::NotInstalled => "not installed",
+            Self::Replaced => "replaced by a new start of the peer",
+            Self::IkeGone => "IKE SA gone",
+            Self::Protocol => "protocol error",
+        })
+    }
+}
+
+/// The transforms that a peer offered: what a refusal shows to a person.
+pub type Offer = heapless::Vec<Offered, 16>;
+
+/// One transform of an [`Offer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Which kind of algorithm.
+    pub kind: TransformType,
+    /// Its number in that registry.
+    pub id: u16,
+    /// Its key length in bits, 0 if none was given.
+    pub key_bits: u16,
+}
+
+impl core::fmt::Display for Offered {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.kind {
+            TransformType::ENCR => Encr(self.id).fmt(f)?,
+            TransformType::PRF => PrfId(self.id).fmt(f)?,
+            TransformType::INTEG => ipsec_core::crypto::Integ(self.id).fmt(f)?,
+            TransformType::KE => Group(self.id).fmt(f)?,
+            TransformType::ESN => {
+                f.write_str(if self.id == 0 { "no ESN" } else { "ESN" })?;
+            }
+            kind => write!(f, "{kind} {}", self.id)?,
+        }
+        if self.key_bits != 0 { write!(f, "-{}", self.key_bits) } else { Ok(()) }
+    }
+}
+
+/// Why a tunnel did not come up, with what each side wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No entry of the configuration fits the peer's address.
+    UnknownPeer,
+    /// We found nothing acceptable in what the peer offers.
+    NoProposal {
+        /// What it offers, cut after sixteen transforms.
+        offered: Offer,
+    },
+    /// The peer found nothing acceptable in what we offer (NO_PROPOSAL_CHOSEN).
+    ProposalRefused,
+    /// The peer wants a key-exchange group that we do not allow, or one side wants PFS and the other does not.
+    GroupRefused {
+        /// The group it wants.
+        wanted: Group,
+    },
+    /// The peer's proof is wrong: the two sides do not have the same pre-shared key.
+    AuthenticationFailed,
+    /// The peer says that our proof is wrong (AUTHENTICATION_FAILED): another pre-shared key, or it does not know our
+    /// identity.
+    AuthenticationRefused,
+    /// The peer says that it is somebody whom the configuration does not know at this address.
+    UnknownIdentity,
+    /// The peer asks for traffic that the configuration does not allow it.
+    NoSelectors {
+        /// The first selector of its own side that it asked for.
+        theirs: Option<TrafficSelector>,
+        /// The first selector of our side that it asked for.
+        ours: Option<TrafficSelector>,
+    },
+    /// The peer does not allow the traffic that we ask for (TS_UNACCEPTABLE).
+    SelectorsRefused,
+    /// The peer refused in another way.
+    Refused(NotifyType),
+    /// The peer does not answer.
+    PeerSilent {
+        /// Which request.
+        exchange: ExchangeType,
+        /// How often it was sent.
+        tries: u8,
+        /// An error that came back without proof of its origin, and may be the reason.
+        hint: Option<NotifyType>,
+    },
+    /// An answer that breaks the protocol, although it is authentic.
+    Protocol,
+    /// A pool of ours is exhausted.
+    NoRoom,
+    /// Our cryptography failed, or the peer's key-exchange value is invalid.
+    Crypto,
+    /// The caller could not install an SA.
+    NotInstalled,
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::UnknownPeer => f.write_str("no configured peer has this address"),
+            Self::NoProposal { offered } => {
+                f.write_str("no common proposal; the peer offers")?;
+                for (i, transform) in offered.iter().enumerate() {
+                    write!(f, "{} {transform}", if i == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Self::ProposalRefused => f.write_str(
+                "the peer accepts none of our proposals; compare the algorithms on both sides",
+            ),
+            Self::GroupRefused { wanted } => write!(
+                f,
+                "the peer wants key exchange {wanted}, which is not allowed here (PFS on one side only?)"
+            ),
+            Self::AuthenticationFailed => f.write_str(
+                "authentication failed: the pre-shared keys differ, or somebody is in between",
+            ),
+            Self::AuthenticationRefused => f.write_str(
+                "authentication refused by the peer: the pre-shared keys differ, or it does not know our identity",
+            ),
+            Self::UnknownIdentity => {
+                f.write_str("the peer's identity is not the one configured for its address")
+            }
+            Self::NoSelectors { theirs, ours } => {
+                f.write_str("no common traffic selectors; the peer asks for ")?;
+                match (theirs, ours) {
+                    (Some(theirs), Some(ours)) => write!(f, "{theirs} to {ours}"),
+                    _ => f.write_str("none that we know"),
+                }
+            }
+            Self::SelectorsRefused => f.write_str(
+                "the peer refuses our traffic selectors; compare the networks on both sides",
+            ),
+            Self::Refused(notify) => write!(f, "the peer refused: {notify}"),
+            Self::PeerSilent { exchange, tries, hint } => {
+                write!(f, "no answer to {exchange} after {tries} tries")?;
+                match hint {
+                    Some(hint) => write!(f, " (an unauthenticated {hint} came back)"),
+                    None => f.write_str(": is UDP 500 and 4500 open on the way?"),
+                }
+            }
+            Self::Protocol => f.write_str("the peer broke the protocol"),
+            Self::NoRoom => f.write_str("no room for another exchange"),
+            Self::Crypto => f.write_str("a key exchange failed"),
+            Self::NotInstalled => f.write_str("a security association could not be installed"),
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Exchange contexts: a request and its response, whoever asks.
+//!
+//! A context owns everything that lives only as long as its exchange: nonce, key exchange, job, messages, retransmission.
+//! It comes from a pool, has a deadline, and dies by generation: what still names it afterwards is stale and harmless.
+
+use core::ops::Range;
+
+use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::path::Path;
+
+use crate::buffers::BufferId;
+use crate::child_sa::Negotiation;
+use crate::cookie::MAX_COOKIE;
+use crate::event::{ChildRef, Direction, Failure};
+use crate::keymat::AuthKeys;
+use crate::retransmit::Retransmit;
+use crate::wire::{NotifyType, PayloadType};
+
+/// Bytes of the nonces that we make (RFC 7296 section 2.10: at least half the key size of the PRF, and 16).
+pub(crate) const NONCE_LEN: usize = 32;
+
+/// Memory for one exchange after IKE_AUTH. All zero is empty.
+pub struct ExchangeSlot<P: Provider> {
+    pub(crate) generation: u32,
+    pub(crate) exchange: Exchange<P>,
+}
+
+impl<P: Provider> ExchangeSlot<P> {
+    /// No exchange.
+    pub const EMPTY: Self = Self { generation: 0, exchange: Exchange::EMPTY };
+}
+
+/// Memory for one half-open exchange: IKE_SA_INIT, and IKE_AUTH until the peer is authenticated. All zero is empty.
+pub struct HandshakeSlot<P: Provider> {
+    pub(crate) slot: ExchangeSlot<P>,
+    pub(crate) handshake: Handshake,
+}
+
+impl<P: Provider> HandshakeSlot<P> {
+    /// No exchange.
+    pub const EMPTY: Self = Self { slot: ExchangeSlot::EMPTY, handshake: Handshake::EMPTY };
+}
+
+/// What an exchange is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    None = 0,
+    SaInit,
+    Auth,
+    /// A new child, or one that replaces another.
+    CreateChild,
+    RekeyIke,
+    /// Deletion of a child.
+    DeleteChild,
+    /// Deletion of the IKE SA.
+    DeleteIke,
+    /// An empty INFORMATIONAL request, or any of the peer's.
+    Informational,
+}
+
+/// What an exchange waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Free = 0,
+    /// The answer to a job.
+    Job,
+    /// The caller's answer to an install event.
+    Install(Direction),
+    /// The peer's response.
+    Response,
+    /// Nothing: the response is kept for a peer that asks again.
+    Answered,
+    /// The caller, who is to be told of the failure.
+    Ended,
+}
+
+/// The job of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Work {
+    None = 0,
+    Generate,
+    Respond,
+    Agree,
+}
+
+/// The peer's message, decrypted and kept while a job runs: the inner payloads.
+#[derive(Clone, Copy)]
+pub(crate) struct Parked {
+    pub(crate) buffer: BufferId,
+    pub(crate) first: PayloadType,
+}
+
+impl Parked {
+    pub(crate) const NONE: Self = Self { buffer: BufferId::NONE, first: PayloadType::NONE };
+}
+
+pub(crate) struct Exchange<P: Provider> {
+    pub(crate) stage: Stage,
+    pub(crate) kind: Kind,
+    /// Whether we ask.
+    pub(crate) ours: bool,
+    pub(crate) work: Work,
+    /// Whether the caller has been told to install what [`Stage::Install`] waits for.
+    pub(crate) install_told: bool,
+    /// Tries with other groups, cookies and the like: bounded.
+    pub(crate) retries: u8,
+    /// The slot of the IKE SA.
+    pub(crate) sa: u32,
+    pub(crate) message_id: u32,
+    pub(crate) path: Path,
+    pub(crate) group: Group,
+    pub(crate) kx: Option<P::Kx>,
+    pub(crate) nonce: [u8; NONCE_LEN],
+    pub(crate) received: Parked,
+    pub(crate) message: BufferId,
+    pub(crate) retransmit: Retransmit,
+    pub(crate) negotiation: Negotiation,
+    /// The slot of the IKE SA that is to replace `sa`, plus one.
+    pub(crate) successor: u32,
+    pub(crate) failure: Option<(Option<ChildRef>, Failure)>,
+}
+
+impl<P: Provider> Exchange<P> {
+    pub(crate) const EMPTY: Self = Self {
+        stage: Stage::Free,
+        kind: Kind::None,
+        ours: false,
+        work: Work::None,
+        install_told: false,
+        retries: 0,
+        sa: 0,
+        message_id: 0,
+        path: Path::UNSPECIFIED,
+        group: Group::NONE,
+        kx: None,
+        nonce: [0; NONCE_LEN],
+        received: Parked::NONE,
+        message: BufferId::NONE,
+        retransmit: Retransmit::EMPTY,
+        negotiation: Negotiation::EMPTY,
+        successor: 0,
+        failure: None,
+    };
+}
+
+/// What a handshake holds besides its exchange.
+pub(crate) struct Handshake {
+    pub(crate) auth: AuthKeys,
+    /// The IKE_SA_INIT messages: both are signed over (RFC 7296 section 2.15).
+    pub(crate) request: BufferId,
+    pub(crate) response: BufferId,
+    /// Another answer to our IKE_SA_INIT: the true one, if the first was forged.
+    pub(crate) alternative: BufferId,
+    /// The peer's endpoint and SPI, hashed: its place in the index. Of a responder only.
+    pub(crate) hash: u64,
+    /// The peer's address, hashed.
+    pub(crate) source: u64,
+    pub(crate) cookie: [u8; MAX_COOKIE],
+    pub(crate) cookie_len: usize,
+    /// The child to make with it.
+    pub(crate) child: ChildRef,
+    /// What came back without proof of its origin.
+    pub(crate) hint: Option<NotifyType>,
+}
+
+impl Handshake {
+    pub(crate) const EMPTY: Self = Self {
+        auth: AuthKeys::EMPTY,
+        request: BufferId::NONE,
+        response: BufferId::NONE,
+        alternative: BufferId::NONE,
+        hash: 0,
+        source: 0,
+        cookie: [0; MAX_COOKIE],
+        cookie_len: 0,
+        child: ChildRef { peer: 0, child: 0 },
+        hint: None,
+    };
+
+    pub(crate) fn cookie(&self) -> &[u8] {
+        self.cookie.get(..self.cookie_len).unwrap_or_default()
+    }
+}
+
+/// All contexts: handshakes first, the others after them.
+pub(crate) struct Contexts<'r, P: Provider> {
+    pub(crate) handshakes: &'r mut [HandshakeSlot<P>],
+    pub(crate) exchanges: &'r mut [ExchangeSlot<P>],
+}
+
+impl<P: Provider> Contexts<'_, P> {
+    pub(crate) const fn len(&self) -> usize {
+        self.handshakes.len().saturating_add(self.exchanges.len())
+    }
+
+    /// The numbers of the handshakes.
+    pub(crate) fn handshake_numbers(&self) -> Range<u32> {
+        0..u32::try_from(self.handshakes.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) const fn is_handshake(&self, number: u32) -> bool {
+        (number as usize) < self.handshakes.len()
+    }
+
+    pub(crate) fn slot(&self, number: u32) -> Option<&ExchangeSlot<P>> {
+        let index = number as usize;
+        match self.handshakes.get(index) {
+            Some(handshake) => Some(&handshake.slot),
+            None => self.exchanges.get(index.checked_sub(self.handshakes.len())?),
+        }
+    }
+
+    pub(crate) fn slot_mut(&mut self, number: u32) -> Option<&mut ExchangeSlot<P>> {
+        let index = number as usize;
+        let handshakes = self.handshakes.len();
+        match self.handshakes.get_mut(index) {
+            Some(handshake) => Some(&mut handshake.slot),
+            None => self.exchanges.get_mut(index.checked_sub(handshakes)?),
+        }
+    }
+
+    /// A context that is in use.
+    pub(crate) fn exchange(&self, number: u32) -> Option<&Exchange<P>> {
+        self.slot(number).map(|s| &s.exchange).filter(|x| x.stage != Stage::Free)
+    }
+
+    /// A context that is in use.
+    pub(crate) fn get(&mut self, number: u32) -> Option<&mut Exchange<P>> {
+        self.slot_mut(number).map(|s| &mut s.exchange).filter(|x| x.stage != Stage::Free)
+    }
+
+    /// A handshake that is in use.
+    pub(crate) fn handshake(&mut self, number: u32) -> Option<(&mut Exchange<P>, &mut Handshake)> {
+        let slot = self.handshakes.get_mut(number as usize)?;
+        (slot.slot.exchange.stage != Stage::Free)
+            .then_some((&mut slot.slot.exchange, &mut slot.handshake))
+    }
+}

@@ -1,0 +1,107 @@
+//! Slow cryptography as jobs, so that nothing blocks the engine.
+//!
+//! The engine names a job ([`Ike::poll_job`](crate::Ike::poll_job)), lends its inputs as often as asked
+//! ([`Ike::job`](crate::Ike::job)), and takes the answer ([`Ike::handle_job`](crate::Ike::handle_job)), at once, later,
+//! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
+
+use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
+use rand_core::CryptoRng;
+
+use crate::engine::{Env, Ike};
+
+/// The largest public value of a key exchange that [`run_jobs`] has room for: MODP-4096.
+pub const MAX_PUBLIC: usize = 512;
+
+/// Names a job. Harmless once the exchange it belongs to is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct JobId {
+    pub(crate) exchange: u32,
+    pub(crate) generation: u32,
+}
+
+/// One piece of slow work. It borrows from the engine: copy what has to cross a thread or an `await`.
+#[non_exhaustive]
+pub enum Job<'s, P: Provider> {
+    /// Begin a key exchange: [`KeyExchange::start`].
+    Generate {
+        /// The group.
+        group: Group,
+    },
+    /// Answer a key exchange: [`KeyExchange::respond`].
+    Respond {
+        /// The group.
+        group: Group,
+        /// The peer's public value.
+        peer: &'s [u8],
+    },
+    /// Complete a key exchange: [`KeyExchange::finish`].
+    Agree {
+        /// What `start` gave.
+        kx: &'s P::Kx,
+        /// The peer's public value.
+        peer: &'s [u8],
+    },
+}
+
+/// What came of a [`Job`].
+#[non_exhaustive]
+pub enum Answer<'p, P: Provider> {
+    /// Of [`Job::Generate`].
+    Generated {
+        /// The private part.
+        kx: P::Kx,
+        /// The public value.
+        public: &'p [u8],
+    },
+    /// Of [`Job::Respond`].
+    Responded {
+        /// The shared secret.
+        secret: <P::Kx as KeyExchange>::Secret,
+        /// The public value.
+        public: &'p [u8],
+    },
+    /// Of [`Job::Agree`].
+    Agreed {
+        /// The shared secret.
+        secret: <P::Kx as KeyExchange>::Secret,
+    },
+    /// Of any job that failed.
+    Failed(CryptoError),
+}
+
+impl<P: Provider> Job<'_, P> {
+    /// Does the work. `public` is scratch space for a public value; [`Group::public_len`] tells how much is needed.
+    pub fn run<'p>(self, rng: &mut dyn CryptoRng, public: &'p mut [u8]) -> Answer<'p, P> {
+        match self {
+            Self::Generate { group } => match P::Kx::start(group, rng, public) {
+                Ok((kx, len)) => {
+                    Answer::Generated { kx, public: public.get(..len).unwrap_or_default() }
+                }
+                Err(e) => Answer::Failed(e),
+            },
+            Self::Respond { group, peer } => match P::Kx::respond(group, rng, peer, public) {
+                Ok((secret, len)) => {
+                    Answer::Responded { secret, public: public.get(..len).unwrap_or_default() }
+                }
+                Err(e) => Answer::Failed(e),
+            },
+            Self::Agree { kx, peer } => match kx.finish(peer) {
+                Ok(secret) => Answer::Agreed { secret },
+                Err(e) => Answer::Failed(e),
+            },
+        }
+    }
+}
+
+/// Does every job that is waiting, at once.
+///
+/// Call after every `handle_*` of the engine, before its polls.
+pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
+    let mut public = [0; MAX_PUBLIC];
+    while let Some(id) = engine.poll_job() {
+        let Some(job) = engine.job(id) else { continue };
+        let answer = job.run(env.rng, &mut public);
+        engine.handle_job(env, id, answer);
+    }
+}

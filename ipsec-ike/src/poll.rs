@@ -1,0 +1,307 @@
+//! What an engine hands out: datagrams and events.
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::Provider;
+use ipsec_core::lifetime::Lifetime;
+use ipsec_core::sa::{Encapsulation, SaParams, Spi};
+
+use crate::buffers::BufferId;
+use crate::child_sa::{self, ChildState};
+use crate::engine::{BufferTooSmall, Ike, Node, Transmit};
+use crate::event::{ChildAgreed, Direction, Event};
+use crate::exchange::{Kind, Stage};
+use crate::ike_sa::{self, SaState};
+use crate::keymat::Role;
+
+/// What stands before an IKE message on the port that ESP uses too (RFC 3948 section 2.2).
+const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// What keeps a NAT's mapping (RFC 3948 section 2.3).
+const KEEPALIVE: [u8; 1] = [0xff];
+
+/// An event that was decided on, but not yet lent.
+#[derive(Clone, Copy)]
+enum Told {
+    Keys(u32),
+    IkeUp(u32),
+    IkeRekeyed(u32),
+    IkeDown(u32),
+    Install(u32, Direction),
+    Failed(u32),
+    ChildUp(u32),
+    ChildMoved(u32),
+    ChildDown(u32),
+}
+
+impl<P: Provider> Ike<'_, P> {
+    /// The next datagram to send, copied into `buf`: a UDP payload, with the non-ESP marker where one belongs.
+    ///
+    /// Call again after every `handle_*`, `installed`, [`Ike::poll_event`] and command, until `None`. A message whose
+    /// install the caller has not answered for is held back.
+    ///
+    /// # Errors
+    /// [`BufferTooSmall`], with nothing changed. The largest message has as many bytes as a buffer of the engine, and
+    /// four more.
+    #[must_use = "the datagram has to be sent"]
+    pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<Transmit>, BufferTooSmall> {
+        if !self.reply.message.is_none() {
+            let path = self.reply.path;
+            let len = self.copy_out(self.reply.message, path.local.port, buf)?;
+            self.buffers.release(&mut self.reply.message);
+            return Ok(Some(Transmit { path, len }));
+        }
+        while let Some(number) = self.transmits.first() {
+            let sent = match number.checked_sub(u32::try_from(self.contexts.len()).unwrap_or(0)) {
+                Some(sa) => self.keepalive(sa, buf)?,
+                None => self.message(number, buf)?,
+            };
+            let _ = self.transmits.pop();
+            if let Some(transmit) = sent {
+                return Ok(Some(transmit));
+            }
+        }
+        Ok(None)
+    }
+
+    fn message(&mut self, number: u32, buf: &mut [u8]) -> Result<Option<Transmit>, BufferTooSmall> {
+        let Some(x) = self.contexts.exchange(number) else { return Ok(None) };
+        if !matches!(x.stage, Stage::Response | Stage::Answered) {
+            return Ok(None);
+        }
+        let message = self.outgoing(number);
+        let path = match self.sas.get(x.sa as usize) {
+            Some(slot) if x.ours && x.kind != Kind::SaInit => slot.sa.path,
+            _ => x.path,
+        };
+        if message.is_none() {
+            return Ok(None);
+        }
+        let len = self.copy_out(message, path.local.port, buf)?;
+        Ok(Some(Transmit { path, len }))
+    }
+
+    /// The message of an exchange that is, or was, sent.
+    fn outgoing(&self, number: u32) -> BufferId {
+        let Some(x) = self.contexts.exchange(number) else { return BufferId::NONE };
+        match self.contexts.handshakes.get(number as usize) {
+            Some(slot) if x.kind == Kind::SaInit && x.ours => slot.handshake.request,
+            Some(slot) if x.kind == Kind::SaInit => slot.handshake.response,
+            _ => x.message,
+        }
+    }
+
+    fn keepalive(
+        &mut self,
+        number: u32,
+        buf: &mut [u8],
+    ) -> Result<Option<Transmit>, BufferTooSmall> {
+        let Some(sa) = self.sas.get_mut(number as usize).filter(|s| s.sa.keepalive_due) else {
+            return Ok(None);
+        };
+        let needed = KEEPALIVE.len();
+        bytes::copy_prefix(buf, &KEEPALIVE).ok_or(BufferTooSmall { needed })?;
+        sa.sa.keepalive_due = false;
+        Ok(Some(Transmit { path: sa.sa.path, len: needed }))
+    }
+
+    fn copy_out(&self, id: BufferId, port: u16, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
+        let message = self.buffers.bytes(id);
+        let marker: &[u8] = if port == self.config.ports.ike { &[] } else { &NON_ESP_MARKER };
+        let needed = marker.len().saturating_add(message.len());
+        let mut writer =
+            bytes::Writer::new(buf.get_mut(..needed).ok_or(BufferTooSmall { needed })?);
+        let written = writer.bytes(marker).and_then(|()| writer.bytes(message));
+        written.map(|()| needed).ok_or(BufferTooSmall { needed })
+    }
+
+    /// What happened, or what is to be done.
+    ///
+    /// Call again after every `handle_*`, `installed` and command, until `None`, and before [`Ike::poll_transmit`]:
+    /// messages wait for the installs that must precede them.
+    #[must_use = "an install has to be answered"]
+    pub fn poll_event(&mut self) -> Option<Event<'_>> {
+        if let Some((peer, path, failure)) = self.refusal.take() {
+            return Some(Event::Failed { peer, child: None, path, failure });
+        }
+        let told = loop {
+            let node = self.events.first()?;
+            let told = match self.node(node) {
+                Node::Sa(number) => self.tell_sa(number),
+                Node::Context(number) => self.tell_context(number),
+                Node::Child(number) => self.tell_child(number),
+            };
+            match told {
+                Some(told) => break told,
+                None => {
+                    let _ = self.events.pop();
+                }
+            }
+        };
+        self.lend(told)
+    }
+
+    fn tell_sa(&mut self, number: u32) -> Option<Told> {
+        let sa = self.sa(number)?;
+        let lowest = sa.tell & sa.tell.wrapping_neg();
+        sa.tell &= !lowest;
+        match lowest {
+            ike_sa::tell::KEYS => Some(Told::Keys(number)),
+            ike_sa::tell::UP => Some(Told::IkeUp(number)),
+            ike_sa::tell::REKEYED => Some(Told::IkeRekeyed(number)),
+            ike_sa::tell::DOWN => Some(Told::IkeDown(number)),
+            _ => None,
+        }
+    }
+
+    fn tell_context(&mut self, number: u32) -> Option<Told> {
+        let x = self.contexts.get(number)?;
+        match x.stage {
+            Stage::Install(direction) if !x.install_told => {
+                x.install_told = true;
+                Some(Told::Install(number, direction))
+            }
+            Stage::Ended if x.failure.is_some() => Some(Told::Failed(number)),
+            _ => None,
+        }
+    }
+
+    fn tell_child(&mut self, number: u32) -> Option<Told> {
+        let child = self.child(number)?;
+        let lowest = child.tell & child.tell.wrapping_neg();
+        child.tell &= !lowest;
+        match lowest {
+            child_sa::tell::UP => Some(Told::ChildUp(number)),
+            child_sa::tell::MOVED => Some(Told::ChildMoved(number)),
+            child_sa::tell::DOWN => Some(Told::ChildDown(number)),
+            _ => None,
+        }
+    }
+
+    fn lend(&mut self, told: Told) -> Option<Event<'_>> {
+        match told {
+            Told::Keys(number) => {
+                let sa = &self.sas.get(number as usize)?.sa;
+                Some(Event::IkeKeys {
+                    initiator_spi: sa.spi_i,
+                    responder_spi: sa.spi_r,
+                    suite: sa.choice.suite,
+                    encryption: (
+                        sa.keys.encryption(Role::Initiator),
+                        sa.keys.encryption(Role::Responder),
+                    ),
+                    integrity: (
+                        sa.keys.integrity(Role::Initiator),
+                        sa.keys.integrity(Role::Responder),
+                    ),
+                })
+            }
+            Told::IkeUp(number) => {
+                let ike = self.ike_id(number);
+                let sa = self.sa(number)?;
+                Some(Event::IkeUp { ike, peer: sa.peer, path: sa.path, agreed: sa.agreed() })
+            }
+            Told::IkeRekeyed(number) => {
+                let ike = self.ike_id(number);
+                let sa = self.sa(number)?;
+                let replaces = sa.replaces?;
+                Some(Event::IkeRekeyed { ike, replaces, peer: sa.peer, agreed: sa.agreed() })
+            }
+            Told::IkeDown(number) => {
+                let ike = self.ike_id(number);
+                let sa = self.sa(number)?;
+                let (peer, reason) = (sa.peer, sa.down);
+                if sa.state != SaState::Deleted {
+                    self.release_sa(number);
+                }
+                Some(Event::IkeDown { ike, peer, reason })
+            }
+            Told::Install(number, direction) => self.lend_install(number, direction),
+            Told::Failed(number) => {
+                let x = self.contexts.get(number)?;
+                let (child, failure) = x.failure.take()?;
+                let (path, sa) = (x.path, x.sa);
+                let peer = match (child, self.sa(sa)) {
+                    (Some(child), _) => Some(child.peer),
+                    (None, Some(sa)) => Some(sa.peer),
+                    (None, None) => None,
+                };
+                self.free_context(number);
+                Some(Event::Failed { peer, child, path, failure })
+            }
+            Told::ChildUp(number) => {
+                let id = self.child_id(number);
+                let child = self.child(number)?;
+                let agreed = ChildAgreed {
+                    inbound_spi: Spi::new(child.spi_in)?,
+                    outbound_spi: Spi::new(child.spi_out)?,
+                    suite: child.choice.suite,
+                    esn: child.choice.esn,
+                    group: child.choice.group,
+                    encapsulated: child.encapsulated,
+                };
+                let (config, replaces, traffic, sa) =
+                    (child.config, child.replaces, child.traffic, child.ike);
+                let ike = self.ike_id(sa);
+                Some(Event::ChildUp { child: id, config, ike, replaces, traffic, agreed })
+            }
+            Told::ChildMoved(number) => {
+                let id = self.child_id(number);
+                let sa = self.child(number)?.ike;
+                Some(Event::ChildMoved { child: id, path: self.sa(sa)?.path })
+            }
+            Told::ChildDown(number) => {
+                let id = self.child_id(number);
+                let child = self.child(number)?;
+                let (config, reason) = (child.config, child.reason);
+                if child.state == ChildState::Down {
+                    self.release_child(number);
+                }
+                Some(Event::ChildDown { child: id, config, reason })
+            }
+        }
+    }
+
+    fn lend_install(&self, number: u32, direction: Direction) -> Option<Event<'_>> {
+        let x = self.contexts.exchange(number)?;
+        let slot = x.negotiation.child.checked_sub(1)?;
+        let child = &self.children.get(slot as usize)?.child;
+        let sa = &self.sas.get(child.ike as usize)?.sa;
+        let peer = self.config.peers.get(usize::from(child.config.peer))?;
+        let config = peer.children.get(usize::from(child.config.child))?;
+        // Keying material goes to the data of the exchange's initiator first (RFC 7296 section 2.17).
+        let (us, them) = if x.ours {
+            (Role::Initiator, Role::Responder)
+        } else {
+            (Role::Responder, Role::Initiator)
+        };
+        let (spi, sender) = match direction {
+            Direction::Inbound => (child.spi_in, them),
+            Direction::Outbound => (child.spi_out, us),
+        };
+        let encapsulated = child.encapsulated;
+        let path = if encapsulated { sa.path } else { sa.path.with_ports(0, 0) };
+        let id = self.child_id(slot);
+        Some(Event::Install {
+            child: id,
+            direction,
+            params: SaParams {
+                spi: Spi::new(spi)?,
+                suite: child.choice.suite,
+                keymat: x.negotiation.keys.of(sender),
+                path,
+                encapsulation: if encapsulated { Encapsulation::Udp } else { Encapsulation::Ip },
+                esn: child.choice.esn,
+                replay_window: config.replay_window,
+                // Time is watched by the engine: the SAD is told of the other limits, and of the last moment.
+                lifetime: Lifetime {
+                    soft: ipsec_core::lifetime::Limits {
+                        time: core::time::Duration::MAX,
+                        ..config.lifetime.soft
+                    },
+                    hard: config.lifetime.hard,
+                },
+                selectors: &x.negotiation.selectors,
+                tag: slot,
+            },
+        })
+    }
+}

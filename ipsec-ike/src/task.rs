@@ -1,0 +1,84 @@
+//! Our requests, one at a time: what an IKE SA does next (RFC 7296 section 2.3, a window of one).
+
+use ipsec_core::crypto::Provider;
+
+use crate::child_sa::{self, ChildState};
+use crate::engine::{CommandError, Env, Ike};
+use crate::event::ChildRef;
+use crate::ike_sa::{self, SaState};
+
+impl<P: Provider> Ike<'_, P> {
+    /// Begins the most urgent work of an SA, if nothing of ours is under way.
+    ///
+    /// Work that finds no room stays wanted; the SA's deadline tries again.
+    pub(crate) fn next_task(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(sa) = self.sa(number) else { return };
+        if sa.ours != 0 || !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
+            return;
+        }
+        let want = sa.want;
+        let begun = if want & ike_sa::want::CLOSE != 0 {
+            self.delete_ike_begin(env, number)
+        } else if want & ike_sa::want::CHILD != 0 && self.child_task(env, number) {
+            true
+        } else if self.sa(number).is_none_or(|sa| sa.ours != 0) {
+            true
+        } else if want & ike_sa::want::REKEY != 0 {
+            self.rekey_ike_begin(env, number)
+        } else if want & ike_sa::want::LIVENESS != 0 {
+            self.liveness_begin(env, number)
+        } else {
+            true
+        };
+        if !begun {
+            self.schedule_sa(env.now, number);
+        }
+    }
+
+    /// Begins the work of one child. `false` if none wants anything, or there is no room.
+    fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { break };
+            next = child.next;
+            let (want, state) = (child.want, child.state);
+            let begun = if want & child_sa::want::DELETE != 0 {
+                self.delete_child_begin(env, number)
+            } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
+                self.create_child_begin(env, number, true)
+            } else if want & child_sa::want::CREATE != 0 {
+                self.create_child_begin(env, number, false)
+            } else {
+                if let Some(child) = self.child(number) {
+                    child.want = 0;
+                }
+                continue;
+            };
+            return begun;
+        }
+        if let Some(sa) = self.sa(sa) {
+            sa.want &= !ike_sa::want::CHILD;
+        }
+        false
+    }
+
+    /// Notes that `sa` should have a child of this configuration, unless it has one or is making one.
+    pub(crate) fn want_child(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        config: ChildRef,
+    ) -> Result<(), CommandError> {
+        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+        while let Some(child) = next.checked_sub(1).and_then(|number| self.child(number)) {
+            let live = matches!(child.state, ChildState::Larval | ChildState::Established);
+            if live && child.config == config && child.want & child_sa::want::DELETE == 0 {
+                return Ok(());
+            }
+            next = child.next;
+        }
+        let number = self.new_child(env, sa, config).ok_or(CommandError::NoRoom)?;
+        self.want_of_child(env, number, child_sa::want::CREATE);
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Everything that happens because time passes.
+//!
+//! Each IKE SA, each exchange and each child has one deadline: the earliest of its reasons to wake up.
+
+use core::time::Duration;
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::time::Instant;
+use rand_core::CryptoRng;
+
+use crate::child_sa::{self, ChildState};
+use crate::engine::{Env, Ike, Node};
+use crate::event::{DownReason, Failure};
+use crate::exchange::{Kind, Stage};
+use crate::ike_sa::{self, SaState};
+use crate::wire::{ExchangeType, NotifyType};
+
+/// A half-open exchange of another initiator, and a job or install that nobody answers, are given up after this.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
+/// A job or install that the caller does not answer is given up after this.
+pub(crate) const CALLER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A response is kept for a peer that asks again: "several minutes" (RFC 7296 section 2.1).
+pub(crate) const RESPONSE_KEPT: Duration = Duration::from_secs(180);
+/// An SA that the peer deleted, or whose handshake failed, repeats its last response for so long.
+pub(crate) const LINGER: Duration = Duration::from_secs(10);
+/// A NAT's mapping is refreshed so often (RFC 3948 section 4).
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Work that found no room, or a peer that was busy, is tried again after about this.
+pub(crate) const RETRY: Duration = Duration::from_secs(2);
+/// Timeouts handled in one call; the rest are due at once.
+const BATCH: usize = 64;
+
+impl<P: Provider> Ike<'_, P> {
+    /// Does what is due. Call it when [`Ike::next_timeout`] has come; earlier is harmless, later delays
+    /// retransmissions, rekeying and expiry.
+    ///
+    /// It handles at most 64 deadlines a call; if more are due, [`Ike::next_timeout`] says so.
+    pub fn handle_timeout(&mut self, env: &mut Env<'_>) {
+        for _ in 0..BATCH {
+            let Some(node) = self.deadlines.take_due(env.now) else { return };
+            match self.node(node) {
+                Node::Sa(number) => self.sa_timeout(env, number),
+                Node::Context(number) => self.context_timeout(env, number),
+                Node::Child(number) => self.child_timeout(env, number),
+            }
+        }
+    }
+
+    fn sa_timeout(&mut self, env: &mut Env<'_>, number: u32) {
+        let now = env.now;
+        let liveness = self.peer_of(number).and_then(|p| p.liveness);
+        let Some(sa) = self.sa(number) else { return };
+        match sa.state {
+            SaState::Empty | SaState::Larval => return,
+            SaState::Closing | SaState::Deleted if sa.tell != 0 => {
+                // The caller has not heard of its end: the slot waits.
+                self.deadlines.set(number, Some(now.after(RETRY)));
+                return;
+            }
+            SaState::Deleted | SaState::Closing => {
+                let theirs = sa.theirs.checked_sub(1);
+                if let Some(context) = theirs {
+                    self.end_exchange(env, context);
+                }
+                self.release_sa(number);
+                return;
+            }
+            SaState::Established | SaState::Rekeyed => {}
+        }
+        if now >= sa.expire_at {
+            self.sa_down(env, number, DownReason::Expired);
+            return;
+        }
+        if now >= sa.rekey_at && sa.state == SaState::Established {
+            sa.rekey_at = Instant::MAX;
+            sa.want |= ike_sa::want::REKEY;
+        }
+        if let Some(silence) = liveness
+            && now >= sa.heard.after(silence)
+        {
+            sa.want |= ike_sa::want::LIVENESS;
+        }
+        if sa.nat_local && now >= sa.sent.after(KEEPALIVE) {
+            sa.sent = now;
+            sa.keepalive_due = true;
+            let contexts = u32::try_from(self.contexts.len()).unwrap_or(u32::MAX);
+            self.transmits.push(number.saturating_add(contexts));
+        }
+        self.next_task(env, number);
+        self.schedule_sa(now, number);
+    }
+
+    /// Sets the deadline of an established SA.
+    pub(crate) fn schedule_sa(&mut self, now: Instant, number: u32) {
+        let liveness = self.peer_of(number).and_then(|p| p.liveness);
+        let Some(sa) = self.sa(number) else { return };
+        if !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
+            return;
+        }
+        let mut at = sa.expire_at;
+        if sa.state == SaState::Established {
+            at = at.min(sa.rekey_at);
+        }
+        if let Some(silence) = liveness {
+            at = at.min(sa.heard.after(silence).max(now.after(RETRY)));
+        }
+        if sa.nat_local {
+            at = at.min(sa.sent.after(KEEPALIVE));
+        }
+        if sa.want != 0 && sa.ours == 0 {
+            at = at.min(now.after(RETRY));
+        }
+        self.deadlines.set(number, Some(at));
+    }
+
+    fn child_timeout(&mut self, env: &mut Env<'_>, number: u32) {
+        let now = env.now;
+        let Some(child) = self.child(number) else { return };
+        if child.state == ChildState::Larval || child.state == ChildState::Down {
+            return;
+        }
+        if now >= child.expire_at {
+            if child.want & child_sa::want::DELETE != 0 {
+                // Its deletion does not come about: the IKE SA is busy, or gone.
+                self.child_down(env, number, DownReason::Expired);
+                return;
+            }
+            if child.state == ChildState::Established {
+                child.reason = DownReason::Expired;
+            }
+            child.expire_at = now.after(CALLER_TIMEOUT);
+            self.deadlines.set(self.child_node(number), Some(now.after(CALLER_TIMEOUT)));
+            self.want_of_child(env, number, child_sa::want::DELETE);
+            return;
+        }
+        if now >= child.rekey_at {
+            child.rekey_at = Instant::MAX;
+            let at = child.expire_at;
+            let established = child.state == ChildState::Established;
+            self.deadlines.set(self.child_node(number), Some(at));
+            if established {
+                self.want_of_child(env, number, child_sa::want::REKEY);
+            }
+            return;
+        }
+        self.schedule_child(number);
+    }
+
+    /// Sets the deadline of a child.
+    pub(crate) fn schedule_child(&mut self, number: u32) {
+        let Some(child) = self.child(number) else { return };
+        let at = child.rekey_at.min(child.expire_at);
+        self.deadlines.set(self.child_node(number), (at != Instant::MAX).then_some(at));
+    }
+
+    fn context_timeout(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (stage, ours, kind, sa) = (x.stage, x.ours, x.kind, x.sa);
+        match stage {
+            Stage::Response if ours => self.repeat(env, number),
+            Stage::Free | Stage::Ended => {}
+            Stage::Response | Stage::Answered => {
+                let larval = self.contexts.is_handshake(number);
+                self.end_exchange(env, number);
+                if larval {
+                    self.release_larval(env, sa);
+                }
+            }
+            Stage::Job | Stage::Install(_) => {
+                let failure =
+                    if stage == Stage::Job { Failure::Crypto } else { Failure::NotInstalled };
+                if self.contexts.is_handshake(number) || kind == Kind::Auth {
+                    self.handshake_failed(env, number, failure);
+                } else {
+                    self.fail(env, number, None, failure);
+                    self.next_task(env, sa);
+                }
+            }
+        }
+    }
+
+    /// Sends a request again, or gives the peer up (RFC 7296 section 2.4).
+    fn repeat(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
+        let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
+        let handshake = self.contexts.handshake(number);
+        let hint = handshake.and_then(|(_, h)| h.hint);
+        if hint.is_some() {
+            // An error came back, though nobody vouches for it: the true answer has a little time left.
+            rules.tries = rules.tries.min(3);
+        }
+        if self.try_alternative(env, number) {
+            return;
+        }
+        let Some(x) = self.contexts.get(number) else { return };
+        if let Some(at) = x.retransmit.again(env.now, &rules) {
+            self.transmits.push(number);
+            self.deadlines.set(self.context_node(number), Some(at));
+            return;
+        }
+        let (kind, tries) = (x.kind, x.retransmit.sent());
+        if !self.contexts.is_handshake(number) {
+            self.sa_down(env, sa, DownReason::PeerSilent);
+            return;
+        }
+        let exchange =
+            if kind == Kind::SaInit { ExchangeType::IKE_SA_INIT } else { ExchangeType::IKE_AUTH };
+        let failure = match hint {
+            Some(NotifyType::NO_PROPOSAL_CHOSEN) => Failure::ProposalRefused,
+            _ => Failure::PeerSilent { exchange, tries, hint },
+        };
+        self.handshake_failed(env, number, failure);
+    }
+
+    /// Ends a handshake of ours, or one of the peer's, with a failure to tell.
+    pub(crate) fn handshake_failed(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, ours) = (x.sa, x.ours);
+        let child = self.contexts.handshake(number).filter(|_| ours).map(|(_, h)| h.child);
+        self.fail(env, number, child, failure);
+        self.release_larval(env, sa);
+    }
+
+    /// Gives back an SA that never was established, with the children that waited for it.
+    pub(crate) fn release_larval(&mut self, env: &mut Env<'_>, number: u32) {
+        if !self.sa(number).is_some_and(|sa| sa.state == SaState::Larval) {
+            return;
+        }
+        while let Some(child) = self.sa(number).and_then(|sa| sa.children.checked_sub(1)) {
+            self.child_down(env, child, DownReason::IkeGone);
+        }
+        self.release_sa(number);
+    }
+
+    /// Gives an exchange that waits for the caller, or for a half-open peer, a last moment.
+    pub(crate) fn give_up_after(&mut self, env: &Env<'_>, number: u32, after: Duration) {
+        self.deadlines.set(self.context_node(number), Some(env.now.after(after)));
+    }
+
+    /// Begins to send a request until it is answered.
+    pub(crate) fn send_request(&mut self, env: &Env<'_>, number: u32) {
+        let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
+        let Some(rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
+        let Some(x) = self.contexts.get(number) else { return };
+        x.stage = Stage::Response;
+        let (retransmit, at) = crate::retransmit::Retransmit::start(env.now, &rules);
+        x.retransmit = retransmit;
+        self.transmits.push(number);
+        self.deadlines.set(self.context_node(number), Some(at));
+    }
+
+    /// Sends a response, and keeps it for a peer that asks again.
+    pub(crate) fn send_response(&mut self, env: &Env<'_>, number: u32, keep: Duration) {
+        let Some(x) = self.contexts.get(number) else { return };
+        x.stage = Stage::Answered;
+        self.transmits.push(number);
+        self.give_up_after(env, number, keep);
+    }
+}
+
+/// `time`, less a random part of its tenth, so that the two sides do not rekey at once (RFC 7296 section 2.8).
+pub(crate) fn jittered(rng: &mut dyn CryptoRng, time: Duration) -> Duration {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    if micros == u64::MAX {
+        return Duration::MAX;
+    }
+    let tenth = micros / 10;
+    let part = (u128::from(rng.next_u64()) * u128::from(tenth)) >> 64;
+    Duration::from_micros(micros.saturating_sub(u64::try_from(part).unwrap_or(0)))
+}

@@ -1,0 +1,87 @@
+//! INFORMATIONAL: liveness, and what the peer deletes (RFC 7296 section 1.4).
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::path::Path;
+
+use crate::child_sa::ChildState;
+use crate::engine::{DatagramError, Env, Ike};
+use crate::event::DownReason;
+use crate::exchange::Kind;
+use crate::ike_sa;
+use crate::timer::{LINGER, RESPONSE_KEPT};
+use crate::wire::{Collected, ExchangeType, Header, ProtocolId};
+
+/// Children that one message can delete; more are told of one by one.
+const MAX_DELETED: usize = 16;
+
+impl<P: Provider> Ike<'_, P> {
+    /// Asks a silent peer whether it lives (RFC 7296 section 2.4). `false` if there is no room.
+    pub(crate) fn liveness_begin(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        let Some(context) = self.begin_request(sa, Kind::Informational) else { return false };
+        if let Some(sa) = self.sa(sa) {
+            sa.want &= !ike_sa::want::LIVENESS;
+        }
+        if self.compose(context, ExchangeType::INFORMATIONAL, |_| Ok(())).is_err() {
+            self.end_exchange(env, context);
+            self.skip_request(sa);
+            return false;
+        }
+        self.send_request(env, context);
+        true
+    }
+
+    /// The peer's request: deletions, or a question whether we live.
+    pub(crate) fn informational_received(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        path: Path,
+        header: &Header,
+        collected: &Collected<'_>,
+    ) -> Result<(), DatagramError> {
+        let context = self.begin_answer(env, sa, path, header, Kind::Informational)?;
+        if collected.deletes().any(|d| d.protocol == ProtocolId::IKE) {
+            // RFC 7296 section 1.4.1: the answer to the deletion of an IKE SA is empty.
+            if self.compose(context, ExchangeType::INFORMATIONAL, |_| Ok(())).is_ok() {
+                self.send_response(env, context, LINGER);
+            }
+            self.sa_down(env, sa, DownReason::Deleted);
+            return Ok(());
+        }
+        let mut spis = heapless::Vec::<u32, MAX_DELETED>::new();
+        let deleting = self.child_being_deleted(sa);
+        let outbound =
+            collected.deletes().filter(|d| d.protocol == ProtocolId::ESP).flat_map(|d| d.spis());
+        for spi in outbound.take(MAX_DELETED) {
+            let Some(number) = self.child_by_outbound(sa, spi) else { continue };
+            let Some(child) = self.child(number) else { continue };
+            let replaced =
+                child.state == ChildState::Leaving && matches!(child.reason, DownReason::Rekeyed);
+            let (spi_in, own_reason) = (child.spi_in, child.reason);
+            let reason = if replaced { DownReason::Rekeyed } else { DownReason::Deleted };
+            if deleting == Some(number) {
+                // RFC 7296 section 1.4.1: both sides delete it, and neither names it in its answer.
+                self.child_down(env, number, own_reason);
+            } else {
+                let _ = spis.push(spi_in);
+                self.child_down(env, number, reason);
+            }
+        }
+        let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| {
+            if spis.is_empty() { Ok(()) } else { w.delete(ProtocolId::ESP, &spis) }
+        });
+        if written.is_ok() {
+            self.send_response(env, context, RESPONSE_KEPT);
+        } else {
+            self.end_exchange(env, context);
+        }
+        Ok(())
+    }
+
+    /// The child that our request under way deletes.
+    fn child_being_deleted(&mut self, sa: u32) -> Option<u32> {
+        let ours = self.sa(sa)?.ours.checked_sub(1)?;
+        let x = self.contexts.exchange(ours).filter(|x| x.kind == Kind::DeleteChild)?;
+        x.negotiation.child.checked_sub(1)
+    }
+}

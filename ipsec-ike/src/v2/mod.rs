@@ -1,0 +1,9 @@
+//! IKEv2 (RFC 7296): one exchange, one file.
+
+mod auth;
+mod create_child;
+mod delete;
+mod informational;
+mod message;
+mod rekey_ike;
+mod sa_init;

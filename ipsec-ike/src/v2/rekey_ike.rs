@@ -1,0 +1,362 @@
+//! CREATE_CHILD_SA for the IKE SA itself: new keys, and all children with them (RFC 7296 sections 1.3.2 and 2.18).
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::path::Path;
+
+use super::auth::Nonce;
+use super::create_child::Refusal;
+use super::message::Inner;
+use crate::engine::{DatagramError, Env, Ike};
+use crate::event::Failure;
+use crate::exchange::{Kind, Work};
+use crate::ike_sa::{self, SaState};
+use crate::keymat::{AuthKeys, Skeyseed};
+use crate::proposal::{self, Implemented};
+use crate::timer::{CALLER_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
+use crate::wire::{Collected, ExchangeType, Header, NotifyType};
+
+/// Other groups that a request tries.
+const MAX_RETRIES: u8 = 3;
+
+impl<P: Provider> Ike<'_, P> {
+    // ---- we ask ----
+
+    /// Begins to replace an IKE SA. `false` if there is no room.
+    pub(crate) fn rekey_ike_begin(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        if let Some(sa) = self.sa(sa) {
+            if sa.state != SaState::Established {
+                sa.want &= !ike_sa::want::REKEY;
+                return true;
+            }
+        }
+        let group = self.sa(sa).map_or(Group::NONE, |sa| sa.choice.group);
+        let begun = self.rekey_ike_ask(env, sa, group, 0);
+        if let Some(sa) = self.sa(sa)
+            && begun
+        {
+            sa.want &= !ike_sa::want::REKEY;
+        }
+        begun
+    }
+
+    fn rekey_ike_ask(&mut self, env: &mut Env<'_>, sa: u32, group: Group, retries: u8) -> bool {
+        if self.free_exchanges.is_empty() || self.buffers.free() < 2 {
+            return false;
+        }
+        let Some(successor) = self.new_sa(env, true) else { return false };
+        let Some(number) = self.begin_request(sa, Kind::RekeyIke) else {
+            self.release_sa(successor);
+            return false;
+        };
+        if let Some(x) = self.contexts.get(number) {
+            env.rng.fill_bytes(&mut x.nonce);
+            x.group = group;
+            x.retries = retries;
+            x.successor = successor.saturating_add(1);
+        }
+        self.queue_job(number, Work::Generate);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        true
+    }
+
+    /// Sends the request.
+    pub(crate) fn rekey_ike_request(&mut self, env: &mut Env<'_>, number: u32, public: &[u8]) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, group, nonce, successor) = (x.sa, x.group, x.nonce, x.successor);
+        let spi = successor.checked_sub(1).and_then(|s| self.sa(s)).map_or(0, |s| s.spi_i);
+        let Some(peer) = self.peer_of(sa) else { return };
+        let written = self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
+            w.sa(|sa| {
+                let implemented = Implemented::of::<P>();
+                proposal::offer_ike(sa, peer.proposals, &implemented, &spi.to_be_bytes())
+            })?;
+            w.nonce(&nonce)?;
+            w.ke(group, public)
+        });
+        if written.is_ok() {
+            self.send_request(env, number);
+        } else {
+            self.fail(env, number, None, Failure::NoRoom);
+            self.skip_request(sa);
+        }
+    }
+
+    /// The peer's answer to our request.
+    pub(crate) fn rekey_ike_response(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        collected: &Collected<'_>,
+        received: Inner<'_>,
+    ) -> Result<(), DatagramError> {
+        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
+        let (sa, group, retries) = (x.sa, x.group, x.retries);
+        let successor = x.successor.checked_sub(1).ok_or(DatagramError::Stale)?;
+        let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
+        let implemented = Implemented::of::<P>();
+        if let Some(error) = collected.error() {
+            let wanted = bytes::Reader::new(error.data).u16().map(Group);
+            if let (NotifyType::INVALID_KE_PAYLOAD, Some(wanted)) = (error.kind, wanted)
+                && proposal::allows_ike_group(peer.proposals, &implemented, wanted)
+                && wanted != group
+                && retries < MAX_RETRIES
+            {
+                self.end_exchange(env, number);
+                if !self.rekey_ike_ask(env, sa, wanted, retries.saturating_add(1)) {
+                    self.retry_rekey_ike(env, sa, RETRY);
+                }
+                return Ok(());
+            }
+            if error.kind == NotifyType::TEMPORARY_FAILURE {
+                self.end_exchange(env, number);
+                self.retry_rekey_ike(env, sa, RETRY);
+            } else {
+                self.fail(env, number, None, Failure::Refused(error.kind));
+                self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
+            }
+            self.next_task(env, sa);
+            return Err(DatagramError::Refused);
+        }
+        let accepted = collected.sa.and_then(|answer| {
+            let choice = proposal::accept_ike(&answer, peer.proposals, &implemented)?;
+            let spi = answer.single()?.spi_u64().filter(|spi| *spi != 0)?;
+            let ke = collected.ke.filter(|ke| ke.group == group && choice.group == group);
+            (ke.is_some() && collected.nonce.is_some()).then_some((choice, spi))
+        });
+        let Some((choice, spi)) = accepted else {
+            self.fail(env, number, None, Failure::Protocol);
+            self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
+            self.next_task(env, sa);
+            return Err(DatagramError::Unexpected);
+        };
+        self.park(number, received)?;
+        if let Some(successor) = self.sa(successor) {
+            successor.choice = choice;
+            successor.spi_r = spi;
+        }
+        self.queue_job(number, Work::Agree);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    fn retry_rekey_ike(&mut self, env: &mut Env<'_>, sa: u32, pause: core::time::Duration) {
+        let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
+        if let Some(sa) = self.sa(sa) {
+            sa.rekey_at = at;
+        }
+        self.schedule_sa(env.now, sa);
+    }
+
+    /// The shared secret is known: the new SA takes over, and the old one is deleted.
+    pub(crate) fn rekey_ike_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
+        let Some((sa, ni)) = self.contexts.get(number).map(|x| (x.sa, x.nonce)) else { return };
+        let nr = self.parked(number).and_then(|c| c.nonce).and_then(Nonce::copy);
+        let derived = nr
+            .ok_or(DatagramError::Unexpected)
+            .and_then(|nr| self.derive_successor(number, secret, (&ni, &nr)));
+        let Ok(successor) = derived else {
+            self.fail(env, number, None, Failure::Crypto);
+            self.next_task(env, sa);
+            return;
+        };
+        self.succeed(env, number, successor);
+        if let Some(sa) = self.sa(sa) {
+            sa.want = ike_sa::want::CLOSE;
+        }
+        self.end_exchange(env, number);
+        self.next_task(env, sa);
+        self.next_task(env, successor);
+    }
+
+    // ---- the peer asks ----
+
+    /// The peer wants to replace the IKE SA.
+    pub(crate) fn rekey_ike_received(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        path: Path,
+        header: &Header,
+        collected: &Collected<'_>,
+        received: Inner<'_>,
+    ) -> Result<(), DatagramError> {
+        let prepared = self.prepare_successor(env, sa, collected);
+        let kind = if prepared.is_ok() { Kind::RekeyIke } else { Kind::Informational };
+        let begun = self.begin_answer(env, sa, path, header, kind);
+        let (number, successor) = match (begun, prepared) {
+            (Ok(number), Ok(successor)) => (number, successor),
+            (Ok(number), Err(refusal)) => {
+                self.answer_refusal(env, number, &refusal);
+                return Err(DatagramError::Refused);
+            }
+            (Err(e), prepared) => {
+                if let Ok(successor) = prepared {
+                    self.release_sa(successor);
+                }
+                return Err(e);
+            }
+        };
+        let group = self.sa(successor).map_or(Group::NONE, |s| s.choice.group);
+        if let Some(x) = self.contexts.get(number) {
+            env.rng.fill_bytes(&mut x.nonce);
+            x.successor = successor.saturating_add(1);
+            x.group = group;
+        }
+        if self.park(number, received).is_err() {
+            self.drop_negotiation(env, number);
+            self.answer_refusal(env, number, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
+            return Err(DatagramError::NoRoom);
+        }
+        self.queue_job(number, Work::Respond);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// Chooses for the new SA and takes a slot for it, or says why not.
+    fn prepare_successor(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        collected: &Collected<'_>,
+    ) -> Result<u32, Refusal> {
+        let (Some(offer), Some(ke), Some(_)) = (collected.sa, collected.ke, collected.nonce) else {
+            return Err(Refusal::new(NotifyType::INVALID_SYNTAX));
+        };
+        let ours = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
+        let kind = ours.and_then(|n| self.contexts.exchange(n)).map_or(Kind::None, |x| x.kind);
+        if !matches!(kind, Kind::None | Kind::Informational) {
+            // RFC 7296 section 2.25.2: something of ours collides; the peer tries again.
+            return Err(Refusal::new(NotifyType::TEMPORARY_FAILURE));
+        }
+        let peer = self.peer_of(sa).ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
+        let implemented = Implemented::of::<P>();
+        let chosen = proposal::choose_ike(&offer, peer.proposals, &implemented, Some(ke.group));
+        let (_, choice, spi) = chosen.ok_or(Refusal::new(NotifyType::NO_PROPOSAL_CHOSEN))?;
+        if choice.group != ke.group {
+            return Err(Refusal::group(choice.group));
+        }
+        let spi = bytes::Reader::new(spi).u64().filter(|spi| *spi != 0);
+        let spi = spi.ok_or(Refusal::new(NotifyType::INVALID_SYNTAX))?;
+        let successor =
+            self.new_sa(env, false).ok_or(Refusal::new(NotifyType::NO_ADDITIONAL_SAS))?;
+        if let Some(successor) = self.sa(successor) {
+            successor.spi_i = spi;
+            successor.choice = choice;
+        }
+        Ok(successor)
+    }
+
+    /// The shared secret is known: answers, and the new SA takes over.
+    pub(crate) fn rekey_ike_respond(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        secret: &[u8],
+        public: &[u8],
+    ) {
+        let Some((sa, nr)) = self.contexts.get(number).map(|x| (x.sa, x.nonce)) else { return };
+        let made = self.try_rekey_ike_respond(number, secret, public, &nr);
+        match made {
+            Ok(successor) => {
+                self.succeed(env, number, successor);
+                if let Some(sa) = self.sa(sa) {
+                    // Its initiator deletes it; if that gets lost, it ends by itself.
+                    sa.expire_at = env.now.after(CALLER_TIMEOUT);
+                }
+                self.schedule_sa(env.now, sa);
+                self.release_parked(number);
+                self.send_response(env, number, RESPONSE_KEPT);
+            }
+            Err(_) => {
+                self.drop_negotiation(env, number);
+                self.answer_refusal(env, number, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
+            }
+        }
+    }
+
+    fn try_rekey_ike_respond(
+        &mut self,
+        number: u32,
+        secret: &[u8],
+        public: &[u8],
+        nr: &[u8],
+    ) -> Result<u32, DatagramError> {
+        let collected = self.parked(number).ok_or(DatagramError::Stale)?;
+        let ni = collected.nonce.and_then(Nonce::copy).ok_or(DatagramError::Unexpected)?;
+        let offer = collected.sa.ok_or(DatagramError::Unexpected)?;
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let group = x.group;
+        let peer = self.peer_of(x.sa).ok_or(DatagramError::Stale)?;
+        let (proposed, choice, _) =
+            proposal::choose_ike(&offer, peer.proposals, &Implemented::of::<P>(), Some(group))
+                .ok_or(DatagramError::Unexpected)?;
+        let successor = self.derive_successor(number, secret, (&ni, nr))?;
+        let spi = self.sa(successor).map_or(0, |s| s.spi_r).to_be_bytes();
+        self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
+            w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &spi))?;
+            w.nonce(nr)?;
+            w.ke(group, public)
+        })?;
+        Ok(successor)
+    }
+
+    // ---- both ----
+
+    /// The keys of the new SA (RFC 7296 section 2.18).
+    fn derive_successor(
+        &mut self,
+        number: u32,
+        secret: &[u8],
+        nonces: (&[u8], &[u8]),
+    ) -> Result<u32, DatagramError> {
+        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
+        let (old, successor) = (x.sa as usize, x.successor);
+        let successor = successor.checked_sub(1).ok_or(DatagramError::Stale)?;
+        let pair = self.sas.get_disjoint_mut([old, successor as usize]);
+        let [old, new] = pair.map_err(|_| DatagramError::Stale)?;
+        let seed =
+            Skeyseed::Rekey { old_prf: old.sa.choice.prf, old_sk_d: old.sa.keys.sk_d(), secret };
+        let (choice, spi_i, spi_r) = (new.sa.choice, new.sa.spi_i, new.sa.spi_r);
+        let (ni, nr) = nonces;
+        let mut unused = AuthKeys::EMPTY;
+        new.sa
+            .keys
+            .derive::<P>(&mut unused, &choice, seed, ni, nr, spi_i, spi_r)
+            .map_err(|_| DatagramError::Crypto)?;
+        Ok(successor)
+    }
+
+    /// The new SA takes over.
+    fn succeed(&mut self, env: &mut Env<'_>, number: u32, successor: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        x.successor = 0;
+        let old = x.sa;
+        let id = self.ike_id(old);
+        let Some(peer) = self.peer_of(old) else { return };
+        let rekey_after = jittered(env.rng, peer.rekey_after);
+        let Some(sa) = self.sa(old) else { return };
+        sa.state = SaState::Rekeyed;
+        sa.replaced = true;
+        sa.want = 0;
+        let (peer_number, path, nat_local, nat_remote) =
+            (sa.peer, sa.path, sa.nat_local, sa.nat_remote);
+        sa.nat_local = false; // one of the two keeps the NAT's mapping
+        let key_log = self.config.key_log;
+        let Some(new) = self.sa(successor) else { return };
+        new.state = SaState::Established;
+        new.peer = peer_number;
+        new.path = path;
+        new.nat_local = nat_local;
+        new.nat_remote = nat_remote;
+        new.heard = env.now;
+        new.sent = env.now;
+        new.rekey_at = env.now.after(rekey_after);
+        new.expire_at = env.now.after(peer.expire_after);
+        new.replaces = Some(id);
+        new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
+        self.events.push(successor);
+        self.inherit_children(old, successor);
+        self.schedule_sa(env.now, successor);
+    }
+}

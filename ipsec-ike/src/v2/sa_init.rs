@@ -1,0 +1,670 @@
+//! IKE_SA_INIT: algorithms, nonces and a key exchange, before anybody is authenticated (RFC 7296 section 1.2).
+//!
+//! What arrives here may come from anyone. A responder spends nothing lasting on it: a handshake of a bounded pool, and
+//! a cookie first if many are half open. An initiator keeps its request until a reply has led to an authenticated peer.
+
+use core::net::IpAddr;
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::path::{Endpoint, Path};
+
+use crate::buffers::{BufferId, Buffers};
+use crate::config::Peer;
+use crate::engine::{CommandError, DatagramError, Env, Ike};
+use crate::event::{ChildRef, DownReason, Failure};
+use crate::exchange::{Kind, Stage, Work};
+use crate::ike_sa::{self, SaState};
+use crate::keymat::Skeyseed;
+use crate::nat;
+use crate::proposal::{self, Implemented};
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
+use crate::wire::{
+    Collected, ExchangeType, Flags, Header, Message, MessageWriter, NoRoom, Notify, NotifyType,
+};
+
+/// Other groups and cookies that an initiator tries, in all.
+const MAX_RETRIES: u8 = 5;
+/// Half-open exchanges that one address may have.
+const PER_SOURCE: usize = 8;
+
+/// What goes into an IKE_SA_INIT message besides the proposal.
+struct Offer<'a> {
+    group: Group,
+    public: &'a [u8],
+    nonce: &'a [u8],
+    path: Path,
+    /// Pretend to be behind a NAT, so that ESP travels in UDP.
+    hide: bool,
+}
+
+impl Offer<'_> {
+    fn write<P: Provider>(
+        &self,
+        w: &mut MessageWriter<'_>,
+        spi_i: u64,
+        spi_r: u64,
+    ) -> Result<(), NoRoom> {
+        w.ke(self.group, self.public)?;
+        w.nonce(self.nonce)?;
+        let detection = |endpoint| nat::detection::<P>(spi_i, spi_r, endpoint).map_err(|_| NoRoom);
+        let mut source = detection(self.path.local)?;
+        if self.hide {
+            // Any wrong hash will do; this one stays the same when the message is written again.
+            bytes::copy(&mut source, self.nonce.get(..20).ok_or(NoRoom)?).ok_or(NoRoom)?;
+        }
+        w.notify(&Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, &source))?;
+        let destination = detection(self.path.remote)?;
+        w.notify(&Notify::new(NotifyType::NAT_DETECTION_DESTINATION_IP, &destination))
+    }
+}
+
+impl<P: Provider> Ike<'_, P> {
+    // ---- initiator ----
+
+    /// Begins an IKE SA, and with it the child that is wanted.
+    pub(crate) fn sa_init_begin(
+        &mut self,
+        env: &mut Env<'_>,
+        config: ChildRef,
+    ) -> Result<(), CommandError> {
+        let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
+        let (Some(local), Some(remote)) = (peer.local, peer.remote) else {
+            return Err(CommandError::NoAddress);
+        };
+        let group = proposal::first_ike_group(peer.proposals, &Implemented::of::<P>())
+            .ok_or(CommandError::Unknown)?;
+        if self.free_sas.is_empty() || self.buffers.free() < 2 {
+            return Err(CommandError::NoRoom);
+        }
+        let sa = self.new_sa(env, true).ok_or(CommandError::NoRoom)?;
+        let Some(number) = self.begin_handshake(sa, true) else {
+            self.release_sa(sa);
+            return Err(CommandError::NoRoom);
+        };
+        let path = Path::new(
+            Endpoint::new(local, self.config.ports.ike),
+            Endpoint::new(remote, peer.ports.ike),
+        );
+        if let Some(slot) = self.sa(sa) {
+            slot.peer = config.peer;
+            slot.path = path;
+            slot.ours = number.saturating_add(1);
+        }
+        if let Some((x, handshake)) = self.contexts.handshake(number) {
+            x.path = path;
+            x.group = group;
+            env.rng.fill_bytes(&mut x.nonce);
+            handshake.child = config;
+        }
+        self.queue_job(number, Work::Generate);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// The key exchange is begun: sends the request.
+    pub(crate) fn sa_init_request(&mut self, env: &mut Env<'_>, number: u32, public: &[u8]) {
+        let Some(buffer) = self.buffers.take() else {
+            return self.handshake_failed(env, number, Failure::NoRoom);
+        };
+        match self.write_request(number, Public::Fresh(public), buffer) {
+            Ok(()) => self.send_request(env, number),
+            Err(_) => self.handshake_failed(env, number, Failure::NoRoom),
+        }
+    }
+
+    /// Writes the request into `buffer`, which replaces the last one.
+    fn write_request(
+        &mut self,
+        number: u32,
+        public: Public<'_>,
+        mut buffer: BufferId,
+    ) -> Result<(), NoRoom> {
+        let written = self.try_write_request(number, public, buffer);
+        match written {
+            Ok(len) => {
+                self.buffers.set_len(buffer, len);
+                if let Some((_, handshake)) = self.contexts.handshake(number) {
+                    core::mem::swap(&mut handshake.request, &mut buffer);
+                }
+                self.buffers.release(&mut buffer);
+                Ok(())
+            }
+            Err(e) => {
+                self.buffers.release(&mut buffer);
+                Err(e)
+            }
+        }
+    }
+
+    fn try_write_request(
+        &mut self,
+        number: u32,
+        public: Public<'_>,
+        buffer: BufferId,
+    ) -> Result<usize, NoRoom> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(NoRoom)?;
+        let peer = self.config.peers.get(usize::from(handshake.child.peer)).ok_or(NoRoom)?;
+        let spi_i = self.sas.get(x.sa as usize).ok_or(NoRoom)?.sa.spi_i;
+        let (old, new) = match public {
+            Public::Fresh(_) => (&[][..], self.buffers.bytes_mut(buffer)),
+            Public::OfLastRequest => self.buffers.pair(handshake.request, buffer).ok_or(NoRoom)?,
+        };
+        let public = match public {
+            Public::Fresh(public) => public,
+            Public::OfLastRequest => own_public(old).ok_or(NoRoom)?,
+        };
+        let header = Header::new(spi_i, 0, ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
+        let mut w = MessageWriter::new(new, &header)?;
+        if handshake.cookie_len > 0 {
+            // RFC 7296 section 2.6: the cookie comes first, all else stays the same.
+            w.notify(&Notify::new(NotifyType::COOKIE, handshake.cookie()))?;
+        }
+        w.sa(|sa| proposal::offer_ike(sa, peer.proposals, &Implemented::of::<P>(), &[]))?;
+        let offer = Offer {
+            group: x.group,
+            public,
+            nonce: &x.nonce,
+            path: x.path,
+            hide: peer.force_encapsulation,
+        };
+        offer.write::<P>(&mut w, spi_i, 0)?;
+        w.finish()
+    }
+
+    /// An answer to our request, of which nobody knows yet whether it is the peer's.
+    pub(crate) fn sa_init_response(
+        &mut self,
+        env: &mut Env<'_>,
+        path: Path,
+        message: &Message<'_>,
+    ) -> Result<(), DatagramError> {
+        let header = &message.header;
+        if header.from_initiator() || header.message_id != 0 {
+            return Err(DatagramError::Unexpected);
+        }
+        let sa = self.larval_by_spi(header.initiator_spi).ok_or(DatagramError::UnknownSpi)?;
+        let context = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
+        let number = context.ok_or(DatagramError::Stale)?;
+        let collected = message.collect()?;
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if path.remote.address != x.path.remote.address {
+            return Err(DatagramError::Unexpected);
+        }
+        match (x.kind, x.stage) {
+            (Kind::SaInit, Stage::Response) => {}
+            (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Response) => {
+                // Another answer, while we try the first: kept, in case that one was forged.
+                let first = self.buffers.bytes(handshake.response);
+                if first == message.bytes() || !handshake.alternative.is_none() {
+                    return Err(DatagramError::Stale);
+                }
+                if collected.sa.is_none() {
+                    return Err(DatagramError::Stale);
+                }
+                handshake.alternative =
+                    self.buffers.store(message.bytes()).ok_or(DatagramError::NoRoom)?;
+                return Ok(());
+            }
+            _ => return Err(DatagramError::Stale),
+        }
+        if let Some(cookie) = collected.notify(NotifyType::COOKIE) {
+            return self.sa_init_cookie(env, number, cookie.data);
+        }
+        if let Some(notify) = collected.notify(NotifyType::INVALID_KE_PAYLOAD) {
+            let group = bytes::Reader::new(notify.data).u16().map(Group);
+            return self.sa_init_other_group(env, number, group.ok_or(DatagramError::Unexpected)?);
+        }
+        if let Some(error) = collected.error() {
+            handshake.hint = Some(error.kind);
+            return Err(DatagramError::Refused);
+        }
+        let mut old = core::mem::replace(&mut handshake.response, BufferId::NONE);
+        self.buffers.release(&mut old);
+        let stored = self.buffers.store(message.bytes()).ok_or(DatagramError::NoRoom)?;
+        if let Some((_, handshake)) = self.contexts.handshake(number) {
+            handshake.response = stored;
+        }
+        self.sa_init_consider(env, number)
+    }
+
+    fn larval_by_spi(&self, spi_i: u64) -> Option<u32> {
+        // The responder's SPI is not known before its answer: any is taken as that of a larval SA.
+        let number = self.sa_by_own_spi(spi_i)?;
+        let sa = &self.sas.get(number as usize)?.sa;
+        (sa.state == SaState::Larval && sa.initiator).then_some(number)
+    }
+
+    fn sa_init_cookie(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        cookie: &[u8],
+    ) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if cookie.is_empty() || x.retries >= MAX_RETRIES {
+            return Err(DatagramError::Unexpected);
+        }
+        bytes::copy_prefix(&mut handshake.cookie, cookie).ok_or(DatagramError::Unexpected)?;
+        handshake.cookie_len = cookie.len();
+        x.retries = x.retries.saturating_add(1);
+        let buffer = self.buffers.take().ok_or(DatagramError::NoRoom)?;
+        self.write_request(number, Public::OfLastRequest, buffer)
+            .map_err(|_| DatagramError::NoRoom)?;
+        self.send_request(env, number);
+        Ok(())
+    }
+
+    fn sa_init_other_group(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        group: Group,
+    ) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let peer = self.config.peers.get(usize::from(handshake.child.peer));
+        let allowed = peer.is_some_and(|peer| {
+            proposal::allows_ike_group(peer.proposals, &Implemented::of::<P>(), group)
+        });
+        if !allowed || group == x.group || x.retries >= MAX_RETRIES {
+            handshake.hint = Some(NotifyType::INVALID_KE_PAYLOAD);
+            return Err(DatagramError::Refused);
+        }
+        x.retries = x.retries.saturating_add(1);
+        x.group = group;
+        x.kx = None;
+        self.queue_job(number, Work::Generate);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// Begins to follow the answer that was stored.
+    fn sa_init_consider(&mut self, env: &mut Env<'_>, number: u32) -> Result<(), DatagramError> {
+        let considered = self.try_sa_init_consider(number);
+        match considered {
+            Ok(()) => {
+                self.queue_job(number, Work::Agree);
+                self.give_up_after(env, number, CALLER_TIMEOUT);
+                Ok(())
+            }
+            Err(e) => {
+                if let Some((_, handshake)) = self.contexts.handshake(number) {
+                    let mut response = core::mem::replace(&mut handshake.response, BufferId::NONE);
+                    self.buffers.release(&mut response);
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn try_sa_init_consider(&mut self, number: u32) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let message = Message::parse(self.buffers.bytes(handshake.response))?;
+        let collected = message.collect()?;
+        let (Some(sa_payload), Some(ke), Some(_)) = (collected.sa, collected.ke, collected.nonce)
+        else {
+            return Err(DatagramError::Unexpected);
+        };
+        let peer = self.config.peers.get(usize::from(handshake.child.peer));
+        let peer = peer.ok_or(DatagramError::Stale)?;
+        // RFC 7296 section 2.7: exactly one proposal, and nothing that we did not offer.
+        let choice = proposal::accept_ike(&sa_payload, peer.proposals, &Implemented::of::<P>())
+            .ok_or(DatagramError::Unexpected)?;
+        let spi_r = message.header.responder_spi;
+        if choice.group != x.group || ke.group != x.group || spi_r == 0 {
+            return Err(DatagramError::Unexpected);
+        }
+        let status = nat::detect::<P>(&collected, message.header.initiator_spi, spi_r, &x.path);
+        let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
+        sa.spi_r = spi_r;
+        sa.choice = choice;
+        sa.nat_local = status.local_behind;
+        sa.nat_remote = status.remote_behind;
+        Ok(())
+    }
+
+    /// The shared secret is known: derives the keys, and goes on to IKE_AUTH.
+    pub(crate) fn sa_init_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
+        if self.derive_initial_keys(number, secret).is_err() {
+            return self.handshake_failed(env, number, Failure::Crypto);
+        }
+        self.auth_request(env, number);
+    }
+
+    /// Turns to the other answer to our IKE_SA_INIT, once the first has led nowhere. Says whether there was one.
+    pub(crate) fn try_alternative(&mut self, env: &mut Env<'_>, number: u32) -> bool {
+        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
+        if x.kind != Kind::Auth || x.retransmit.sent() < 3 || handshake.alternative.is_none() {
+            return false;
+        }
+        let mut message = core::mem::replace(&mut x.message, BufferId::NONE);
+        core::mem::swap(&mut handshake.response, &mut handshake.alternative);
+        let mut forged = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
+        x.kind = Kind::SaInit;
+        let remote = self.config.peers.get(usize::from(handshake.child.peer));
+        let remote = remote.map_or(0, |peer| peer.ports.ike);
+        x.path = x.path.with_ports(self.config.ports.ike, remote);
+        let child = core::mem::take(&mut x.negotiation.child);
+        let (sa, path) = (x.sa, x.path);
+        self.buffers.release(&mut message);
+        self.buffers.release(&mut forged);
+        if let Some(child) = child.checked_sub(1) {
+            self.child_down(env, child, DownReason::Closed);
+        }
+        if let Some(sa) = self.sa(sa) {
+            sa.path = path;
+        }
+        if self.sa_init_consider(env, number).is_err() {
+            // Neither led anywhere: the request once more, for whoever is there.
+            self.send_request(env, number);
+        }
+        true
+    }
+
+    // ---- responder ----
+
+    /// Somebody begins.
+    pub(crate) fn sa_init_received(
+        &mut self,
+        env: &mut Env<'_>,
+        path: Path,
+        message: &Message<'_>,
+    ) -> Result<(), DatagramError> {
+        let header = &message.header;
+        if !header.from_initiator() || header.message_id != 0 || header.responder_spi != 0 {
+            return Err(DatagramError::Unexpected);
+        }
+        let spi = header.initiator_spi.to_be_bytes();
+        let (address, port) = (address_bytes(path.remote.address), path.remote.port.to_be_bytes());
+        let hash = self.half_open.hash(&[&address, &port, &spi]).max(1);
+        if let Some(number) = self.half_open_with(hash, path, header.initiator_spi) {
+            return self.sa_init_again(number, message);
+        }
+        let collected = message.collect()?;
+        let (Some(offer), Some(ke), Some(nonce)) = (collected.sa, collected.ke, collected.nonce)
+        else {
+            return Err(DatagramError::Unexpected);
+        };
+        if !self.config.peers.iter().any(|p| at_address(p, path)) {
+            self.refuse(None, path, Failure::UnknownPeer);
+            return Err(DatagramError::UnknownPeer);
+        }
+        let source = self.sources.hash(&[&address]);
+        if self.half_open_count >= self.config.cookie_threshold {
+            self.cookies.rotate(env.now, env.rng);
+            let presented = collected.notify(NotifyType::COOKIE).map(|n| n.data);
+            let good = presented.is_some_and(|cookie| {
+                self.cookies.verify::<P>(header.initiator_spi, nonce, path.remote.address, cookie)
+            });
+            if !good {
+                let cookie = self
+                    .cookies
+                    .make::<P>(header.initiator_spi, nonce, path.remote.address)
+                    .map_err(|_| DatagramError::Crypto)?;
+                self.reply(header, path, &Notify::new(NotifyType::COOKIE, cookie.as_ref()));
+                return Err(DatagramError::Challenged);
+            }
+        }
+        let implemented = Implemented::of::<P>();
+        let chosen = self.config.peers.iter().enumerate().find_map(|(index, peer)| {
+            let chosen = proposal::choose_ike(&offer, peer.proposals, &implemented, Some(ke.group));
+            chosen.filter(|_| at_address(peer, path)).map(|c| (index, peer, c))
+        });
+        let Some((index, peer, (_, choice, _))) = chosen else {
+            let offered = proposal::offer_of(&offer);
+            let known = self.config.peers.iter().position(|p| at_address(p, path));
+            let known = known.and_then(|index| u16::try_from(index).ok());
+            self.refuse(known, path, Failure::NoProposal { offered });
+            self.reply(header, path, &Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &[]));
+            return Err(DatagramError::Refused);
+        };
+        if choice.group != ke.group {
+            // RFC 7296 section 1.2: the initiator guessed another group than we choose.
+            let group = choice.group.0.to_be_bytes();
+            self.reply(header, path, &Notify::new(NotifyType::INVALID_KE_PAYLOAD, &group));
+            return Err(DatagramError::Challenged);
+        }
+        if choice.group.public_len() != Some(ke.data.len()) {
+            return Err(DatagramError::Unexpected);
+        }
+        if self.sources.find(source).take(PER_SOURCE).count() >= PER_SOURCE
+            || self.buffers.free() < 3
+            || self.free_sas.is_empty()
+        {
+            return Err(DatagramError::NoRoom);
+        }
+        let sa = self.new_sa(env, false).ok_or(DatagramError::NoRoom)?;
+        let Some(number) = self.begin_handshake(sa, false) else {
+            self.release_sa(sa);
+            return Err(DatagramError::NoRoom);
+        };
+        let request = self.buffers.store(message.bytes());
+        if let Some((x, handshake)) = self.contexts.handshake(number) {
+            x.path = path;
+            x.group = choice.group;
+            env.rng.fill_bytes(&mut x.nonce);
+            handshake.request = request.unwrap_or_default();
+            handshake.hash = hash;
+            handshake.source = source;
+        }
+        self.half_open.insert(hash, number);
+        self.sources.insert(source, number);
+        self.half_open_count = self.half_open_count.saturating_add(1);
+        if let Some(slot) = self.sa(sa) {
+            slot.spi_i = header.initiator_spi;
+            slot.peer = u16::try_from(index).unwrap_or(u16::MAX);
+            slot.path = path;
+            slot.choice = choice;
+            slot.theirs = number.saturating_add(1);
+        }
+        if request.is_none() {
+            // Longer than a buffer.
+            self.end_exchange(env, number);
+            self.release_sa(sa);
+            return Err(DatagramError::NoRoom);
+        }
+        let _ = peer;
+        self.queue_job(number, Work::Respond);
+        self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
+        Ok(())
+    }
+
+    fn half_open_with(&mut self, hash: u64, path: Path, spi_i: u64) -> Option<u32> {
+        let same = |number: &u32| {
+            let slot = self.contexts.handshakes.get(*number as usize)?;
+            let sa = &self.sas.get(slot.slot.exchange.sa as usize)?.sa;
+            let same = slot.slot.exchange.path.remote == path.remote && sa.spi_i == spi_i;
+            same.then_some(())
+        };
+        self.half_open.find(hash).find(|number| same(number).is_some())
+    }
+
+    /// The same request again gets the same response again; another one with the same SPI gets nothing.
+    fn sa_init_again(&mut self, number: u32, message: &Message<'_>) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if self.buffers.bytes(handshake.request) != message.bytes() || x.kind != Kind::SaInit {
+            return Err(DatagramError::Stale);
+        }
+        if x.stage != Stage::Answered {
+            return Err(DatagramError::Busy);
+        }
+        self.transmits.push(number);
+        Ok(())
+    }
+
+    /// The shared secret is known: derives the keys, and answers.
+    pub(crate) fn sa_init_respond(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        secret: &[u8],
+        public: &[u8],
+    ) {
+        let written = self.write_response(number, public);
+        let derived = written.and_then(|()| self.derive_initial_keys(number, secret));
+        if derived.is_err() {
+            let sa = self.contexts.get(number).map(|x| x.sa);
+            self.end_exchange(env, number);
+            if let Some(sa) = sa {
+                self.release_larval(env, sa);
+            }
+            return;
+        }
+        if let Some(x) = self.contexts.get(number) {
+            let sa = x.sa;
+            if let Some(sa) = self.sa(sa) {
+                sa.receive_id = 1;
+            }
+        }
+        self.send_response(env, number, HANDSHAKE_TIMEOUT);
+    }
+
+    fn write_response(&mut self, number: u32, public: &[u8]) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if handshake.response.is_none() {
+            handshake.response = self.buffers.take().ok_or(DatagramError::NoRoom)?;
+        }
+        let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
+        let peer = self.config.peers.get(usize::from(sa.peer)).ok_or(DatagramError::Stale)?;
+        let pair = self.buffers.pair(handshake.request, handshake.response);
+        let (request, response) = pair.ok_or(DatagramError::NoRoom)?;
+        let message = Message::parse(request)?;
+        let collected = message.collect()?;
+        let offer = collected.sa.ok_or(DatagramError::Unexpected)?;
+        let (proposed, _, _) = proposal::choose_ike(
+            &offer,
+            peer.proposals,
+            &Implemented::of::<P>(),
+            Some(sa.choice.group),
+        )
+        .ok_or(DatagramError::Unexpected)?;
+        let status = nat::detect::<P>(&collected, sa.spi_i, 0, &x.path);
+        sa.nat_local = status.local_behind;
+        sa.nat_remote = status.remote_behind;
+        let header = Header::new(sa.spi_i, sa.spi_r, ExchangeType::IKE_SA_INIT, Flags::RESPONSE, 0);
+        let choice = sa.choice;
+        let offer = Offer {
+            group: x.group,
+            public,
+            nonce: &x.nonce,
+            path: x.path,
+            hide: peer.force_encapsulation,
+        };
+        let (spi_i, spi_r) = (sa.spi_i, sa.spi_r);
+        let len = MessageWriter::new(response, &header)
+            .and_then(|mut w| {
+                w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &[]))?;
+                offer.write::<P>(&mut w, spi_i, spi_r)?;
+                w.finish()
+            })
+            .map_err(|_| DatagramError::NoRoom)?;
+        self.buffers.set_len(handshake.response, len);
+        Ok(())
+    }
+
+    // ---- both ----
+
+    /// SKEYSEED and all that comes of it (RFC 7296 section 2.14), from the nonces of both messages.
+    fn derive_initial_keys(&mut self, number: u32, secret: &[u8]) -> Result<(), DatagramError> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Unexpected)?;
+        let nr = nonce_of(&self.buffers, handshake.response).ok_or(DatagramError::Unexpected)?;
+        let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
+        let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
+        sa.keys
+            .derive::<P>(
+                &mut handshake.auth,
+                &choice,
+                Skeyseed::Initial { secret },
+                ni,
+                nr,
+                spi_i,
+                spi_r,
+            )
+            .map_err(|_| DatagramError::Crypto)?;
+        if self.config.key_log {
+            sa.tell |= ike_sa::tell::KEYS;
+            self.events.push(x.sa);
+        }
+        Ok(())
+    }
+
+    /// Answers without an exchange, and forgets.
+    fn reply(&mut self, header: &Header, path: Path, notify: &Notify<'_>) {
+        let Some(mut buffer) = self.buffers.take() else { return };
+        let answer =
+            Header::new(header.initiator_spi, 0, ExchangeType::IKE_SA_INIT, Flags::RESPONSE, 0);
+        let written = MessageWriter::new(self.buffers.bytes_mut(buffer), &answer)
+            .and_then(|mut w| w.notify(notify).and_then(|()| w.finish()));
+        match written {
+            Ok(len) => {
+                self.buffers.set_len(buffer, len);
+                self.store_reply(path, buffer);
+            }
+            Err(_) => self.buffers.release(&mut buffer),
+        }
+    }
+
+    /// A job of an exchange failed.
+    pub(crate) fn job_failed(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (kind, ours, sa) = (x.kind, x.ours, x.sa);
+        match (kind, ours) {
+            (Kind::SaInit, true) if x.work == Work::Agree => {
+                // The value may be forged: the request stands, and another answer may come.
+                x.work = Work::None;
+                if let Some((_, handshake)) = self.contexts.handshake(number) {
+                    let mut response = core::mem::replace(&mut handshake.response, BufferId::NONE);
+                    handshake.response =
+                        core::mem::replace(&mut handshake.alternative, BufferId::NONE);
+                    let another = !handshake.response.is_none();
+                    self.buffers.release(&mut response);
+                    if another && self.sa_init_consider(env, number).is_ok() {
+                        return;
+                    }
+                }
+                self.send_request(env, number);
+            }
+            (Kind::SaInit, _) => self.handshake_failed(env, number, Failure::Crypto),
+            (Kind::CreateChild | Kind::RekeyIke, false) => {
+                let notify = Notify::new(NotifyType::INVALID_SYNTAX, &[]);
+                self.drop_negotiation(env, number);
+                self.answer_error(env, number, ExchangeType::CREATE_CHILD_SA, &notify);
+            }
+            _ => {
+                self.fail(env, number, None, Failure::Crypto);
+                self.next_task(env, sa);
+            }
+        }
+    }
+}
+
+/// Where a request's public value comes from.
+#[derive(Clone, Copy)]
+enum Public<'a> {
+    Fresh(&'a [u8]),
+    OfLastRequest,
+}
+
+fn own_public(request: &[u8]) -> Option<&[u8]> {
+    Message::parse(request).ok()?.collect().ok()?.ke.map(|ke| ke.data)
+}
+
+/// The nonce of a message in the clear.
+pub(super) fn nonce_of<'b>(buffers: &'b Buffers<'_>, message: BufferId) -> Option<&'b [u8]> {
+    let collected: Collected<'b> = Message::parse(buffers.bytes(message)).ok()?.collect().ok()?;
+    collected.nonce
+}
+
+/// Whether an entry of the configuration allows these addresses.
+pub(super) fn at_address(peer: &Peer<'_>, path: Path) -> bool {
+    peer.local.is_none_or(|a| a == path.local.address)
+        && peer.remote.is_none_or(|a| a == path.remote.address)
+}
+
+fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(a) => a.to_ipv6_mapped().octets(),
+        IpAddr::V6(a) => a.octets(),
+    }
+}
