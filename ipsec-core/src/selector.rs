@@ -343,6 +343,13 @@ impl core::fmt::Debug for Flow {
     }
 }
 
+#[cfg(feature = "defmt")]
+impl defmt::Format for Flow {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
+    }
+}
+
 /// The selectors of a security association or a policy, as seen from here.
 ///
 /// A packet that leaves must have its source in `local` and its destination in `remote`; one that arrives, the reverse.
