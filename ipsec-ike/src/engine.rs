@@ -882,6 +882,40 @@ impl<'r, P: Provider> Ike<'r, P> {
         Ok(())
     }
 
+    /// Deletes every IKE SA and its children, on both sides, and gives up every handshake: for a program that ends. Its
+    /// cost grows with the number of slots.
+    pub fn close_all(&mut self, env: &mut Env<'_>) {
+        for number in 0..u32::try_from(self.sas.len()).unwrap_or(u32::MAX) {
+            let Some(sa) = self.sa(number) else { continue };
+            match sa.state {
+                SaState::Established | SaState::Rekeyed => {
+                    sa.down = DownReason::Closed;
+                    self.want_of_sa(env, number, ike_sa::want::CLOSE);
+                }
+                // The successor of another SA goes with the exchange that makes it.
+                SaState::Larval => {
+                    let contexts = [sa.ours, sa.theirs].into_iter().filter_map(|n| n.checked_sub(1));
+                    if contexts.into_iter().any(|context| self.contexts.is_handshake(context)) {
+                        self.sa_down(env, number, DownReason::Closed);
+                    }
+                }
+                SaState::Empty | SaState::Closing | SaState::Deleted => {}
+            }
+        }
+    }
+
+    /// Whether nothing is left to say to any peer, nor to the caller: no SA but those that linger to repeat their last
+    /// response, and no child. Scans; for a program that ends.
+    pub fn is_idle(&self) -> bool {
+        let quiet = |sa: &IkeSa| match sa.state {
+            SaState::Empty => true,
+            SaState::Deleted => sa.tell == 0,
+            _ => false,
+        };
+        self.sas.iter().all(|s| quiet(&s.sa))
+            && self.children.iter().all(|c| c.child.state == ChildState::Empty)
+    }
+
     /// A limit of bytes, packets or sequence numbers was reached by one of a child's SAs.
     pub fn expired(&mut self, env: &mut Env<'_>, child: ChildId, hard: bool) {
         let Some(number) = self.child_number(child) else { return };

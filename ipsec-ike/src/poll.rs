@@ -157,6 +157,11 @@ impl<P: Provider> Ike<'_, P> {
         match x.stage {
             Stage::Install(direction) if !x.install_told => {
                 x.install_told = true;
+                // From here on the caller has the SPI, and is told when the child goes.
+                let child = x.negotiation.child.checked_sub(1);
+                if let Some(child) = child.and_then(|c| self.child(c)) {
+                    child.installed = true;
+                }
                 Some(Told::Install(number, direction))
             }
             Stage::Ended if x.failure.is_some() => Some(Told::Failed(number)),

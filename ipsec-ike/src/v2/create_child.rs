@@ -682,10 +682,6 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         x.stage = Stage::Install(Direction::Inbound);
         x.install_told = false;
-        let child = x.negotiation.child.checked_sub(1);
-        if let Some(child) = child.and_then(|c| self.child(c)) {
-            child.installed = true;
-        }
         let node = self.context_node(number);
         self.events.push(node);
         self.give_up_after(env, number, CALLER_TIMEOUT);
