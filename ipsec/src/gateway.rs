@@ -1,0 +1,454 @@
+//! The gateway: what is configured, what is known, and the commands that change it.
+
+use core::time::Duration;
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::sad::{Sad, SadEventKind};
+use ipsec_core::selector::{MAX_SELECTORS, SelectorList, Selectors, TrafficSelector};
+use ipsec_core::spd::{Action, Policy, Spd};
+use ipsec_core::time::Instant;
+use ipsec_esp::Overhead;
+use ipsec_ike::config::{Child, Config};
+use ipsec_ike::event::{ChildId, ChildRef, IkeId};
+use ipsec_ike::{CommandError, Env, Ike, IkeMemory};
+use rand_core::CryptoRng;
+
+use crate::counters::Counters;
+use crate::memory::Memory;
+use crate::tunnel::Tunnels;
+
+/// What a gateway is told when it is made.
+#[derive(Clone, Copy)]
+pub struct GatewayConfig<'r> {
+    /// Peers, their tunnels, and our ports.
+    pub ike: Config<'r>,
+    /// Policies before those of the tunnels, in order: what bypasses them, or is dropped although a tunnel would take
+    /// it. Not [`Action::Protect`].
+    pub before: &'r [Policy],
+    /// Policies behind those of the tunnels, in order. What no policy matches is dropped. Not [`Action::Protect`].
+    pub after: &'r [Policy],
+    /// The longest IP packet that goes through the unprotected network, in bytes. Longer ones are refused if they must
+    /// not be fragmented. `usize::MAX` refuses none.
+    pub path_mtu: usize,
+    /// A tunnel that could not be negotiated is not tried again for traffic before this time has passed.
+    pub retry_after: Duration,
+}
+
+impl<'r> GatewayConfig<'r> {
+    /// No policies but those of the tunnels, an MTU of 1500 bytes, another try after five seconds.
+    pub const fn new(ike: Config<'r>) -> Self {
+        Self { ike, before: &[], after: &[], path_mtu: 1500, retry_after: Duration::from_secs(5) }
+    }
+}
+
+/// Why a gateway was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SetupError {
+    /// Local: this tunnel has no traffic selectors on one side, or more than [`MAX_SELECTORS`].
+    Selectors(ChildRef),
+    /// Local: this tunnel asks for a larger anti-replay window than the memory has bitmaps for.
+    Window(ChildRef, u32),
+    /// Local: one of the caller's policies is [`Action::Protect`].
+    Protect,
+    /// Local: more peers, or children of one peer, than 65,535.
+    TooMany,
+    /// Capacity: the memory has room for fewer policies than there are: this many are needed.
+    Policies(usize),
+    /// Capacity: the lent slices do not fit together.
+    Memory,
+}
+
+impl core::fmt::Display for SetupError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Selectors(c) => write!(
+                f,
+                "peer {}, child {}: each side needs 1 to {MAX_SELECTORS} traffic selectors",
+                c.peer, c.child
+            ),
+            Self::Window(c, max) => write!(
+                f,
+                "peer {}, child {}: the anti-replay window is larger than {max}, which the memory allows",
+                c.peer, c.child
+            ),
+            Self::Protect => f.write_str("a policy besides the tunnels' own cannot protect"),
+            Self::TooMany => f.write_str("more than 65,535 peers, or children of one peer"),
+            Self::Policies(needed) => write!(f, "memory for {needed} policies is needed"),
+            Self::Memory => f.write_str("the lent slices do not fit together"),
+        }
+    }
+}
+
+impl core::error::Error for SetupError {}
+
+/// What a gateway has in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Statistics {
+    /// IKE SAs, half-open ones included.
+    pub ike_sas: usize,
+    /// Child SAs, those included that are being negotiated.
+    pub children: usize,
+    /// Half-open exchanges.
+    pub handshakes: usize,
+    /// Exchanges after IKE_AUTH.
+    pub exchanges: usize,
+    /// Message buffers that are free.
+    pub buffers_free: usize,
+    /// SAs to receive on, and reserved SPIs.
+    pub inbound_sas: usize,
+    /// SAs to send on.
+    pub outbound_sas: usize,
+}
+
+/// One configured child, and how it is.
+#[derive(Clone, Copy)]
+pub struct Tunnel<'r> {
+    /// Its place in the configuration.
+    pub config: ChildRef,
+    /// Its configuration.
+    pub child_config: &'r Child<'r>,
+    /// The child SA that it sends on; `None` while it is down.
+    pub child: Option<ChildId>,
+    /// Traffic has asked for it, and negotiation has neither failed nor brought it up.
+    pub negotiating: bool,
+    /// Packets and bytes sent on that child SA.
+    pub sent: (u64, u64),
+    /// Packets and bytes received on that child SA.
+    pub received: (u64, u64),
+}
+
+/// An IPsec gateway between a protected side and an unprotected one.
+///
+/// It owns no socket, clock, random numbers or memory. See the [driving loop](crate#the-driving-loop).
+pub struct Gateway<'r, P: Provider> {
+    pub(crate) ike: Ike<'r, P>,
+    pub(crate) sad: Sad<'r, P>,
+    pub(crate) spd: Spd<'r>,
+    pub(crate) tunnels: Tunnels<'r>,
+    /// The index of the first tunnel's policy; those of the others follow it.
+    pub(crate) first_tunnel: usize,
+    pub(crate) counters: Counters,
+    pub(crate) path_mtu: usize,
+    pub(crate) retry_after: Duration,
+}
+
+impl<'r, P: Provider> Gateway<'r, P> {
+    /// A gateway without SAs. Nothing is negotiated before traffic, a command, or the peer asks for it.
+    ///
+    /// # Errors
+    /// See [`SetupError`].
+    pub fn new(
+        config: &GatewayConfig<'r>,
+        memory: Memory<'r, P>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Self, SetupError> {
+        check(&memory)?;
+        let Memory { sad, ike, policies, tunnels, pairs } = memory;
+        let mut gateway = Self {
+            ike: Ike::new(config.ike, ike, rng),
+            sad: Sad::new(sad),
+            spd: Spd::new(policies),
+            tunnels: Tunnels::new(tunnels, pairs),
+            first_tunnel: config.before.len(),
+            counters: Counters::default(),
+            path_mtu: config.path_mtu,
+            retry_after: config.retry_after,
+        };
+        let children: usize = config.ike.peers.iter().map(|peer| peer.children.len()).sum();
+        let needed =
+            children.saturating_add(config.before.len()).saturating_add(config.after.len());
+        let room = SetupError::Policies(needed);
+        gateway.add_policies(config.before, room)?;
+        gateway.add_tunnels(room)?;
+        gateway.add_policies(config.after, room)?;
+        Ok(gateway)
+    }
+
+    fn add_policies(&mut self, policies: &[Policy], room: SetupError) -> Result<(), SetupError> {
+        for policy in policies {
+            if matches!(policy.action, Action::Protect(_)) {
+                return Err(SetupError::Protect);
+            }
+            self.spd.push(policy.clone()).map_err(|_| room)?;
+        }
+        Ok(())
+    }
+
+    fn add_tunnels(&mut self, room: SetupError) -> Result<(), SetupError> {
+        let max_window = self.sad.max_window();
+        let peers = self.ike.config().peers;
+        for (peer_number, peer) in peers.iter().enumerate() {
+            for (child_number, child) in peer.children.iter().enumerate() {
+                let config = ChildRef {
+                    peer: u16::try_from(peer_number).map_err(|_| SetupError::TooMany)?,
+                    child: u16::try_from(child_number).map_err(|_| SetupError::TooMany)?,
+                };
+                if child.replay_window > max_window {
+                    return Err(SetupError::Window(config, max_window));
+                }
+                let selectors = selectors(child).ok_or(SetupError::Selectors(config))?;
+                let tunnel = self.tunnels.push(config).ok_or(room)?;
+                let policy = Policy::new(selectors, Action::Protect(tunnel));
+                self.spd.push(policy).map_err(|_| room)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due. Call it when [`Gateway::next_timeout`] has come, then do steps 5 and 6 of the
+    /// [driving loop](crate#the-driving-loop). Earlier is harmless; later delays retransmissions, rekeying and the end
+    /// of SAs.
+    pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        self.ike.handle_timeout(&mut Env { now, rng, spis: &mut self.sad });
+    }
+
+    /// When [`Gateway::handle_timeout`] is to be called next; `None`: not before something else happens.
+    ///
+    /// Call again after every other call.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.ike.next_timeout()
+    }
+
+    // ---- commands ----
+
+    /// Brings a tunnel up without waiting for traffic. Does nothing if it is up, or on its way.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub fn initiate(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        config: ChildRef,
+    ) -> Result<(), CommandError> {
+        let tunnel = self.tunnels.number(config).ok_or(CommandError::Unknown)?;
+        if self.tunnels.current(tunnel).is_some() {
+            return Ok(());
+        }
+        self.ike.initiate(&mut Env { now, rng, spis: &mut self.sad }, config)?;
+        if let Some(slot) = self.tunnels.tunnel_mut(tunnel) {
+            slot.negotiating = true;
+            slot.retry_at = now.after(self.retry_after);
+        }
+        Ok(())
+    }
+
+    /// Gives a tunnel new keys.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] if it is not up.
+    pub fn rekey(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        config: ChildRef,
+    ) -> Result<(), CommandError> {
+        let child = self.child(config).ok_or(CommandError::Unknown)?;
+        self.ike.rekey_child(&mut Env { now, rng, spis: &mut self.sad }, child)
+    }
+
+    /// Gives an IKE SA new keys.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] if there is no such SA.
+    pub fn rekey_ike(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        ike: IkeId,
+    ) -> Result<(), CommandError> {
+        self.ike.rekey_ike(&mut Env { now, rng, spis: &mut self.sad }, ike)
+    }
+
+    /// Takes a tunnel down, on both sides. Traffic brings it up again.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] if it is not up.
+    pub fn close(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        config: ChildRef,
+    ) -> Result<(), CommandError> {
+        let tunnel = self.tunnels.number(config).ok_or(CommandError::Unknown)?;
+        let mut found = self.tunnels.current(tunnel).map(|(number, pair)| (number, pair.id));
+        if found.is_none() {
+            return Err(CommandError::Unknown);
+        }
+        while let Some((number, id)) = found {
+            found = self.tunnels.after(number).map(|(number, pair)| (number, pair.id));
+            let Some(id) = id else { continue };
+            let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+            // One that is going down already is fine.
+            let _ = self.ike.close_child(&mut env, id);
+        }
+        Ok(())
+    }
+
+    /// Ends an IKE SA and its children, on both sides.
+    ///
+    /// # Errors
+    /// [`CommandError::Unknown`] if there is no such SA.
+    pub fn close_ike(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        ike: IkeId,
+    ) -> Result<(), CommandError> {
+        self.ike.close_ike(&mut Env { now, rng, spis: &mut self.sad }, ike)
+    }
+
+    /// Ends all IKE SAs and their children, on both sides: for a program that ends. Drive the gateway until
+    /// [`Gateway::is_idle`], or until patience ends. Its cost grows with the number of IKE SAs.
+    pub fn close_all(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        self.ike.close_all(&mut Env { now, rng, spis: &mut self.sad });
+    }
+
+    // ---- what the SAD has to say ----
+
+    /// Acts on what happened to SAs by use. At most four events an SA, whatever arrived meanwhile.
+    pub(crate) fn pump(&mut self, now: Instant, rng: &mut dyn CryptoRng) {
+        while let Some(event) = self.sad.poll_event() {
+            let number = event.tag;
+            let Some(pair) = self.tunnels.pair_mut(number) else { continue };
+            let Some(child) = pair.id else { continue };
+            let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+            match event.kind {
+                SadEventKind::FirstPacket => {
+                    pair.proven = true;
+                    // RFC 7296 section 2.8: the peer uses the new SA, so it is ready to receive on it.
+                    if pair.up {
+                        self.tunnels.put_first(number);
+                    }
+                }
+                SadEventKind::Soft => self.ike.expired(&mut env, child, false),
+                SadEventKind::Hard => {
+                    self.tunnels.unlist(number);
+                    self.ike.expired(&mut env, child, true);
+                }
+                SadEventKind::PeerMoved(remote) => self.ike.peer_moved(child, remote),
+            }
+        }
+    }
+
+    // ---- reports ----
+
+    /// Whether there is nothing left to say to any peer: no IKE SA, no child, no negotiation. Scans.
+    pub fn is_idle(&self) -> bool {
+        self.ike.is_idle()
+    }
+
+    /// What was done since the gateway was made.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What is in use. Scans; for reports.
+    pub fn statistics(&self) -> Statistics {
+        Statistics {
+            ike_sas: self.ike.sas_in_use(),
+            children: self.ike.children_in_use(),
+            handshakes: self.ike.handshakes_in_use(),
+            exchanges: self.ike.exchanges_in_use(),
+            buffers_free: self.ike.buffers_free(),
+            inbound_sas: self.sad.inbound_in_use(),
+            outbound_sas: self.sad.outbound_in_use(),
+        }
+    }
+
+    /// One tunnel; `None` if it is not configured.
+    pub fn tunnel(&self, config: ChildRef) -> Option<Tunnel<'r>> {
+        self.report(self.tunnels.number(config)?)
+    }
+
+    /// All tunnels, in the order of the configuration.
+    pub fn tunnels(&self) -> impl Iterator<Item = Tunnel<'r>> + '_ {
+        let numbers = 0..u32::try_from(self.tunnels.all().len()).unwrap_or(u32::MAX);
+        numbers.filter_map(|number| self.report(number))
+    }
+
+    fn report(&self, number: u32) -> Option<Tunnel<'r>> {
+        let slot = self.tunnels.tunnel(number)?;
+        let config = slot.config;
+        let peer = self.ike.config().peers.get(usize::from(config.peer))?;
+        let pair = self.tunnels.current(number).map(|(_, pair)| pair);
+        let sent = pair.and_then(|pair| self.sad.outbound(pair.outbound?));
+        let received = pair.and_then(|pair| self.sad.inbound(pair.inbound?));
+        let usage = |u: &ipsec_core::lifetime::Usage| (u.packets, u.bytes);
+        Some(Tunnel {
+            config,
+            child_config: peer.children.get(usize::from(config.child))?,
+            child: pair.and_then(|pair| pair.id),
+            negotiating: slot.negotiating,
+            sent: sent.map_or((0, 0), |sa| usage(&sa.protection.usage)),
+            received: received.map_or((0, 0), |sa| usage(&sa.protection.usage)),
+        })
+    }
+
+    /// What sealing adds to a packet of this tunnel, and what that leaves of an MTU; `None` while it is down.
+    ///
+    /// A device that does not know yet what will be agreed leaves [`MAX_HEADROOM`](crate::MAX_HEADROOM) and
+    /// [`MAX_TAILROOM`](crate::MAX_TAILROOM).
+    pub fn overhead(&self, config: ChildRef) -> Option<Overhead> {
+        let (_, pair) = self.tunnels.current(self.tunnels.number(config)?)?;
+        Some(Overhead::of(&self.sad.outbound(pair.outbound?)?.protection))
+    }
+
+    /// The security association database.
+    pub const fn sad(&self) -> &Sad<'r, P> {
+        &self.sad
+    }
+
+    /// The security policy database.
+    pub const fn spd(&self) -> &Spd<'r> {
+        &self.spd
+    }
+
+    /// The IKE engine.
+    pub const fn ike(&self) -> &Ike<'r, P> {
+        &self.ike
+    }
+
+    /// Peers, their tunnels, and our ports.
+    pub const fn config(&self) -> &Config<'r> {
+        self.ike.config()
+    }
+
+    /// The child SA that a tunnel sends on.
+    pub fn child(&self, config: ChildRef) -> Option<ChildId> {
+        self.tunnels.current(self.tunnels.number(config)?)?.1.id
+    }
+}
+
+/// The selectors of a configured child, from both its sides.
+fn selectors(child: &Child<'_>) -> Option<Selectors> {
+    let list = |side: &[TrafficSelector]| -> Option<SelectorList> {
+        let mut list = SelectorList::new();
+        side.iter().try_for_each(|ts| list.push(*ts).ok())?;
+        (!list.is_empty()).then_some(list)
+    };
+    Some(Selectors { local: list(child.local)?, remote: list(child.remote)? })
+}
+
+/// Whether the parts of a memory fit together.
+fn check<P: Provider>(memory: &Memory<'_, P>) -> Result<(), SetupError> {
+    let Memory { sad, ike, pairs, .. } = memory;
+    let children = ike.children.len();
+    let buffers = ike.buffers.len().checked_div(ike.buffer_len).unwrap_or(0);
+    let (sas, handshakes, exchanges) = (ike.sas.len(), ike.handshakes.len(), ike.exchanges.len());
+    let deadlines =
+        sas.saturating_add(handshakes).saturating_add(exchanges).saturating_add(children);
+    let links = IkeMemory::<P>::links(sas, handshakes, exchanges, children, buffers);
+    let sas_of_children = sad.inbound.len().saturating_add(sad.outbound.len());
+    let fits = sad.inbound.len() >= children
+        && sad.outbound.len() >= children
+        && sad.links.len() >= sas_of_children.saturating_mul(2)
+        && pairs.len() >= children
+        && ike.links.len() >= links
+        && ike.deadlines.len() >= deadlines;
+    if fits { Ok(()) } else { Err(SetupError::Memory) }
+}

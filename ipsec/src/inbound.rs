@@ -1,0 +1,215 @@
+//! What arrives from the unprotected side: ESP, IKE, and traffic in clear.
+
+use core::ops::Range;
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::path::Path;
+use ipsec_core::sa::Encapsulation;
+use ipsec_core::spd::ClearError;
+use ipsec_core::time::Instant;
+use ipsec_core::wire::{IpError, IpPacket};
+use ipsec_esp::{Arrival, OpenError, Opened};
+use ipsec_ike::event::{ChildId, ChildRef};
+use ipsec_ike::{DatagramError, Env};
+use rand_core::CryptoRng;
+
+use crate::gateway::Gateway;
+
+/// What arrived.
+#[derive(Debug)]
+#[must_use]
+pub enum Inbound<'b> {
+    /// A packet for the protected side.
+    Packet(Received<'b>),
+    /// IKE has taken it: go on with steps 5 and 6 of the [driving loop](crate#the-driving-loop).
+    Ike,
+    /// A keepalive (RFC 3948 section 2.3): nothing to do.
+    Keepalive,
+    /// A packet in clear that policy lets pass, only from [`Gateway::inbound_ip`]. It is what was given, unchanged.
+    Clear(IpPacket),
+}
+
+/// An opened packet.
+#[derive(Debug)]
+pub struct Received<'b> {
+    /// The inner IP packet. A router counts down its hop limit when it forwards it.
+    pub packet: &'b mut [u8],
+    /// Where it lies in the slice that was given: for a caller whose hardware wants an offset.
+    pub range: Range<usize>,
+    /// Which tunnel it came through.
+    pub config: ChildRef,
+    /// Which child SA.
+    pub child: ChildId,
+    /// What is known of it. Its own `range` counts from the ESP header.
+    pub opened: Opened,
+}
+
+/// Why something that arrived was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum InboundError {
+    /// ESP. [`OpenError::audit`] has what an audit log needs besides time and addresses.
+    Open(OpenError),
+    /// IKE.
+    Ike(DatagramError),
+    /// In clear, and not let pass (RFC 4301 section 5.2).
+    Clear(ClearError),
+    /// Peer: in clear, and not an IP packet.
+    Packet(IpError),
+}
+
+impl core::fmt::Display for InboundError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Open(e) => e.fmt(f),
+            Self::Ike(e) => write!(f, "IKE: {e}"),
+            Self::Clear(e) => e.fmt(f),
+            Self::Packet(e) => e.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for InboundError {}
+
+impl<P: Provider> Gateway<'_, P> {
+    /// Takes a whole IP packet that is addressed to this host, reassembled, and whose checksums the IP layer has
+    /// verified: for an IP stack of one's own. UDP is looked at on ports 500 and 4500.
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    pub fn inbound_ip<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        packet: &'b mut [u8],
+    ) -> Result<Inbound<'b>, InboundError> {
+        let base = packet.as_ptr().addr();
+        let found = ipsec_esp::inbound_ip(&mut self.sad, now, packet);
+        self.received(now, rng, base, found)
+    }
+
+    /// Takes the payload of a UDP datagram on the port of IKE, or on the one that IKE and ESP share: for the sockets of
+    /// a kernel.
+    ///
+    /// `path` is ours and the peer's endpoint; its local port tells which of the two it was, as configured in
+    /// [`Config::ports`](ipsec_ike::config::Config::ports). `traffic_class` is that of the outer header; 0, if it is
+    /// not known, loses marks of congestion.
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    pub fn inbound_udp<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        path: Path,
+        traffic_class: u8,
+        payload: &'b mut [u8],
+    ) -> Result<Inbound<'b>, InboundError> {
+        let base = payload.as_ptr().addr();
+        let found = if path.local.port == self.ike.config().ports.ike {
+            Ok(ipsec_esp::Inbound::Ike { path, message: payload })
+        } else {
+            ipsec_esp::inbound_udp(&mut self.sad, now, path, traffic_class, payload)
+        };
+        self.received(now, rng, base, found)
+    }
+
+    /// Takes the payload of an IP packet of protocol 50: for a raw socket of a kernel. The ports of `path` are 0;
+    /// `traffic_class` as for [`Gateway::inbound_udp`].
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    pub fn inbound_esp<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        path: Path,
+        traffic_class: u8,
+        esp: &'b mut [u8],
+    ) -> Result<Inbound<'b>, InboundError> {
+        let base = esp.as_ptr().addr();
+        let arrival = Arrival { path, encapsulation: Encapsulation::Ip, traffic_class };
+        let opened = ipsec_esp::open(&mut self.sad, now, &arrival, esp);
+        let found = opened.map(|opened| {
+            let packet = esp.get_mut(opened.range.clone()).unwrap_or_default();
+            ipsec_esp::Inbound::Packet { opened, packet }
+        });
+        self.received(now, rng, base, found)
+    }
+
+    /// Whether a packet that arrived in clear may go to the protected side (RFC 4301 section 5.2).
+    ///
+    /// A daemon behind a kernel asks this of everything that did not come out of a tunnel.
+    ///
+    /// # Errors
+    /// [`InboundError::Packet`], or [`InboundError::Clear`] for what policy does not let bypass.
+    pub fn inbound_clear(&mut self, packet: &[u8]) -> Result<IpPacket, InboundError> {
+        let checked = IpPacket::parse(packet)
+            .map_err(InboundError::Packet)
+            .and_then(|packet| self.clear(packet));
+        self.count(checked)
+    }
+
+    fn clear(&mut self, packet: IpPacket) -> Result<IpPacket, InboundError> {
+        self.spd.inbound_clear(&packet.flow).map_err(InboundError::Clear)?;
+        self.counters.bypassed = self.counters.bypassed.saturating_add(1);
+        Ok(packet)
+    }
+
+    fn count<T>(&mut self, result: Result<T, InboundError>) -> Result<T, InboundError> {
+        result.inspect_err(|e| self.counters.drop(e.into()))
+    }
+
+    /// `base` is the address of the slice that was given.
+    fn received<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        base: usize,
+        found: Result<ipsec_esp::Inbound<'b>, OpenError>,
+    ) -> Result<Inbound<'b>, InboundError> {
+        let result = match found {
+            Ok(ipsec_esp::Inbound::Packet { opened, packet }) => {
+                self.packet(now, base, opened, packet).map(Inbound::Packet)
+            }
+            Ok(ipsec_esp::Inbound::Ike { path, message }) => {
+                let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+                let handled = self.ike.handle_datagram(&mut env, path, message);
+                if handled.is_ok() {
+                    self.counters.ike_in = self.counters.ike_in.saturating_add(1);
+                }
+                handled.map(|()| Inbound::Ike).map_err(InboundError::Ike)
+            }
+            Ok(ipsec_esp::Inbound::Keepalive) => {
+                self.counters.keepalives = self.counters.keepalives.saturating_add(1);
+                Ok(Inbound::Keepalive)
+            }
+            Ok(ipsec_esp::Inbound::Clear(packet)) => self.clear(packet).map(Inbound::Clear),
+            Err(e) => Err(InboundError::Open(e)),
+        };
+        self.pump(now, rng);
+        self.count(result)
+    }
+
+    fn packet<'b>(
+        &mut self,
+        now: Instant,
+        base: usize,
+        opened: Opened,
+        packet: &'b mut [u8],
+    ) -> Result<Received<'b>, InboundError> {
+        let gone = ipsec_esp::Audit { spi: opened.spi.get(), sequence: opened.sequence };
+        let gone = InboundError::Open(OpenError::NoSa(gone));
+        let pair = self.tunnels.pair(opened.tag).ok_or(gone)?;
+        let child = pair.id.ok_or(gone)?;
+        let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
+        self.ike.heard(now, child);
+        let counters = &mut self.counters;
+        counters.opened = counters.opened.saturating_add(1);
+        counters.opened_bytes = counters.opened_bytes.saturating_add(packet.len() as u64);
+        let start = packet.as_ptr().addr().saturating_sub(base);
+        let range = start..start.saturating_add(packet.len());
+        Ok(Received { packet, range, config, child, opened })
+    }
+}

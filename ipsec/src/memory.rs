@@ -1,0 +1,377 @@
+//! The memory of a gateway: arrays for firmware, growable stores for daemons, and the slices that both lend.
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::list::Deadline;
+use ipsec_core::replay;
+use ipsec_core::sad::{InboundSlot, OutboundSlot, SadMemory};
+use ipsec_core::spd::Policy;
+use ipsec_ike::{ChildSlot, ExchangeSlot, HandshakeSlot, IkeMemory, IkeSlot};
+
+use crate::tunnel::{PairSlot, TunnelSlot};
+
+/// How much a gateway has room for. What is exhausted refuses newcomers and touches nothing that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Sizes {
+    /// IKE SAs: those established, those half open, and those that replace others. Two for each peer is a good number.
+    pub ike_sas: usize,
+    /// Half-open exchanges, from IKE_SA_INIT to IKE_AUTH. A quarter is kept for those that this side begins.
+    pub handshakes: usize,
+    /// Exchanges after IKE_AUTH: two for each peer, one of either side.
+    pub exchanges: usize,
+    /// Child SAs, each a pair of SAs: two for each tunnel, since a rekey has the old one and the new one at once.
+    pub children: usize,
+    /// Policies: one for each configured child, and those that the caller adds.
+    pub policies: usize,
+    /// Message buffers: up to four for each half-open exchange, up to two for each other.
+    pub buffers: usize,
+    /// Bytes of each message buffer: the largest IKE message.
+    pub buffer_len: usize,
+    /// The largest anti-replay window, in packets.
+    pub window: u32,
+}
+
+impl Sizes {
+    /// Usual sizes for so many tunnels, each to a peer of its own.
+    pub const fn for_tunnels(tunnels: usize) -> Self {
+        let handshakes = tunnels / 8 + 4;
+        let exchanges = 2 * tunnels + 2;
+        let busy = if exchanges < 64 { exchanges } else { 64 };
+        Self {
+            ike_sas: 2 * tunnels + handshakes,
+            handshakes,
+            exchanges,
+            children: 2 * tunnels + 2,
+            policies: tunnels + 8,
+            buffers: 4 * handshakes + exchanges + busy,
+            buffer_len: 1500,
+            window: 1024,
+        }
+    }
+
+    /// Words of the engine's lists.
+    pub const fn links<P: Provider>(&self) -> usize {
+        let Self { ike_sas, handshakes, exchanges, children, buffers, .. } = *self;
+        IkeMemory::<P>::links(ike_sas, handshakes, exchanges, children, buffers)
+    }
+
+    /// Deadlines of the engine.
+    pub const fn deadlines(&self) -> usize {
+        self.ike_sas + self.handshakes + self.exchanges + self.children
+    }
+
+    /// Words of the anti-replay bitmap of one SA.
+    pub const fn window_words(&self) -> usize {
+        replay::words_for(self.window)
+    }
+}
+
+/// Everything that a gateway keeps, lent for as long as it lives. An empty slot is all zero bytes.
+pub struct Memory<'r, P: Provider> {
+    /// The security association database. As many slots of each direction as there are child SAs.
+    pub sad: SadMemory<'r, P>,
+    /// The IKE engine.
+    pub ike: IkeMemory<'r, P>,
+    /// The security policy database.
+    pub policies: &'r mut [Policy],
+    /// One for each configured child.
+    pub tunnels: &'r mut [TunnelSlot],
+    /// One for each child SA.
+    pub pairs: &'r mut [PairSlot],
+}
+
+/// The memory of a gateway as arrays: for a `static`, or for the stack. [`resources!`](crate::resources) names the
+/// type.
+///
+/// All of it is zero bytes, so that a static costs no flash.
+pub struct Resources<
+    P: Provider,
+    const IKE_SAS: usize,
+    const HANDSHAKES: usize,
+    const EXCHANGES: usize,
+    const CHILDREN: usize,
+    const POLICIES: usize,
+    const BUFFERS: usize,
+    const BUFFER_LEN: usize,
+    const WINDOW_WORDS: usize,
+    const LINKS: usize,
+    const DEADLINES: usize,
+> {
+    inbound: [InboundSlot<P>; CHILDREN],
+    outbound: [OutboundSlot<P>; CHILDREN],
+    windows: [[u32; WINDOW_WORDS]; CHILDREN],
+    sad_links: [[u32; 4]; CHILDREN],
+    ike_sas: [IkeSlot; IKE_SAS],
+    handshakes: [HandshakeSlot<P>; HANDSHAKES],
+    exchanges: [ExchangeSlot<P>; EXCHANGES],
+    children: [ChildSlot; CHILDREN],
+    buffers: [[u8; BUFFER_LEN]; BUFFERS],
+    links: [u32; LINKS],
+    deadlines: [Deadline; DEADLINES],
+    policies: [Policy; POLICIES],
+    tunnels: [TunnelSlot; POLICIES],
+    pairs: [PairSlot; CHILDREN],
+}
+
+impl<
+    P: Provider,
+    const IKE_SAS: usize,
+    const HANDSHAKES: usize,
+    const EXCHANGES: usize,
+    const CHILDREN: usize,
+    const POLICIES: usize,
+    const BUFFERS: usize,
+    const BUFFER_LEN: usize,
+    const WINDOW_WORDS: usize,
+    const LINKS: usize,
+    const DEADLINES: usize,
+>
+    Resources<
+        P,
+        IKE_SAS,
+        HANDSHAKES,
+        EXCHANGES,
+        CHILDREN,
+        POLICIES,
+        BUFFERS,
+        BUFFER_LEN,
+        WINDOW_WORDS,
+        LINKS,
+        DEADLINES,
+    >
+{
+    /// Nothing but zeros. It does not compile if the lists are shorter than the pools ask for.
+    pub const fn new() -> Self {
+        const {
+            let links = IkeMemory::<P>::links(IKE_SAS, HANDSHAKES, EXCHANGES, CHILDREN, BUFFERS);
+            assert!(LINKS >= links, "LINKS is less than Sizes::links");
+            let deadlines = IKE_SAS + HANDSHAKES + EXCHANGES + CHILDREN;
+            assert!(DEADLINES >= deadlines, "DEADLINES is less than Sizes::deadlines");
+        }
+        Self {
+            inbound: [const { InboundSlot::EMPTY }; CHILDREN],
+            outbound: [const { OutboundSlot::EMPTY }; CHILDREN],
+            windows: [[0; WINDOW_WORDS]; CHILDREN],
+            sad_links: [[0; 4]; CHILDREN],
+            ike_sas: [const { IkeSlot::EMPTY }; IKE_SAS],
+            handshakes: [const { HandshakeSlot::EMPTY }; HANDSHAKES],
+            exchanges: [const { ExchangeSlot::EMPTY }; EXCHANGES],
+            children: [const { ChildSlot::EMPTY }; CHILDREN],
+            buffers: [[0; BUFFER_LEN]; BUFFERS],
+            links: [0; LINKS],
+            deadlines: [Deadline::EMPTY; DEADLINES],
+            policies: [const { Policy::EMPTY }; POLICIES],
+            tunnels: [const { TunnelSlot::EMPTY }; POLICIES],
+            pairs: [const { PairSlot::EMPTY }; CHILDREN],
+        }
+    }
+
+    /// Lends all of it to a gateway.
+    pub const fn lend(&mut self) -> Memory<'_, P> {
+        Memory {
+            sad: SadMemory {
+                inbound: &mut self.inbound,
+                outbound: &mut self.outbound,
+                windows: self.windows.as_flattened_mut(),
+                links: self.sad_links.as_flattened_mut(),
+            },
+            ike: IkeMemory {
+                sas: &mut self.ike_sas,
+                handshakes: &mut self.handshakes,
+                exchanges: &mut self.exchanges,
+                children: &mut self.children,
+                buffers: self.buffers.as_flattened_mut(),
+                buffer_len: BUFFER_LEN,
+                links: &mut self.links,
+                deadlines: &mut self.deadlines,
+            },
+            policies: &mut self.policies,
+            tunnels: &mut self.tunnels,
+            pairs: &mut self.pairs,
+        }
+    }
+}
+
+impl<
+    P: Provider,
+    const IKE_SAS: usize,
+    const HANDSHAKES: usize,
+    const EXCHANGES: usize,
+    const CHILDREN: usize,
+    const POLICIES: usize,
+    const BUFFERS: usize,
+    const BUFFER_LEN: usize,
+    const WINDOW_WORDS: usize,
+    const LINKS: usize,
+    const DEADLINES: usize,
+> Default
+    for Resources<
+        P,
+        IKE_SAS,
+        HANDSHAKES,
+        EXCHANGES,
+        CHILDREN,
+        POLICIES,
+        BUFFERS,
+        BUFFER_LEN,
+        WINDOW_WORDS,
+        LINKS,
+        DEADLINES,
+    >
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Names the [`Resources`] of these [`Sizes`]: a type, for firmware whose memory is static.
+///
+/// ```
+/// use ipsec_rustcrypto::RustCrypto;
+///
+/// type Memory = ipsec::resources!(
+///     RustCrypto;
+///     ike_sas: 2,
+///     handshakes: 1,
+///     exchanges: 2,
+///     children: 2,
+///     policies: 1,
+///     buffers: 4,
+///     buffer_len: 1280,
+///     window: 64,
+/// );
+/// static MEMORY: std::sync::Mutex<Memory> = std::sync::Mutex::new(Memory::new());
+/// ```
+///
+/// Firmware puts it into a `static_cell::ConstStaticCell<Memory>` and lends from `MEMORY.try_take()`, which, unlike
+/// `take()`, links no panic. That gives a `Gateway<'static, P>`, which a task can own.
+#[macro_export]
+macro_rules! resources {
+    (
+        $provider:ty;
+        ike_sas: $ike_sas:expr,
+        handshakes: $handshakes:expr,
+        exchanges: $exchanges:expr,
+        children: $children:expr,
+        policies: $policies:expr,
+        buffers: $buffers:expr,
+        buffer_len: $buffer_len:expr,
+        window: $window:expr $(,)?
+    ) => {
+        $crate::Resources<
+            $provider,
+            { $ike_sas },
+            { $handshakes },
+            { $exchanges },
+            { $children },
+            { $policies },
+            { $buffers },
+            { $buffer_len },
+            { $crate::ipsec_core::replay::words_for($window) },
+            {
+                $crate::ipsec_ike::IkeMemory::<$provider>::links(
+                    $ike_sas, $handshakes, $exchanges, $children, $buffers,
+                )
+            },
+            { $ike_sas + $handshakes + $exchanges + $children },
+        >
+    };
+}
+
+/// What a growable store is: this crate has no heap, so a program that has one says so, once.
+///
+/// ```
+/// struct Vecs;
+///
+/// impl ipsec::Store for Vecs {
+///     type Of<T> = Vec<T>;
+///
+///     fn collect<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+///         items.collect()
+///     }
+/// }
+///
+/// let sizes = ipsec::Sizes::for_tunnels(100);
+/// let mut pools = ipsec::Pools::<ipsec_rustcrypto::RustCrypto, Vecs>::new(&sizes);
+/// let memory = pools.lend(); // for Gateway::new
+/// # let _ = memory;
+/// ```
+pub trait Store {
+    /// A store of `T`.
+    type Of<T>: AsMut<[T]>;
+
+    /// A store with these items.
+    fn collect<T>(items: impl Iterator<Item = T>) -> Self::Of<T>;
+}
+
+/// The memory of a gateway whose sizes are known only when the program runs. It must outlive the gateway.
+pub struct Pools<P: Provider, S: Store> {
+    inbound: S::Of<InboundSlot<P>>,
+    outbound: S::Of<OutboundSlot<P>>,
+    windows: S::Of<u32>,
+    sad_links: S::Of<u32>,
+    ike_sas: S::Of<IkeSlot>,
+    handshakes: S::Of<HandshakeSlot<P>>,
+    exchanges: S::Of<ExchangeSlot<P>>,
+    children: S::Of<ChildSlot>,
+    buffers: S::Of<u8>,
+    buffer_len: usize,
+    links: S::Of<u32>,
+    deadlines: S::Of<Deadline>,
+    policies: S::Of<Policy>,
+    tunnels: S::Of<TunnelSlot>,
+    pairs: S::Of<PairSlot>,
+}
+
+impl<P: Provider, S: Store> Pools<P, S> {
+    /// Memory of these sizes, all empty.
+    pub fn new(sizes: &Sizes) -> Self {
+        let children = sizes.children;
+        Self {
+            inbound: fill::<S, _>(children, || InboundSlot::EMPTY),
+            outbound: fill::<S, _>(children, || OutboundSlot::EMPTY),
+            windows: fill::<S, _>(children.saturating_mul(sizes.window_words()), || 0),
+            sad_links: fill::<S, _>(children.saturating_mul(4), || 0),
+            ike_sas: fill::<S, _>(sizes.ike_sas, || IkeSlot::EMPTY),
+            handshakes: fill::<S, _>(sizes.handshakes, || HandshakeSlot::EMPTY),
+            exchanges: fill::<S, _>(sizes.exchanges, || ExchangeSlot::EMPTY),
+            children: fill::<S, _>(children, || ChildSlot::EMPTY),
+            buffers: fill::<S, _>(sizes.buffers.saturating_mul(sizes.buffer_len), || 0),
+            buffer_len: sizes.buffer_len,
+            links: fill::<S, _>(sizes.links::<P>(), || 0),
+            deadlines: fill::<S, _>(sizes.deadlines(), || Deadline::EMPTY),
+            policies: fill::<S, _>(sizes.policies, || Policy::EMPTY),
+            tunnels: fill::<S, _>(sizes.policies, || TunnelSlot::EMPTY),
+            pairs: fill::<S, _>(children, || PairSlot::EMPTY),
+        }
+    }
+
+    /// Lends all of it to a gateway.
+    pub fn lend(&mut self) -> Memory<'_, P> {
+        Memory {
+            sad: SadMemory {
+                inbound: self.inbound.as_mut(),
+                outbound: self.outbound.as_mut(),
+                windows: self.windows.as_mut(),
+                links: self.sad_links.as_mut(),
+            },
+            ike: IkeMemory {
+                sas: self.ike_sas.as_mut(),
+                handshakes: self.handshakes.as_mut(),
+                exchanges: self.exchanges.as_mut(),
+                children: self.children.as_mut(),
+                buffers: self.buffers.as_mut(),
+                buffer_len: self.buffer_len,
+                links: self.links.as_mut(),
+                deadlines: self.deadlines.as_mut(),
+            },
+            policies: self.policies.as_mut(),
+            tunnels: self.tunnels.as_mut(),
+            pairs: self.pairs.as_mut(),
+        }
+    }
+}
+
+fn fill<S: Store, T>(len: usize, empty: fn() -> T) -> S::Of<T> {
+    S::collect((0..len).map(|_| empty()))
+}

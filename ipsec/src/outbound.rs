@@ -1,0 +1,233 @@
+//! Packets of the protected side, on their way out.
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::packet::{NoRoom, PacketBuf};
+use ipsec_core::path::Path;
+use ipsec_core::sa::Encapsulation;
+use ipsec_core::spd::{Action, Direction};
+use ipsec_core::time::Instant;
+use ipsec_core::wire::{IpError, IpPacket};
+use ipsec_esp::{Overhead, SealError, Sealed};
+use ipsec_ike::event::ChildRef;
+use ipsec_ike::{CommandError, Env};
+use rand_core::CryptoRng;
+
+use crate::counters::DropReason;
+use crate::gateway::Gateway;
+use crate::tunnel::Choice;
+
+/// What becomes of a packet that wants to leave. Nothing is queued: what is not sent is for the caller to drop or keep.
+#[derive(Debug)]
+#[must_use]
+pub enum Outbound<'b> {
+    /// It was sealed: send it.
+    Send(Sent<'b>),
+    /// Policy lets it pass in clear: send it as it is.
+    Bypass(PacketBuf<'b>),
+    /// Drop it.
+    Discard(Discard),
+    /// It must be protected, and the tunnel is not up: negotiation has begun now. Told once for each tunnel, until that
+    /// is up or has failed.
+    Acquire(ChildRef),
+    /// It must be protected, and the tunnel is not up: negotiation is under way, or was refused or has failed less than
+    /// [`retry_after`](crate::GatewayConfig::retry_after) ago.
+    Pending(ChildRef),
+}
+
+/// A sealed packet.
+#[derive(Debug)]
+pub struct Sent<'b> {
+    /// The whole outer packet, with IP header, and UDP header if there is one.
+    pub packet: PacketBuf<'b>,
+    /// Where it goes, and which SA it uses.
+    pub sealed: Sealed,
+}
+
+impl<'b> Sent<'b> {
+    /// The whole outer packet: for an IP stack of one's own.
+    pub fn outer(&self) -> &[u8] {
+        self.packet.payload()
+    }
+
+    /// The whole outer packet, for as long as the buffer was lent.
+    pub fn into_outer(self) -> &'b mut [u8] {
+        self.packet.into_slice()
+    }
+
+    /// The ESP packet without outer headers: for the sockets of a kernel. With [`Encapsulation::Udp`] it is a UDP
+    /// payload.
+    pub fn esp(&self) -> &[u8] {
+        self.packet.payload().get(self.sealed.esp.clone()).unwrap_or_default()
+    }
+
+    /// From where to where; ports are 0 without UDP.
+    pub const fn path(&self) -> Path {
+        self.sealed.path
+    }
+
+    /// Whether it has a UDP header.
+    pub const fn encapsulation(&self) -> Encapsulation {
+        self.sealed.encapsulation
+    }
+}
+
+/// Why a packet is not for the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Discard {
+    /// Policy says so.
+    Policy,
+    /// No policy is about it (RFC 4301 section 5.1).
+    NoPolicy,
+    /// The tunnel is up, but the peer agreed to less than the policy asks for.
+    NotAgreed,
+}
+
+impl core::fmt::Display for Discard {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "policy discards it",
+            Self::NoPolicy => "no policy matches",
+            Self::NotAgreed => "the peer did not agree to this traffic",
+        })
+    }
+}
+
+/// Why a packet could not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum OutboundError {
+    /// Peer (the host behind us): not an IP packet.
+    Packet(IpError),
+    /// Peer (the host behind us): too long for the path once sealed, and not to be fragmented. Tell the host with
+    /// an ICMP Packet Too Big (Fragmentation Needed) that says `mtu` (RFC 4301 section 8.2).
+    TooBig {
+        /// The longest packet that goes through.
+        mtu: usize,
+    },
+    /// Capacity: the buffer is too small around the packet.
+    NoRoom(NoRoom),
+    /// See [`SealError`].
+    Seal(SealError),
+    /// The tunnel is not up, and its negotiation could not begin.
+    Start(CommandError),
+}
+
+impl core::fmt::Display for OutboundError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Packet(e) => e.fmt(f),
+            Self::TooBig { mtu } => write!(f, "too big: at most {mtu} bytes go through"),
+            Self::NoRoom(e) => e.fmt(f),
+            Self::Seal(e) => e.fmt(f),
+            Self::Start(e) => write!(f, "negotiation could not begin: {e}"),
+        }
+    }
+}
+
+impl core::error::Error for OutboundError {}
+
+impl<P: Provider> Gateway<'_, P> {
+    /// Takes an IP packet of the protected side, as a router does that has counted down its hop limit already.
+    ///
+    /// [`Gateway::overhead`] tells how much room must be around it. Unless it is sealed, the packet is not changed.
+    /// After it, do steps 5 and 6 of the [driving loop](crate#the-driving-loop).
+    ///
+    /// # Errors
+    /// See [`OutboundError`]. Only [`OutboundError::Seal`] may have changed the packet.
+    pub fn outbound<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        packet: PacketBuf<'b>,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        let result = self.route(now, rng, packet);
+        match &result {
+            Ok(Outbound::Send(_)) => {}
+            Ok(Outbound::Bypass(_)) => {
+                self.counters.bypassed = self.counters.bypassed.saturating_add(1);
+            }
+            Ok(Outbound::Discard(why)) => self.counters.drop((*why).into()),
+            Ok(Outbound::Acquire(_) | Outbound::Pending(_)) => {
+                self.counters.drop(DropReason::OutNoSa);
+            }
+            Err(e) => self.counters.drop(e.into()),
+        }
+        result
+    }
+
+    fn route<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        packet: PacketBuf<'b>,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        let inner = IpPacket::parse(packet.payload()).map_err(OutboundError::Packet)?;
+        let action = self.spd.lookup(Direction::Outbound, &inner.flow).map(|(_, action)| action);
+        match action {
+            None => Ok(Outbound::Discard(Discard::NoPolicy)),
+            Some(Action::Discard) => Ok(Outbound::Discard(Discard::Policy)),
+            Some(Action::Bypass) => Ok(Outbound::Bypass(packet)),
+            Some(Action::Protect(tunnel)) => self.protect(now, rng, tunnel, &inner, packet),
+        }
+    }
+
+    fn protect<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        tunnel: u32,
+        inner: &IpPacket,
+        mut packet: PacketBuf<'b>,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        let id = match self.tunnels.choose(&self.sad, tunnel, &inner.flow) {
+            Choice::Sa(id) => id,
+            Choice::NotAgreed => return Ok(Outbound::Discard(Discard::NotAgreed)),
+            Choice::None => return self.acquire(now, rng, tunnel),
+        };
+        if let Some(sa) = self.sad.outbound(id) {
+            let overhead = Overhead::of(&sa.protection);
+            if inner.dont_fragment && overhead.sealed_len(inner.len) > self.path_mtu {
+                let mtu = overhead.effective_mtu(self.path_mtu);
+                return Err(OutboundError::TooBig { mtu });
+            }
+        }
+        let sealed = ipsec_esp::seal(&mut self.sad, now, id, &mut packet);
+        self.pump(now, rng);
+        let sealed = sealed.map_err(|e| match e {
+            SealError::Inner(e) => OutboundError::Packet(e),
+            SealError::NoRoom(e) => OutboundError::NoRoom(e),
+            e => OutboundError::Seal(e),
+        })?;
+        let counters = &mut self.counters;
+        counters.sealed = counters.sealed.saturating_add(1);
+        counters.sealed_bytes = counters.sealed_bytes.saturating_add(inner.len as u64);
+        counters.sealed_outer_bytes =
+            counters.sealed_outer_bytes.saturating_add(packet.len() as u64);
+        Ok(Outbound::Send(Sent { packet, sealed }))
+    }
+
+    /// Begins the negotiation of a tunnel, unless that was tried a moment ago.
+    fn acquire<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        tunnel: u32,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        let unknown = OutboundError::Start(CommandError::Unknown);
+        let slot = self.tunnels.tunnel_mut(tunnel).ok_or(unknown)?;
+        let config = slot.config;
+        if now < slot.retry_at {
+            return Ok(Outbound::Pending(config));
+        }
+        slot.retry_at = now.after(self.retry_after);
+        let mut env = Env { now, rng, spis: &mut self.sad };
+        self.ike.initiate(&mut env, config).map_err(OutboundError::Start)?;
+        if core::mem::replace(&mut slot.negotiating, true) {
+            // Idempotent while it is under way; and if its end was never told, this is a new beginning.
+            return Ok(Outbound::Pending(config));
+        }
+        Ok(Outbound::Acquire(config))
+    }
+}
