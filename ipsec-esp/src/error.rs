@@ -44,7 +44,7 @@ pub enum SealError {
     Expired(Audit),
     /// Local: the SA's last sequence number has been used (RFC 4303 section 3.3.3).
     SequenceOverflow(Audit),
-    /// Local: the SA's path goes from one IP version to the other.
+    /// Local: the SA's path goes from one IP version to the other, or is to be UDP without a port.
     Path,
     /// Local: the provider failed. From finish: a sequence number is spent, and the packet's contents are unspecified.
     Crypto(CryptoError),
@@ -84,7 +84,7 @@ impl core::fmt::Display for SealError {
             Self::NoSa => f.write_str("no such security association"),
             Self::Expired(audit) => write!(f, "{audit}: lifetime is over"),
             Self::SequenceOverflow(audit) => write!(f, "{audit}: sequence numbers are used up"),
-            Self::Path => f.write_str("the outer addresses are of different IP versions"),
+            Self::Path => f.write_str("the outer addresses or ports are not usable"),
             Self::Crypto(e) => e.fmt(f),
             Self::NoRoom(e) => e.fmt(f),
             Self::TooLong => f.write_str("longer than IP can carry"),

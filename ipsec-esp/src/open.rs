@@ -230,8 +230,8 @@ fn inspect<P: Provider>(
     })
 }
 
-/// The packet at the front of the payload. What is behind it is padding against traffic analysis (RFC 4303 section
-/// 2.7).
+/// The packet at the front of the payload. What is behind it hides the packet's true length
+/// (RFC 4303 section 2.7).
 fn inner_packet(payload: &[u8], next_header: u8, audit: Audit) -> Result<IpPacket, OpenError> {
     if next_header == protocol::NONE {
         return Err(OpenError::Dummy(audit));

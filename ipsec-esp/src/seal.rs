@@ -236,7 +236,9 @@ impl Plan {
         overhead: Overhead,
     ) -> Result<Self, SealError> {
         let Path { local, remote } = protection.path;
-        if local.address.is_ipv4() != remote.address.is_ipv4() {
+        let versions_differ = local.address.is_ipv4() != remote.address.is_ipv4();
+        let port_missing = protection.encapsulation == Encapsulation::Udp && remote.port == 0;
+        if versions_differ || port_missing {
             return Err(SealError::Path);
         }
         let ip_len =

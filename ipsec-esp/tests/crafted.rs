@@ -11,10 +11,12 @@
 
 mod common;
 
-use common::{Memory, NOW, Setup, ip_packet, reversed, seal_copy, v4_packet, v4_path, v6_packet};
+use common::{
+    Memory, NOW, Setup, ip_packet, reversed, seal_copy, v4_packet, v4_path, v6_packet, v6_path,
+};
 use ipsec_core::crypto::{CryptoError, PacketCipher, Suite, Work};
 use ipsec_core::lifetime::{Lifetime, Limits, Usage};
-use ipsec_core::path::Endpoint;
+use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{Replay, Window};
 use ipsec_core::sa::Encapsulation;
 use ipsec_core::sad::{InboundId, Sad, SadEventKind};
@@ -457,7 +459,14 @@ fn a_packet_that_is_not_sealed_is_left_alone() {
     let longest = v4_packet(65_535);
     assert_eq!(seal_copy(&mut sad, id, &longest).map(|_| ()), Err(SealError::TooLong));
     assert_eq!(sad.outbound(id).unwrap().sequence(), 1);
-    sad.remove_outbound(id);
+    for path in [Path::new(v4_path(0, 0).local, v6_path(0, 0).remote), Path::UNSPECIFIED] {
+        let encapsulation = Encapsulation::Udp;
+        sad.remove_outbound(id);
+        let id = Setup { path, encapsulation, ..setup.clone() }.install_outbound(&mut sad);
+        assert_eq!(seal_copy(&mut sad, id, &inner).map(|_| ()), Err(SealError::Path));
+        assert_eq!(sad.outbound(id).unwrap().sequence(), 0);
+        sad.remove_outbound(id);
+    }
     assert_eq!(seal_copy(&mut sad, id, &inner).map(|_| ()), Err(SealError::NoSa));
 }
 

@@ -193,3 +193,41 @@ fn an_sa_that_went_meanwhile_opens_nothing() {
     assert!(packet[16..packet.len() - 16].iter().all(|b| *b == 0), "wiped");
     assert_eq!(sad.inbound(again).unwrap().window().top(), 0);
 }
+
+#[test]
+fn threads_share_a_database() {
+    use std::sync::RwLock;
+    const EACH: usize = 200;
+    let setup = Setup::new(Suite::AES_128_GCM);
+    let mut memory = Memory::<RustCrypto>::new(1);
+    let mut sad = memory.sad();
+    let id = setup.install_outbound(&mut sad);
+    let sad = RwLock::new(sad);
+    let seal_many = || {
+        let mut sealed = Vec::new();
+        for _ in 0..EACH {
+            let mut buf = buffer();
+            let mut p = packet(&mut buf);
+            // Only to begin needs the database for itself.
+            let job = seal_begin(&mut sad.write().unwrap(), NOW, id, &mut p).unwrap();
+            let shared = sad.read().unwrap();
+            let result = job.run(&shared, p.payload_mut());
+            let done = seal_finish(&shared, job, result, p.payload_mut()).unwrap();
+            sealed.push((done.sequence, p.payload()[done.esp].to_vec()));
+        }
+        sealed
+    };
+    let mut all = std::thread::scope(|scope| {
+        let threads = [scope.spawn(seal_many), scope.spawn(seal_many)];
+        threads.map(|t| t.join().unwrap()).concat()
+    });
+    all.sort_unstable();
+    assert!(all.iter().zip(1..).all(|((sequence, _), expected)| *sequence == expected));
+    let mut memory = Memory::<RustCrypto>::new(1);
+    let mut receiver = memory.sad();
+    setup.install_inbound(&mut receiver);
+    for (sequence, mut esp) in all {
+        let opened = open(&mut receiver, NOW, &setup.arrival(), &mut esp).unwrap();
+        assert_eq!(opened.sequence, sequence);
+    }
+}
