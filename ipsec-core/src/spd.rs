@@ -47,7 +47,7 @@ pub enum Direction {
 
 /// An ordered list of policies in lent memory. The first that matches counts.
 ///
-/// Traffic that no policy matches is discarded (RFC 4301 section 5.1 and section 5.2).
+/// Traffic that no policy matches is discarded (RFC 4301 section 5.1, RFC 4301 section 5.2).
 pub struct Spd<'r> {
     slots: &'r mut [Policy],
     len: usize,

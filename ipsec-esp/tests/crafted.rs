@@ -117,6 +117,7 @@ fn a_packet_with_more_bytes_is_refused() {
 
 #[test]
 fn one_changed_bit_anywhere_is_refused() {
+    // RFC 4303 section 3.4.4
     for (setup, esn) in SUITES.iter().flat_map(|s| [false, true].map(|e| (Setup::new(*s), e))) {
         let setup = Setup { esn, ..setup };
         let esp = esp_of(&setup, 4, &v6_packet(66));

@@ -94,7 +94,7 @@ fn the_outer_ipv4_header() {
     let ip = Ipv4Header::parse(&outer).unwrap();
     assert!(ip.checksum_ok());
     assert_eq!((ip.header.protocol, ip.header.ttl, ip.header.id.get()), (50, 64, 0));
-    // RFC 6040 section 4.1: ECN is copied. RFC 4301 section 5.1.2.1: so is DSCP by default.
+    // RFC 6040 section 4.1: ECN is copied. RFC 4301 section 5.1.2: so is DSCP by default.
     assert_eq!((ip.header.tos, sealed.outer.traffic_class), (0xba, 0xba));
     assert!(ip.header.dont_fragment() && sealed.outer.dont_fragment);
     assert_eq!((ip.payload.len(), sealed.esp.clone()), (outer.len() - 20, 20..outer.len()));

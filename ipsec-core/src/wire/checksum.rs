@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn an_adjusted_field_is_the_recomputed_one() {
-        // RFC 1624 section 4: the field goes from dd2f to 0000 when 5555 becomes 3285.
+        // RFC 1624 section 3, by the example of section 4: the field goes from dd2f to 0000 when 5555 becomes 3285.
         assert_eq!(adjust(0xdd2f, 0x5555, 0x3285), 0x0000);
         let mut bytes = *b"\x45\x00\x12\x34\x00\x00\x40\x01";
         let before = Checksum::new().bytes(&bytes).finish();

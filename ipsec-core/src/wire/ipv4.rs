@@ -177,7 +177,9 @@ mod tests {
         let mut bytes = [0xaa; 30];
         header.write_to_prefix(&mut bytes).unwrap();
         let packet = Ipv4Header::parse(&bytes).unwrap();
+        // RFC 6864 section 4.1: nobody looks at the identification of what is not fragmented.
         assert!(packet.checksum_ok() && packet.header.dont_fragment());
+        assert_eq!(packet.header.id.get(), 0);
         assert_eq!((packet.header.source(), packet.header.destination()), (a, b));
         assert_eq!((packet.header_len(), packet.payload.len(), packet.header.tos), (20, 3, 0xb9));
 

@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn payloads_are_told_apart() {
-        // RFC 3948 section 2.2 and section 2.3
+        // RFC 3948 section 2.2, RFC 3948 section 2.3
         assert_eq!(classify(&[0xff]), UdpPayload::Keepalive);
         assert_eq!(classify(&[0, 0, 0, 0]), UdpPayload::Ike);
         assert_eq!(classify(&[0, 0, 0, 0, 9]), UdpPayload::Ike);
