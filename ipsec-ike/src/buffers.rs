@@ -57,11 +57,6 @@ impl<'r> Buffers<'r> {
         self.free_count
     }
 
-    /// How many bytes a buffer has.
-    pub(crate) const fn buffer_len(&self) -> usize {
-        self.len
-    }
-
     /// Takes a buffer, with no byte in use. `None` if all are taken.
     pub(crate) fn take(&mut self) -> Option<BufferId> {
         let index = self.free.pop()?;
@@ -98,11 +93,6 @@ impl<'r> Buffers<'r> {
     /// The whole buffer; empty if it is not taken.
     pub(crate) fn bytes_mut(&mut self, id: BufferId) -> &mut [u8] {
         self.range(id, self.len).and_then(|r| self.bytes.get_mut(r)).unwrap_or_default()
-    }
-
-    /// The bytes in use, to be changed; none of a buffer that is not taken.
-    pub(crate) fn used_mut(&mut self, id: BufferId) -> &mut [u8] {
-        self.range(id, self.used_len(id)).and_then(|r| self.bytes.get_mut(r)).unwrap_or_default()
     }
 
     /// Says that the first `len` bytes are in use, at most the whole buffer.
@@ -183,8 +173,6 @@ mod tests {
         let id = pool.store(&[1; 10]).unwrap();
         pool.set_len(id, 100);
         assert_eq!(pool.bytes(id), [1; 10]);
-        pool.used_mut(id).fill(2);
-        assert_eq!(pool.bytes(id), [2; 10]);
     }
 
     #[test]

@@ -894,7 +894,8 @@ impl<'r, P: Provider> Ike<'r, P> {
                 }
                 // The successor of another SA goes with the exchange that makes it.
                 SaState::Larval => {
-                    let contexts = [sa.ours, sa.theirs].into_iter().filter_map(|n| n.checked_sub(1));
+                    let contexts =
+                        [sa.ours, sa.theirs].into_iter().filter_map(|n| n.checked_sub(1));
                     if contexts.into_iter().any(|context| self.contexts.is_handshake(context)) {
                         self.sa_down(env, number, DownReason::Closed);
                     }

@@ -3,6 +3,7 @@
 use core::fmt::{self, Display, Formatter, Write};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipsec_core::address::AddressText;
 use ipsec_core::bytes;
 
 use crate::wire::IdPayload;
@@ -34,7 +35,7 @@ impl<'r> Identity<'r> {
         if text == "%any" {
             return Self::Any;
         }
-        if let Ok(address) = text.parse::<IpAddr>() {
+        if let Some(address) = parse_address(text.as_bytes()) {
             return Self::from(address);
         }
         match text.strip_prefix('@') {
@@ -131,12 +132,12 @@ impl Display for DisplayId<'_> {
         if kind == IdType::IPV4_ADDR
             && let Ok(octets) = <[u8; 4]>::try_from(data)
         {
-            return Ipv4Addr::from(octets).fmt(f);
+            return AddressText(octets.into()).fmt(f);
         }
         if kind == IdType::IPV6_ADDR
             && let Ok(octets) = <[u8; 16]>::try_from(data)
         {
-            return Ipv6Addr::from(octets).fmt(f);
+            return AddressText(octets.into()).fmt(f);
         }
         let is_name = matches!(kind, IdType::FQDN | IdType::RFC822_ADDR);
         if !is_name {
@@ -164,6 +165,87 @@ fn written<'s>(scratch: &'s mut [u8; 16], octets: &[u8]) -> &'s [u8] {
         Some(()) => scratch.get(..octets.len()).unwrap_or_default(),
         None => &[],
     }
+}
+
+/// The parser of `core::net` links panics; this links none, and accepts the same.
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    parse_v4(text).map(IpAddr::V4).or_else(|| parse_v6(text).map(IpAddr::V6))
+}
+
+fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut address, mut dots, mut octet) = (0u32, 0u32, None);
+    for byte in text {
+        match (byte, octet) {
+            (b'.', Some(value)) => {
+                address = address << 8 | value;
+                dots = dots.saturating_add(1);
+                octet = None;
+            }
+            // No leading zeros: some read them as octal.
+            (b'0'..=b'9', None | Some(1..)) => {
+                let digit = u32::from(byte & 0x0f);
+                let value = octet.unwrap_or(0).saturating_mul(10).saturating_add(digit);
+                octet = Some(value).filter(|value| *value <= 255);
+                octet?;
+            }
+            _ => return None,
+        }
+    }
+    let last = octet.filter(|_| dots == 3)?;
+    Some(Ipv4Addr::from_bits(address << 8 | last))
+}
+
+/// RFC 4291 section 2.2: groups of hexadecimal digits, one run of zero groups written as `::`, and perhaps an IPv4
+/// address at the end.
+fn parse_v6(text: &[u8]) -> Option<Ipv6Addr> {
+    let mut groups = heapless::Vec::<u16, 8>::new();
+    let (mut zeros_at, mut rest) = match text {
+        [b':', b':', rest @ ..] => (Some(0), rest),
+        _ => (None, text),
+    };
+    while !rest.is_empty() {
+        let end = rest.iter().position(|byte| *byte == b':').unwrap_or(rest.len());
+        let (group, after) = rest.split_at_checked(end)?;
+        if after.is_empty()
+            && let Some(address) = parse_v4(group)
+        {
+            let [a, b, c, d] = address.octets();
+            groups.push(u16::from_be_bytes([a, b])).ok()?;
+            groups.push(u16::from_be_bytes([c, d])).ok()?;
+            break;
+        }
+        groups.push(parse_group(group)?).ok()?;
+        rest = match after {
+            [] => break,
+            [b':', b':', after @ ..] if zeros_at.is_none() => {
+                zeros_at = Some(groups.len());
+                after
+            }
+            [b':', after @ ..] if !after.is_empty() => after,
+            _ => return None,
+        };
+    }
+    let mut all = [0; 8];
+    let (head, tail) = match zeros_at {
+        Some(at) if groups.len() < all.len() => groups.split_at_checked(at)?,
+        None if groups.len() == all.len() => (groups.as_slice(), &[][..]),
+        _ => return None,
+    };
+    all.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
+    all.iter_mut().rev().zip(tail.iter().rev()).for_each(|(to, from)| *to = *from);
+    Some(Ipv6Addr::from(all))
+}
+
+fn parse_group(digits: &[u8]) -> Option<u16> {
+    let sound = (1..=4).contains(&digits.len());
+    digits
+        .iter()
+        .filter(|_| sound)
+        .try_fold(0u16, |value, digit| {
+            let digit = char::from(*digit).to_digit(16)?;
+            Some(value << 4 | u16::try_from(digit).ok()?)
+        })
+        .filter(|_| sound)
 }
 
 /// RFC 5321 section 2.4: the case of the local part counts, that of the domain does not.
@@ -226,6 +308,48 @@ mod tests {
         assert_eq!(Identity::parse("%any").to_string(), "%any");
         assert_eq!(Identity::parse(""), Identity::Fqdn(""));
         assert_eq!(Identity::parse("10.0.0.256"), Identity::Fqdn("10.0.0.256"));
+    }
+
+    #[test]
+    fn addresses_are_read_as_by_the_standard_library() {
+        let seeds = [
+            "192.0.2.255",
+            "0.0.0.0",
+            "::",
+            "::1",
+            "fe80::",
+            "1:2:3:4:5:6:7:8",
+            "2001:db8::a:0:F",
+            "::ffff:192.0.2.1",
+            "1:2:3:4:5:6:7.8.9.10",
+            "1::2:3:4:5:6:7",
+            "1:2:3:4:5:6:7::",
+            "::2:3:4:5:6:7:8",
+        ];
+        let mut random = 1u32;
+        let mut below = |n: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % n
+        };
+        let mut valid = 0;
+        for round in 0..100_000 {
+            let mut text: vec::Vec<char> = seeds[round % seeds.len()].chars().collect();
+            for _ in 0..below(4) {
+                let at = below(text.len() + 1);
+                let new = ":.0159afFg+".chars().nth(below(11)).unwrap();
+                match below(3) {
+                    0 => text.insert(at, new),
+                    1 if at < text.len() => drop(text.remove(at)),
+                    _ if at < text.len() => text[at] = new,
+                    _ => {}
+                }
+            }
+            let text: std::string::String = text.into_iter().collect();
+            let expected = text.parse::<IpAddr>().ok();
+            assert_eq!(parse_address(text.as_bytes()), expected, "{text}");
+            valid += usize::from(expected.is_some());
+        }
+        assert!((30_000..70_000).contains(&valid), "{valid}");
     }
 
     #[test]

@@ -20,14 +20,6 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// The other side.
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            Self::Initiator => Self::Responder,
-            Self::Responder => Self::Initiator,
-        }
-    }
-
     const fn index(self) -> usize {
         match self {
             Self::Initiator => 0,

@@ -7,14 +7,10 @@ use crate::wire::TsPayload;
 /// What of `asked` is allowed: the intersections of each with each, without those that another one covers.
 ///
 /// RFC 7296 section 2.9: the first selector that is asked for may stand for a packet that waits; if it is allowed, the
-/// first of the result contains it. What exceeds the room of the list is narrowed away. Empty: TS_UNACCEPTABLE.
-pub(crate) fn narrow(asked: &[TrafficSelector], allowed: &[TrafficSelector]) -> SelectorList {
-    narrow_each(asked.iter().copied(), allowed)
-}
-
-/// [`narrow`] for the selectors of a payload, of which those of unknown type are narrowed away.
+/// first of the result contains it. What exceeds the room of the list is narrowed away, and so are selectors of unknown
+/// type. Empty: TS_UNACCEPTABLE.
 pub(crate) fn narrow_payload(asked: &TsPayload<'_>, allowed: &[TrafficSelector]) -> SelectorList {
-    narrow_each(asked.known(), allowed)
+    narrow(asked.known(), allowed)
 }
 
 /// Whether a responder may have narrowed `offered` to `answer`: there is something, and each selector is covered by
@@ -23,7 +19,7 @@ pub(crate) fn acceptable(answer: &[TrafficSelector], offered: &[TrafficSelector]
     !answer.is_empty() && answer.iter().all(|ts| offered.iter().any(|o| o.covers(ts)))
 }
 
-fn narrow_each(
+fn narrow(
     asked: impl Iterator<Item = TrafficSelector>,
     allowed: &[TrafficSelector],
 ) -> SelectorList {
@@ -63,6 +59,10 @@ mod tests {
 
     extern crate std;
     use std::vec::Vec;
+
+    fn narrow(asked: &[TrafficSelector], allowed: &[TrafficSelector]) -> SelectorList {
+        super::narrow(asked.iter().copied(), allowed)
+    }
 
     fn net(text: &str) -> TrafficSelector {
         let (address, prefix) = text.split_once('/').unwrap();
