@@ -355,7 +355,8 @@ const IKE_TRANSFORMS: &[TransformType] =
 const CHILD_TRANSFORMS: &[TransformType] =
     &[TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
 
-/// IKE messages are always encrypted, and their IV is always sent (RFC 8750 section 8 leaves IKE out).
+/// IKE messages are always encrypted, and their IV is always sent: ciphers without encryption or with an implicit IV
+/// are registered for ESP only.
 fn protects_ike(suite: Suite) -> bool {
     suite.encr != Encr::NULL_AES_GMAC
         && suite.shape().is_some_and(|s| matches!(s.iv, Iv::Counter | Iv::Unpredictable))
