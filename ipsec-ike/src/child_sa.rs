@@ -1,5 +1,9 @@
 //! Child SAs: a pair of SAs, and what stays of their negotiation.
 
+use crate::engine::{Env, Ike};
+use crate::ike_sa;
+use ipsec_core::crypto::Provider;
+use ipsec_core::sa::Spi;
 use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 
@@ -105,4 +109,136 @@ pub(crate) struct Negotiation {
 impl Negotiation {
     pub(crate) const EMPTY: Self =
         Self { child: 0, number: 0, keys: ChildKeys::EMPTY, selectors: Selectors::EMPTY };
+}
+
+impl<P: Provider> Ike<'_, P> {
+    /// Takes a slot for a child of `sa`, in no list of it yet, with an SPI to receive on.
+    pub(crate) fn new_child(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        config: ChildRef,
+    ) -> Option<u32> {
+        let number = self.free_children.first()?;
+        let spi = env.spis.reserve(env.rng)?;
+        let slot = self.children.get_mut(number as usize)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.child = Child::EMPTY;
+        slot.child.state = ChildState::Larval;
+        slot.child.config = config;
+        slot.child.spi_in = spi.get();
+        slot.child.ike = sa;
+        let _ = self.free_children.pop();
+        self.adopt_child(sa, number);
+        Some(number)
+    }
+
+    /// Puts a child at the head of an SA's list.
+    fn adopt_child(&mut self, sa: u32, number: u32) {
+        let Some(owner) = self.sas.get_mut(sa as usize) else { return };
+        let head = core::mem::replace(&mut owner.sa.children, number.saturating_add(1));
+        if let Some(child) = self.child(number) {
+            child.ike = sa;
+            child.next = head;
+        }
+    }
+
+    /// Takes a child out of its SA's list.
+    fn disown_child(&mut self, number: u32) {
+        let Some((sa, after)) = self.child(number).map(|c| (c.ike, c.next)) else { return };
+        let Some(owner) = self.sas.get_mut(sa as usize) else { return };
+        let wanted = number.saturating_add(1);
+        if owner.sa.children == wanted {
+            owner.sa.children = after;
+            return;
+        }
+        let mut next = owner.sa.children;
+        while let Some(c) = next.checked_sub(1).and_then(|n| self.child(n)) {
+            if c.next == wanted {
+                c.next = after;
+                return;
+            }
+            next = c.next;
+        }
+    }
+
+    /// Moves all children of one SA to another (RFC 7296 section 2.8).
+    pub(crate) fn inherit_children(&mut self, from: u32, to: u32) {
+        while let Some(number) = self.sa(from).and_then(|sa| sa.children.checked_sub(1)) {
+            self.disown_child(number);
+            self.adopt_child(to, number);
+            if self.child(number).is_some_and(|c| c.want != 0)
+                && let Some(sa) = self.sa(to)
+            {
+                sa.want |= ike_sa::want::CHILD;
+            }
+        }
+    }
+
+    pub(crate) fn child(&mut self, number: u32) -> Option<&mut Child> {
+        self.children
+            .get_mut(number as usize)
+            .map(|s| &mut s.child)
+            .filter(|c| c.state != ChildState::Empty)
+    }
+
+    pub(crate) fn child_id(&self, number: u32) -> ChildId {
+        let generation = self.children.get(number as usize).map_or(0, |c| c.generation);
+        ChildId { slot: number, generation }
+    }
+
+    /// The slot of a live handle.
+    pub(crate) fn child_number(&self, id: ChildId) -> Option<u32> {
+        let slot = self.children.get(id.slot as usize)?;
+        let live = slot.generation == id.generation
+            && !matches!(slot.child.state, ChildState::Empty | ChildState::Down);
+        live.then_some(id.slot)
+    }
+
+    /// The child of `sa` that sends on the peer's `spi`.
+    pub(crate) fn child_by_outbound(&mut self, sa: u32, spi: u32) -> Option<u32> {
+        let mut next = self.sa(sa)?.children;
+        while let Some(number) = next.checked_sub(1) {
+            let child = self.child(number)?;
+            if child.spi_out == spi && child.spi_out != 0 {
+                return Some(number);
+            }
+            next = child.next;
+        }
+        None
+    }
+
+    /// Ends a child. Its SPI is given back, or the caller is told to remove what it installed.
+    pub(crate) fn child_down(&mut self, env: &mut Env<'_>, number: u32, reason: DownReason) {
+        let Some(child) = self.child(number) else { return };
+        if child.state == ChildState::Down {
+            return;
+        }
+        let (installed, spi) = (child.installed, child.spi_in);
+        child.state = ChildState::Down;
+        child.reason = reason;
+        child.want = 0;
+        child.tell = tell::DOWN;
+        self.disown_child(number);
+        self.deadlines.set(self.child_node(number), None);
+        if installed {
+            self.events.push(self.child_node(number));
+        } else {
+            if let Some(spi) = Spi::new(spi) {
+                env.spis.release(spi);
+            }
+            self.release_child(number);
+        }
+    }
+
+    /// Gives back a child's slot.
+    pub(crate) fn release_child(&mut self, number: u32) {
+        if let Some(slot) = self.children.get_mut(number as usize)
+            && slot.child.state != ChildState::Empty
+        {
+            slot.child = Child::EMPTY;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free_children.push(number);
+        }
+    }
 }

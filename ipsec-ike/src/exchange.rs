@@ -3,6 +3,10 @@
 //! A context owns everything that lives only as long as its exchange: nonce, key exchange, job, messages, retransmission.
 //! It comes from a pool, has a deadline, and dies by generation: what still names it afterwards is stale and harmless.
 
+use crate::child_sa::ChildState;
+use crate::engine::{Env, Ike};
+use crate::event::DownReason;
+use crate::wire::{Collected, Payloads};
 use core::ops::Range;
 
 use ipsec_core::crypto::{Group, Provider};
@@ -237,5 +241,144 @@ impl<P: Provider> Contexts<'_, P> {
         let slot = self.handshakes.get_mut(number as usize)?;
         (slot.slot.exchange.stage != Stage::Free)
             .then_some((&mut slot.slot.exchange, &mut slot.handshake))
+    }
+}
+
+impl<P: Provider> Ike<'_, P> {
+    /// Takes a context for an exchange after IKE_AUTH.
+    pub(crate) fn begin_exchange(&mut self, sa: u32, kind: Kind, ours: bool) -> Option<u32> {
+        let local = self.free_exchanges.pop()?;
+        let number = local.saturating_add(self.contexts.handshake_numbers().end);
+        self.start_context(number, sa, kind, ours);
+        Some(number)
+    }
+
+    /// Takes a context for a half-open exchange. A quarter of them, and at least one if there are two, is kept for
+    /// those that we begin.
+    pub(crate) fn begin_handshake(&mut self, sa: u32, ours: bool) -> Option<u32> {
+        let pool = self.contexts.handshakes.len();
+        let reserve = if pool < 2 { 0 } else { (pool / 4).max(1) };
+        if !ours && self.half_open_count >= pool.saturating_sub(reserve) {
+            return None;
+        }
+        let number = self.free_handshakes.pop()?;
+        self.start_context(number, sa, Kind::SaInit, ours);
+        Some(number)
+    }
+
+    fn start_context(&mut self, number: u32, sa: u32, kind: Kind, ours: bool) {
+        if let Some(slot) = self.contexts.slot_mut(number) {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.exchange = Exchange::EMPTY;
+            slot.exchange.stage = Stage::Job;
+            slot.exchange.kind = kind;
+            slot.exchange.ours = ours;
+            slot.exchange.sa = sa;
+        }
+    }
+
+    /// Ends an exchange: wipes its secrets and gives back what it holds. A failure of it is told first.
+    pub(crate) fn end_exchange(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, successor) = (x.sa, x.successor);
+        let (mut message, mut received) = (x.message, x.received.buffer);
+        x.message = BufferId::NONE;
+        x.received.buffer = BufferId::NONE;
+        x.successor = 0;
+        x.kx = None;
+        x.work = Work::None;
+        let child = core::mem::take(&mut x.negotiation.child);
+        x.negotiation = Negotiation::EMPTY;
+        let told = x.failure.is_none();
+        x.stage = if told { Stage::Free } else { Stage::Ended };
+        self.buffers.release(&mut message);
+        self.buffers.release(&mut received);
+        self.deadlines.set(self.context_node(number), None);
+        if let Some(slot) = self.sas.get_mut(sa as usize) {
+            if slot.sa.ours == number.saturating_add(1) {
+                slot.sa.ours = 0;
+            }
+            if slot.sa.theirs == number.saturating_add(1) {
+                slot.sa.theirs = 0;
+            }
+        }
+        if let Some(index) = child.checked_sub(1)
+            && self
+                .children
+                .get(index as usize)
+                .is_some_and(|c| c.child.state == ChildState::Larval)
+        {
+            self.child_down(env, index, DownReason::Closed);
+        }
+        if let Some(index) = successor.checked_sub(1) {
+            self.release_sa(index);
+        }
+        if let Some(slot) = self.contexts.handshakes.get_mut(number as usize) {
+            let handshake = &mut slot.handshake;
+            for id in [&mut handshake.request, &mut handshake.response, &mut handshake.alternative]
+            {
+                self.buffers.release(id);
+            }
+            if handshake.hash != 0 {
+                self.half_open.remove(handshake.hash, number);
+                self.sources.remove(handshake.source, number);
+                self.half_open_count = self.half_open_count.saturating_sub(1);
+            }
+            *handshake = Handshake::EMPTY;
+        }
+        if told {
+            self.free_context(number);
+        } else {
+            self.events.push(self.context_node(number));
+        }
+    }
+
+    /// Gives back a context whose failure, if any, has been told.
+    pub(crate) fn free_context(&mut self, number: u32) {
+        if let Some(slot) = self.contexts.slot_mut(number) {
+            slot.exchange = Exchange::EMPTY;
+            slot.generation = slot.generation.wrapping_add(1);
+        }
+        match number.checked_sub(self.contexts.handshake_numbers().end) {
+            Some(local) => self.free_exchanges.push(local),
+            None => self.free_handshakes.push(number),
+        }
+    }
+
+    /// Ends an exchange with a failure to tell.
+    pub(crate) fn fail(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        child: Option<ChildRef>,
+        failure: Failure,
+    ) {
+        if let Some(x) = self.contexts.get(number) {
+            x.failure = Some((child, failure));
+        }
+        self.end_exchange(env, number);
+    }
+
+    /// Tells a failure that belongs to no exchange.
+    pub(crate) fn refuse(&mut self, peer: Option<u16>, path: Path, failure: Failure) {
+        if self.refusal.is_none() {
+            self.refusal = Some((peer, path, failure));
+        }
+    }
+
+    /// Makes a job of an exchange known.
+    pub(crate) fn queue_job(&mut self, number: u32, work: Work) {
+        if let Some(x) = self.contexts.get(number) {
+            x.stage = Stage::Job;
+            x.work = work;
+            self.jobs.push(number);
+        }
+    }
+
+    /// The peer's message of an exchange, decrypted.
+    pub(crate) fn parked(&self, number: u32) -> Option<Collected<'_>> {
+        let received = self.contexts.exchange(number)?.received;
+        Collected::collect(Payloads::inner(received.first, self.buffers.bytes(received.buffer)))
+            .ok()
     }
 }

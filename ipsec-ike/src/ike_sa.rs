@@ -1,5 +1,10 @@
 //! IKE SAs: what stays of one between its exchanges.
 
+use crate::config::{self, Peer};
+use crate::engine::{Env, Ike};
+use crate::event::ChildRef;
+use crate::timer::LINGER;
+use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
 
@@ -80,6 +85,10 @@ pub(crate) struct IkeSa {
     pub(crate) theirs: u32,
     /// The first child, plus one.
     pub(crate) children: u32,
+    /// Where the index of peers has it; 0 if nowhere.
+    pub(crate) file: u64,
+    /// The peer's proven identity, hashed.
+    pub(crate) identity: u64,
     pub(crate) replaces: Option<IkeId>,
     pub(crate) down: DownReason,
     pub(crate) heard: Instant,
@@ -110,6 +119,8 @@ impl IkeSa {
         ours: 0,
         theirs: 0,
         children: 0,
+        file: 0,
+        identity: 0,
         replaces: None,
         down: DownReason::Closed,
         heard: Instant::ZERO,
@@ -154,5 +165,144 @@ impl IkeSa {
     pub(crate) const fn next_iv(&mut self) -> u64 {
         self.iv = self.iv.saturating_add(1);
         self.iv
+    }
+}
+
+impl<'r, P: Provider> Ike<'r, P> {
+    /// Takes a slot for an IKE SA and chooses our SPI: its low bits are the slot's number, the rest is random.
+    pub(crate) fn new_sa(&mut self, env: &mut Env<'_>, initiator: bool) -> Option<u32> {
+        let number = self.free_sas.first()?;
+        let slot = self.sas.get_mut(number as usize)?;
+        let random = env.rng.next_u64() & !self.slot_mask;
+        // An SPI is never zero (RFC 7296 section 3.1).
+        let random = if random == 0 { !self.slot_mask } else { random };
+        let spi = random | u64::from(number);
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.sa = IkeSa::EMPTY;
+        slot.sa.state = SaState::Larval;
+        slot.sa.initiator = initiator;
+        if initiator {
+            slot.sa.spi_i = spi
+        } else {
+            slot.sa.spi_r = spi
+        }
+        let _ = self.free_sas.pop();
+        Some(number)
+    }
+
+    /// Wipes an IKE SA and gives back its slot.
+    pub(crate) fn release_sa(&mut self, number: u32) {
+        if let Some(slot) = self.sas.get_mut(number as usize)
+            && slot.sa.state != SaState::Empty
+        {
+            self.by_peer.remove(slot.sa.file, number);
+            slot.sa = IkeSa::EMPTY;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.deadlines.set(number, None);
+            self.free_sas.push(number);
+        }
+    }
+
+    /// Puts an SA where [`Ike::sas_of`] finds it: by its peer, and where many may come from one entry of the
+    /// configuration, by the identity as well.
+    pub(crate) fn file_sa(&mut self, number: u32, identity: u64) {
+        let Some(sa) = self.sa(number) else { return };
+        sa.identity = identity;
+        let (peer, before) = (sa.peer, sa.file);
+        let file = self.file_of(peer, identity);
+        self.by_peer.remove(before, number);
+        self.by_peer.insert(file, number);
+        if let Some(sa) = self.sa(number) {
+            sa.file = file;
+        }
+    }
+
+    fn file_of(&self, peer: u16, identity: u64) -> u64 {
+        let config = self.config.peers.get(usize::from(peer));
+        let identity = if config.is_some_and(|p| p.remote.is_some()) { 0 } else { identity };
+        self.by_peer.hash(&[&peer.to_be_bytes(), &identity.to_be_bytes()]).max(1)
+    }
+
+    /// The SAs of a peer, or if it is one of many with the same entry, of this identity.
+    pub(crate) fn sas_of(&self, peer: u16, identity: u64) -> impl Iterator<Item = (u32, &IkeSa)> {
+        let found = self.by_peer.find(self.file_of(peer, identity));
+        found.filter_map(move |number| {
+            let sa = &self.sas.get(number as usize)?.sa;
+            (sa.state != SaState::Empty && sa.peer == peer).then_some((number, sa))
+        })
+    }
+
+    pub(crate) fn sa(&mut self, number: u32) -> Option<&mut IkeSa> {
+        self.sas.get_mut(number as usize).map(|s| &mut s.sa).filter(|s| s.state != SaState::Empty)
+    }
+
+    /// The slot of a live handle.
+    pub(crate) fn sa_number(&self, id: IkeId) -> Option<u32> {
+        let slot = self.sas.get(id.slot as usize)?;
+        (slot.generation == id.generation && slot.sa.is_authenticated()).then_some(id.slot)
+    }
+
+    pub(crate) fn ike_id(&self, number: u32) -> IkeId {
+        let generation = self.sas.get(number as usize).map_or(0, |s| s.generation);
+        IkeId { slot: number, generation }
+    }
+
+    /// The slot that an SPI of ours names.
+    pub(crate) fn sa_by_spi(&self, own_spi: u64, peer_spi: u64) -> Option<u32> {
+        let number = self.sa_by_own_spi(own_spi)?;
+        let sa = &self.sas.get(number as usize)?.sa;
+        let theirs = if sa.initiator { sa.spi_r } else { sa.spi_i };
+        (theirs == peer_spi).then_some(number)
+    }
+
+    /// The slot that an SPI of ours names, whatever the peer's is.
+    pub(crate) fn sa_by_own_spi(&self, own_spi: u64) -> Option<u32> {
+        let number = u32::try_from(own_spi & self.slot_mask).ok()?;
+        let sa = &self.sas.get(number as usize)?.sa;
+        (sa.state != SaState::Empty && sa.own_spi() == own_spi).then_some(number)
+    }
+
+    /// The configuration of an SA's peer.
+    pub(crate) fn peer_of(&self, sa: u32) -> Option<&'r Peer<'r>> {
+        let peer = self.sas.get(sa as usize)?.sa.peer;
+        self.config.peers.get(usize::from(peer))
+    }
+
+    /// The configuration of a child.
+    pub(crate) fn child_config(&self, config: ChildRef) -> Option<&'r config::Child<'r>> {
+        let peer = self.config.peers.get(usize::from(config.peer))?;
+        peer.children.get(usize::from(config.child))
+    }
+
+    /// Ends an IKE SA: its exchanges and children end, and the caller is told.
+    ///
+    /// One that the peer deleted stays a little, to repeat its last response to a peer that asks again.
+    pub(crate) fn sa_down(&mut self, env: &mut Env<'_>, number: u32, reason: DownReason) {
+        let Some(sa) = self.sa(number) else { return };
+        let lingers = reason == DownReason::Deleted;
+        let announced = sa.is_authenticated() && !sa.replaced;
+        sa.down = reason;
+        sa.state = if lingers { SaState::Deleted } else { SaState::Closing };
+        sa.want = 0;
+        let (ours, theirs) = (sa.ours, if lingers { 0 } else { sa.theirs });
+        for context in [ours, theirs].into_iter().filter_map(|n| n.checked_sub(1)) {
+            self.end_exchange(env, context);
+        }
+        let why = match reason {
+            DownReason::Closed | DownReason::PeerSilent => reason,
+            _ => DownReason::IkeGone,
+        };
+        while let Some(child) = self.sa(number).and_then(|sa| sa.children.checked_sub(1)) {
+            self.child_down(env, child, why);
+        }
+        self.deadlines.set(number, lingers.then(|| env.now.after(LINGER)));
+        if announced {
+            if let Some(sa) = self.sa(number) {
+                sa.tell = tell::DOWN;
+            }
+            self.events.push(number);
+        } else if !lingers {
+            self.release_sa(number);
+        }
     }
 }

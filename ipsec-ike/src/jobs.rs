@@ -4,6 +4,8 @@
 //! ([`Ike::job`](crate::Ike::job)), and takes the answer ([`Ike::handle_job`](crate::Ike::handle_job)), at once, later,
 //! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
 
+use crate::exchange::{Kind, Stage, Work};
+use crate::wire::Message;
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use rand_core::CryptoRng;
 
@@ -103,5 +105,101 @@ pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
         let Some(job) = engine.job(id) else { continue };
         let answer = job.run(env.rng, &mut public);
         engine.handle_job(env, id, answer);
+    }
+}
+
+impl<P: Provider> Ike<'_, P> {
+    /// Names a job that waits to be done, once.
+    ///
+    /// Call again after every `handle_*`, `installed` and command, until `None`.
+    #[must_use]
+    pub fn poll_job(&mut self) -> Option<JobId> {
+        while let Some(number) = self.jobs.pop() {
+            let Some(slot) = self.contexts.slot(number) else { continue };
+            if slot.exchange.stage == Stage::Job {
+                return Some(JobId { exchange: number, generation: slot.generation });
+            }
+        }
+        None
+    }
+
+    /// The inputs of a job, as often as asked, until it is answered or its exchange is over.
+    pub fn job(&self, id: JobId) -> Option<Job<'_, P>> {
+        let slot = self.contexts.slot(id.exchange).filter(|s| s.generation == id.generation)?;
+        let x = &slot.exchange;
+        if x.stage != Stage::Job {
+            return None;
+        }
+        let group = x.group;
+        match x.work {
+            Work::None => None,
+            Work::Generate => Some(Job::Generate { group }),
+            Work::Respond => Some(Job::Respond { group, peer: self.peer_public(id.exchange)? }),
+            Work::Agree => {
+                Some(Job::Agree { kx: x.kx.as_ref()?, peer: self.peer_public(id.exchange)? })
+            }
+        }
+    }
+
+    /// The public value in the peer's message.
+    fn peer_public(&self, number: u32) -> Option<&[u8]> {
+        let x = self.contexts.exchange(number)?;
+        let collected = match self.contexts.handshakes.get(number as usize) {
+            Some(slot) if x.kind == Kind::SaInit => {
+                let id = if x.ours { slot.handshake.response } else { slot.handshake.request };
+                Message::parse(self.buffers.bytes(id)).ok()?.collect().ok()?
+            }
+            _ => self.parked(number)?,
+        };
+        collected.ke.map(|ke| ke.data)
+    }
+
+    /// Gives the answer to a job. One that is late, repeated or of the wrong kind is ignored.
+    pub fn handle_job(&mut self, env: &mut Env<'_>, id: JobId, answer: Answer<'_, P>) {
+        let Some(slot) = self
+            .contexts
+            .slot_mut(id.exchange)
+            .filter(|s| s.generation == id.generation && s.exchange.stage == Stage::Job)
+        else {
+            return;
+        };
+        let x = &mut slot.exchange;
+        let number = id.exchange;
+        match (x.work, answer) {
+            (Work::Generate, Answer::Generated { kx, public }) => {
+                x.kx = Some(kx);
+                x.work = Work::None;
+                match x.kind {
+                    Kind::SaInit => self.sa_init_request(env, number, public),
+                    Kind::CreateChild => self.create_child_request(env, number, Some(public)),
+                    Kind::RekeyIke => self.rekey_ike_request(env, number, public),
+                    _ => {}
+                }
+            }
+            (Work::Respond, Answer::Responded { secret, public }) => {
+                x.work = Work::None;
+                match x.kind {
+                    Kind::SaInit => self.sa_init_respond(env, number, secret.as_ref(), public),
+                    Kind::CreateChild => {
+                        self.create_child_respond(env, number, Some((secret.as_ref(), public)));
+                    }
+                    Kind::RekeyIke => self.rekey_ike_respond(env, number, secret.as_ref(), public),
+                    _ => {}
+                }
+            }
+            (Work::Agree, Answer::Agreed { secret }) => {
+                x.work = Work::None;
+                match x.kind {
+                    Kind::SaInit => self.sa_init_agreed(env, number, secret.as_ref()),
+                    Kind::CreateChild => {
+                        self.create_child_agreed(env, number, Some(secret.as_ref()));
+                    }
+                    Kind::RekeyIke => self.rekey_ike_agreed(env, number, secret.as_ref()),
+                    _ => {}
+                }
+            }
+            (_, Answer::Failed(_)) => self.job_failed(env, number),
+            _ => {}
+        }
     }
 }

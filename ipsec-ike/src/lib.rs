@@ -16,9 +16,11 @@
 mod auth;
 mod buffers;
 mod child_sa;
+mod command;
 pub mod config;
 mod cookie;
 mod engine;
+mod error;
 pub mod event;
 mod exchange;
 pub mod identity;
@@ -38,6 +40,7 @@ mod v2;
 pub mod wire;
 
 pub use child_sa::ChildSlot;
-pub use engine::{BufferTooSmall, CommandError, DatagramError, Env, Ike, IkeMemory, Transmit};
+pub use engine::{Env, Ike, IkeMemory, Transmit};
+pub use error::{BufferTooSmall, CommandError, DatagramError};
 pub use exchange::{ExchangeSlot, HandshakeSlot};
 pub use ike_sa::IkeSlot;

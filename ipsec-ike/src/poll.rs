@@ -7,7 +7,8 @@ use ipsec_core::sa::{Encapsulation, SaParams, Spi};
 
 use crate::buffers::BufferId;
 use crate::child_sa::{self, ChildState};
-use crate::engine::{BufferTooSmall, Ike, Node, Transmit};
+use crate::engine::{Ike, Node, Transmit};
+use crate::error::BufferTooSmall;
 use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
 use crate::ike_sa::{self, SaState};

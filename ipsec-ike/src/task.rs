@@ -3,7 +3,8 @@
 use ipsec_core::crypto::Provider;
 
 use crate::child_sa::{self, ChildState};
-use crate::engine::{CommandError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::CommandError;
 use crate::event::ChildRef;
 use crate::ike_sa::{self, SaState};
 
@@ -19,10 +20,10 @@ impl<P: Provider> Ike<'_, P> {
         let want = sa.want;
         let begun = if want & ike_sa::want::CLOSE != 0 {
             self.delete_ike_begin(env, number)
-        } else if want & ike_sa::want::CHILD != 0 && self.child_task(env, number) {
-            true
-        } else if self.sa(number).is_none_or(|sa| sa.ours != 0) {
-            true
+        } else if want & ike_sa::want::CHILD != 0
+            && let Some(begun) = self.child_task(env, number)
+        {
+            begun
         } else if want & ike_sa::want::REKEY != 0 {
             self.rekey_ike_begin(env, number)
         } else if want & ike_sa::want::LIVENESS != 0 {
@@ -35,11 +36,11 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// Begins the work of one child. `false` if none wants anything, or there is no room.
-    fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
-        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+    /// Begins the work of one child: `None` if no child wants anything, and `Some(false)` if there is no room.
+    fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> Option<bool> {
+        let mut next = self.sa(sa)?.children;
         while let Some(number) = next.checked_sub(1) {
-            let Some(child) = self.child(number) else { break };
+            let child = self.child(number)?;
             next = child.next;
             let (want, state) = (child.want, child.state);
             let begun = if want & child_sa::want::DELETE != 0 {
@@ -54,12 +55,14 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 continue;
             };
-            return begun;
+            if !begun || self.sa(sa).is_none_or(|sa| sa.ours != 0) {
+                return Some(begun);
+            }
         }
         if let Some(sa) = self.sa(sa) {
             sa.want &= !ike_sa::want::CHILD;
         }
-        false
+        None
     }
 
     /// Notes that `sa` should have a child of this configuration, unless it has one or is making one.
@@ -80,5 +83,21 @@ impl<P: Provider> Ike<'_, P> {
         let number = self.new_child(env, sa, config).ok_or(CommandError::NoRoom)?;
         self.want_of_child(env, number, child_sa::want::CREATE);
         Ok(())
+    }
+
+    /// Notes work for an SA, and begins it if nothing is under way.
+    pub(crate) fn want_of_sa(&mut self, env: &mut Env<'_>, number: u32, what: u8) {
+        if let Some(sa) = self.sa(number) {
+            sa.want |= what;
+        }
+        self.next_task(env, number);
+    }
+
+    /// Notes work for a child, and begins it if nothing is under way.
+    pub(crate) fn want_of_child(&mut self, env: &mut Env<'_>, number: u32, what: u8) {
+        let Some(child) = self.child(number) else { return };
+        child.want |= what;
+        let sa = child.ike;
+        self.want_of_sa(env, sa, ike_sa::want::CHILD);
     }
 }

@@ -1,6 +1,12 @@
 //! Two engines, one datagram after another: the exchanges of a tunnel's life on a perfect link.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests"
+)]
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use ipsec_core::list::Deadline;
 use ipsec_core::path::Path;
@@ -32,7 +38,7 @@ impl TryRng for Rng {
     }
     fn try_fill_bytes(&mut self, dst: &mut [u8]) -> Result<(), Self::Error> {
         for b in dst {
-            *b = (self.try_next_u64()? >> 24) as u8;
+            *b = self.try_next_u64()?.to_be_bytes()[3];
         }
         Ok(())
     }
@@ -155,7 +161,7 @@ impl Side {
     }
 
     fn take_seen(&mut self) -> Vec<Seen> {
-        std::mem::take(&mut self.seen)
+        core::mem::take(&mut self.seen)
     }
 }
 
@@ -230,7 +236,7 @@ fn up(change: impl Fn(&mut Peer<'static>, &mut Child<'static>)) -> (Side, Side) 
 
 /// Both sides installed the same keys at the same SPIs.
 fn agree(a: &mut Side, b: &mut Side) {
-    let (mut x, mut y) = (std::mem::take(&mut a.keys), std::mem::take(&mut b.keys));
+    let (mut x, mut y) = (core::mem::take(&mut a.keys), core::mem::take(&mut b.keys));
     x.sort();
     y.sort();
     assert_eq!(x, y);

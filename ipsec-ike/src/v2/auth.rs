@@ -8,7 +8,8 @@ use super::sa_init::{at_address, nonce_of};
 use crate::auth::psk;
 use crate::buffers::BufferId;
 use crate::config::{Auth, Peer};
-use crate::engine::{DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
 use crate::event::{ChildRef, DownReason, Failure};
 use crate::exchange::{Kind, Stage};
 use crate::identity::Identity;
@@ -70,7 +71,7 @@ impl<P: Provider> Ike<'_, P> {
         )
         .map_err(|_| Failure::Crypto)?;
         let proof = proof.get(..len).unwrap_or_default();
-        let first = !self.has_sa_with(config.peer);
+        let first = self.sas_of(config.peer, 0).all(|(_, sa)| !sa.is_authenticated());
         self.compose(number, ExchangeType::IKE_AUTH, |w| {
             w.id(PayloadType::IDI, &id)?;
             if first {
@@ -92,11 +93,6 @@ impl<P: Provider> Ike<'_, P> {
         .map_err(|_| Failure::NoRoom)?;
         self.send_request(env, number);
         Ok(())
-    }
-
-    /// Whether another SA with this peer is established.
-    fn has_sa_with(&self, peer: u16) -> bool {
-        self.sas.iter().any(|s| s.sa.peer == peer && s.sa.state == SaState::Established)
     }
 
     /// The peer's identity and its proof, and the first child.
@@ -146,7 +142,9 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Integrity);
         }
         // Authenticated: from here on the SA is the peer's.
+        let identity = self.identity_hash(&id);
         self.wipe_handshake(number);
+        self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
         let child = self.contexts.get(number).map_or(0, |x| x.negotiation.child).checked_sub(1);
         let child = child.ok_or(DatagramError::Stale)?;
@@ -254,14 +252,16 @@ impl<P: Provider> Ike<'_, P> {
         }
 
         // Authenticated. The handshake is over; its place is free for others.
+        let identity = self.identity_hash(&id);
         if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
-            self.initial_contact(env, sa_number, index);
+            self.initial_contact(env, sa_number, index, identity);
         }
         self.end_exchange(env, handshake_number);
         let Some(sa) = self.sa(sa_number) else { return Err(DatagramError::Stale) };
         sa.peer = index;
         sa.path = path;
         sa.send_id = 0;
+        self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
@@ -342,20 +342,23 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer has lost all other SAs with us (RFC 7296 section 2.4); believed of the identity just proven only.
-    fn initial_contact(&mut self, env: &mut Env<'_>, except: u32, peer: u16) {
-        let exact = self.config.peers.get(usize::from(peer));
-        if exact.is_none_or(|p| p.remote_id == Identity::Any) {
-            return;
-        }
-        for number in 0..u32::try_from(self.sas.len()).unwrap_or(0) {
-            let old = self.sa(number).is_some_and(|sa| sa.peer == peer && sa.is_authenticated());
-            if old && number != except {
-                self.sa_down(env, number, DownReason::Replaced);
-            }
+    fn initial_contact(&mut self, env: &mut Env<'_>, except: u32, peer: u16, identity: u64) {
+        // One that ends is not found again: each turn finds another.
+        loop {
+            let old = self.sas_of(peer, identity).find(|(number, sa)| {
+                let lives = matches!(sa.state, SaState::Established | SaState::Rekeyed);
+                lives && *number != except && sa.identity == identity
+            });
+            let Some(old) = old.map(|(number, _)| number) else { return };
+            self.sa_down(env, old, DownReason::Replaced);
         }
     }
 
     // ---- both ----
+
+    fn identity_hash(&self, id: &IdPayload<'_>) -> u64 {
+        self.by_peer.hash(&[&id.head(), id.data])
+    }
 
     /// An SA is authenticated.
     fn sa_up(&mut self, env: &mut Env<'_>, number: u32) {

@@ -11,7 +11,8 @@ use super::auth::Nonce;
 use super::message::Inner;
 use crate::child_sa::{self, ChildState, Negotiation};
 use crate::config::{Child, Peer};
-use crate::engine::{DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
 use crate::event::{ChildId, ChildRef, Direction, DownReason, Failure, Traffic};
 use crate::exchange::{Kind, Stage, Work};
 use crate::ike_sa::{self, SaState};
@@ -224,9 +225,7 @@ impl<P: Provider> Ike<'_, P> {
             self.next_task(env, sa);
             return Err(DatagramError::Refused);
         }
-        if let Err(e) = self.park(number, received) {
-            return Err(e);
-        }
+        self.park(number, received)?;
         if group == Group::NONE {
             self.create_child_agreed(env, number, None);
         } else {

@@ -4,7 +4,8 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 
 use crate::child_sa::ChildState;
-use crate::engine::{DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
 use crate::event::DownReason;
 use crate::exchange::Kind;
 use crate::ike_sa;

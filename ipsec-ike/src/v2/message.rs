@@ -4,7 +4,8 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 
 use crate::buffers::BufferId;
-use crate::engine::{DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
 use crate::exchange::{Kind, Parked, Stage};
 use crate::ike_sa::SaState;
 use crate::protect;
@@ -107,7 +108,7 @@ impl<P: Provider> Ike<'_, P> {
         let inner = strip_padding(text).and_then(|text| {
             Collected::collect(Payloads::inner(encrypted.first, text)).map(|c| (c, text))
         });
-        self.heard_from(env, number, path, header.is_response());
+        self.heard_from(env, number, path);
         match (context, header.is_response()) {
             (Some(context), true) => {
                 let (collected, text) = inner?;
@@ -138,7 +139,7 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 Err(error) => {
                     let Some((kind, data)) = error.notify() else { return Err(error.into()) };
-                    let data = data.as_ref().map(core::slice::from_ref).unwrap_or_default();
+                    let data = data.as_slice();
                     self.refuse_request(env, number, path, header, &Notify::new(kind, data));
                     Err(error.into())
                 }
@@ -147,13 +148,12 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Notes a sign of life, and a peer that a NAT has moved.
-    fn heard_from(&mut self, env: &Env<'_>, number: u32, path: Path, response: bool) {
+    fn heard_from(&mut self, env: &Env<'_>, number: u32, path: Path) {
         let Some(sa) = self.sa(number) else { return };
         if !sa.is_authenticated() {
             return;
         }
         sa.heard = sa.heard.max(env.now);
-        let _ = response;
         if sa.path.local.address == path.local.address {
             self.move_sa(number, path.remote);
         }
@@ -364,7 +364,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 }
 
-/// A decrypted message, still in the datagram.
+/// A decrypted message, still in its datagram.
 #[derive(Clone, Copy)]
 pub(crate) struct Inner<'a> {
     pub(crate) text: &'a [u8],

@@ -7,7 +7,8 @@ use ipsec_core::path::Path;
 use super::auth::Nonce;
 use super::create_child::Refusal;
 use super::message::Inner;
-use crate::engine::{DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
 use crate::event::Failure;
 use crate::exchange::{Kind, Work};
 use crate::ike_sa::{self, SaState};
@@ -24,11 +25,11 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Begins to replace an IKE SA. `false` if there is no room.
     pub(crate) fn rekey_ike_begin(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
-        if let Some(sa) = self.sa(sa) {
-            if sa.state != SaState::Established {
-                sa.want &= !ike_sa::want::REKEY;
-                return true;
-            }
+        if let Some(sa) = self.sa(sa)
+            && sa.state != SaState::Established
+        {
+            sa.want &= !ike_sa::want::REKEY;
+            return true;
         }
         let group = self.sa(sa).map_or(Group::NONE, |sa| sa.choice.group);
         let begun = self.rekey_ike_ask(env, sa, group, 0);
@@ -339,8 +340,8 @@ impl<P: Provider> Ike<'_, P> {
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
         sa.want = 0;
-        let (peer_number, path, nat_local, nat_remote) =
-            (sa.peer, sa.path, sa.nat_local, sa.nat_remote);
+        let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
+        let (nat_local, nat_remote) = (sa.nat_local, sa.nat_remote);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
         let key_log = self.config.key_log;
         let Some(new) = self.sa(successor) else { return };
@@ -356,6 +357,7 @@ impl<P: Provider> Ike<'_, P> {
         new.replaces = Some(id);
         new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
         self.events.push(successor);
+        self.file_sa(successor, identity);
         self.inherit_children(old, successor);
         self.schedule_sa(env.now, successor);
     }

@@ -11,7 +11,8 @@ use ipsec_core::path::{Endpoint, Path};
 
 use crate::buffers::{BufferId, Buffers};
 use crate::config::Peer;
-use crate::engine::{CommandError, DatagramError, Env, Ike};
+use crate::engine::{Env, Ike};
+use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, DownReason, Failure};
 use crate::exchange::{Kind, Stage, Work};
 use crate::ike_sa::{self, SaState};
@@ -91,6 +92,7 @@ impl<P: Provider> Ike<'_, P> {
             slot.path = path;
             slot.ours = number.saturating_add(1);
         }
+        self.file_sa(sa, 0);
         if let Some((x, handshake)) = self.contexts.handshake(number) {
             x.path = path;
             x.group = group;
