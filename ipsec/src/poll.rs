@@ -4,8 +4,9 @@ use core::net::IpAddr;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
+use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::path::Path;
-use ipsec_core::sa::Encapsulation;
+use ipsec_core::sa::{Encapsulation, SaParams};
 use ipsec_core::sad::InstallError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
@@ -66,6 +67,8 @@ impl<P: Provider> Gateway<'_, P> {
                     None => Err(InstallError::Full),
                     Some(pair) => match direction {
                         Direction::Inbound => {
+                            let lifetime = receiver(params.lifetime);
+                            let params = SaParams { lifetime, ..params.clone() };
                             let installed = self.sad.install_inbound(now, &params);
                             match installed {
                                 Ok(id) => pair.inbound = Some(id),
@@ -287,6 +290,21 @@ impl<P: Provider> Gateway<'_, P> {
     }
 }
 
+/// The lifetime of an SA that we receive on. Its sender counts the same packets, so that both sides would begin to
+/// rekey at the same moment: the receiver waits for a little more, and then begins only if the sender did not.
+fn receiver(lifetime: Lifetime) -> Lifetime {
+    let later = |soft: u64, hard: u64, least: u64| {
+        soft.saturating_add((soft / 8).max(least).min(hard.saturating_sub(soft) / 2))
+    };
+    let Lifetime { soft, hard } = lifetime;
+    let soft = Limits {
+        bytes: later(soft.bytes, hard.bytes, 0x1_0000),
+        packets: later(soft.packets, hard.packets, 64),
+        ..soft
+    };
+    Lifetime { soft, hard }
+}
+
 /// Time to live of IKE packets.
 const HOP_LIMIT: u8 = 64;
 
@@ -326,4 +344,20 @@ fn wrap<'b>(buf: &'b mut [u8], at: usize, transmit: &Transmit) -> Option<&'b mut
         _ => return None,
     };
     buf.get_mut(start..at.checked_add(len)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sender_is_first_to_rekey() {
+        let limits = |bytes, packets| Limits { bytes, packets, ..Limits::NONE };
+        let of = |soft, hard| receiver(Lifetime { soft, hard }).soft;
+        assert_eq!(of(limits(800, 80), limits(1000, 100)), limits(900, 90));
+        assert_eq!(of(limits(800, 80), limits(802, 80)), limits(801, 80));
+        assert_eq!(of(limits(800, 80), Limits::NONE), limits(800 + 0x1_0000, 80 + 64));
+        assert_eq!(of(limits(8 << 20, 800), Limits::NONE), limits(9 << 20, 900));
+        assert_eq!(of(Limits::NONE, Limits::NONE), Limits::NONE);
+    }
 }
