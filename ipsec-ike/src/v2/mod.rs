@@ -4,6 +4,8 @@ mod auth;
 mod create_child;
 mod delete;
 mod informational;
+mod install;
 mod message;
+mod negotiation;
 mod rekey_ike;
 mod sa_init;

@@ -5,8 +5,8 @@ use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::Path;
 
 use super::auth::Nonce;
-use super::create_child::Refusal;
 use super::message::Inner;
+use super::negotiation::Refusal;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;

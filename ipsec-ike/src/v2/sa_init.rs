@@ -408,11 +408,13 @@ impl<P: Provider> Ike<'_, P> {
             }
         }
         let implemented = Implemented::of::<P>();
-        let chosen = self.config.peers.iter().enumerate().find_map(|(index, peer)| {
+        let mut here =
+            self.config.peers.iter().enumerate().filter(|(_, peer)| at_address(peer, path));
+        let chosen = here.find_map(|(index, peer)| {
             let chosen = proposal::choose_ike(&offer, peer.proposals, &implemented, Some(ke.group));
-            chosen.filter(|_| at_address(peer, path)).map(|c| (index, peer, c))
+            chosen.map(|c| (index, c))
         });
-        let Some((index, peer, (_, choice, _))) = chosen else {
+        let Some((index, (_, choice, _))) = chosen else {
             let offered = proposal::offer_of(&offer);
             let known = self.config.peers.iter().position(|p| at_address(p, path));
             let known = known.and_then(|index| u16::try_from(index).ok());
@@ -429,7 +431,11 @@ impl<P: Provider> Ike<'_, P> {
         if choice.group.public_len() != Some(ke.data.len()) {
             return Err(DatagramError::Unexpected);
         }
-        if self.sources.find(source).take(PER_SOURCE).count() >= PER_SOURCE
+        let same_source = |number: &u32| {
+            let slot = self.contexts.handshakes.get(*number as usize);
+            slot.is_some_and(|slot| slot.handshake.source == source)
+        };
+        if self.sources.find(source).filter(same_source).take(PER_SOURCE).count() >= PER_SOURCE
             || self.buffers.free() < 3
             || self.free_sas.is_empty()
         {
@@ -465,7 +471,6 @@ impl<P: Provider> Ike<'_, P> {
             self.release_sa(sa);
             return Err(DatagramError::NoRoom);
         }
-        let _ = peer;
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())

@@ -1,0 +1,134 @@
+//! The installing of a child's two SAs by the caller, and what follows from it.
+
+use ipsec_core::crypto::Provider;
+use ipsec_core::time::Instant;
+
+use super::negotiation::Refusal;
+use crate::child_sa::{self, ChildState, Negotiation};
+use crate::engine::{Env, Ike};
+use crate::event::{ChildId, Direction, DownReason, Failure, Traffic};
+use crate::exchange::{Kind, Stage};
+use crate::ike_sa;
+use crate::timer::{CALLER_TIMEOUT, RESPONSE_KEPT, jittered};
+use crate::wire::NotifyType;
+
+impl<P: Provider> Ike<'_, P> {
+    /// Asks the caller to install what was agreed: first to receive, then to send.
+    pub(crate) fn begin_install(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        x.stage = Stage::Install(Direction::Inbound);
+        x.install_told = false;
+        let node = self.context_node(number);
+        self.events.push(node);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+    }
+
+    /// The caller's answer to [`Event::Install`](crate::event::Event::Install). Stale answers are ignored.
+    ///
+    /// After a refusal, the peer is told that there is no such child.
+    pub fn installed(
+        &mut self,
+        env: &mut Env<'_>,
+        child: ChildId,
+        direction: Direction,
+        result: Result<(), ()>,
+    ) {
+        let Some(slot) = self.child_number(child) else { return };
+        let Some(sa) = self.child(slot).map(|c| c.ike) else { return };
+        let Some((ours, theirs)) = self.sa(sa).map(|sa| (sa.ours, sa.theirs)) else { return };
+        let wanted = slot.saturating_add(1);
+        let context = [ours, theirs].into_iter().filter_map(|n| n.checked_sub(1)).find(|n| {
+            self.contexts.exchange(*n).is_some_and(|x| {
+                x.negotiation.child == wanted
+                    && x.install_told
+                    && x.stage == Stage::Install(direction)
+            })
+        });
+        let Some(number) = context else { return };
+        match (direction, result) {
+            (_, Err(())) => self.not_installed(env, number, slot),
+            (Direction::Inbound, Ok(())) => {
+                let node = self.context_node(number);
+                if let Some(x) = self.contexts.get(number) {
+                    x.stage = Stage::Install(Direction::Outbound);
+                    x.install_told = false;
+                }
+                self.events.push(node);
+            }
+            (Direction::Outbound, Ok(())) => self.child_up(env, number, slot),
+        }
+    }
+
+    /// Both SAs of a child are installed.
+    fn child_up(&mut self, env: &mut Env<'_>, number: u32, slot: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (ours, sa) = (x.ours, x.sa);
+        x.negotiation = Negotiation::EMPTY;
+        let Some(config) = self.child(slot).map(|c| c.config) else { return };
+        let lifetime = self.child_config(config).map(|c| c.lifetime);
+        let (soft, hard) = lifetime.map_or((Instant::MAX, Instant::MAX), |l| {
+            let soft = jittered(env.rng, l.soft.time);
+            (env.now.after(soft), env.now.after(l.hard.time))
+        });
+        let node = self.child_node(slot);
+        let Some(child) = self.child(slot) else { return };
+        child.state = ChildState::Established;
+        child.rekey_at = soft;
+        child.expire_at = hard;
+        child.tell |= child_sa::tell::UP;
+        let replaces = child.replaces;
+        // RFC 7296 section 2.8: the initiator of a rekey sends on the new SA at once; the responder knows that it can
+        // when it has seen the initiator do so.
+        child.traffic =
+            if ours || replaces.is_none() { Traffic::Now } else { Traffic::AfterFirstPacket };
+        self.schedule_child(slot);
+        self.events.push(node);
+        let old = replaces.and_then(|id| self.child_number(id));
+        if let Some(old) = old.and_then(|old| self.child(old)) {
+            old.state = ChildState::Leaving;
+            old.reason = DownReason::Rekeyed;
+            old.want = if ours { child_sa::want::DELETE } else { 0 };
+        }
+        if ours {
+            if let Some(sa) = self.sa(sa)
+                && old.is_some()
+            {
+                sa.want |= ike_sa::want::CHILD;
+            }
+            self.end_exchange(env, number);
+            self.next_task(env, sa);
+        } else {
+            self.send_response(env, number, RESPONSE_KEPT);
+        }
+    }
+
+    /// The caller could not install an SA.
+    fn not_installed(&mut self, env: &mut Env<'_>, number: u32, slot: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (ours, kind, sa, path) = (x.ours, x.kind, x.sa, x.path);
+        let config = self.child(slot).map(|c| c.config);
+        self.refuse(config.map(|c| c.peer), path, Failure::NotInstalled);
+        if !ours && kind == Kind::CreateChild {
+            self.drop_negotiation(env, number);
+            self.answer_refusal(env, number, &Refusal::new(NotifyType::NO_ADDITIONAL_SAS));
+            return;
+        }
+        // The peer has the child, or is about to: it is deleted like any other.
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation = Negotiation::EMPTY;
+        }
+        if ours {
+            self.end_exchange(env, number);
+        } else {
+            self.send_response(env, number, RESPONSE_KEPT);
+        }
+        if let Some(child) = self.child(slot) {
+            child.state = ChildState::Leaving;
+            child.reason = DownReason::NotInstalled;
+            child.rekey_at = Instant::MAX;
+            child.expire_at = Instant::MAX;
+        }
+        self.want_of_child(env, slot, child_sa::want::DELETE);
+        self.next_task(env, sa);
+    }
+}
