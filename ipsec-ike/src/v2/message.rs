@@ -108,7 +108,10 @@ impl<P: Provider> Ike<'_, P> {
         let inner = strip_padding(text).and_then(|text| {
             Collected::collect(Payloads::inner(encrypted.first, text)).map(|c| (c, text))
         });
-        self.heard_from(env, number, path);
+        if context.is_none() || header.is_response() {
+            // Newer than all before: a repeated request may come from anywhere.
+            self.heard_from(env, number, path);
+        }
         match (context, header.is_response()) {
             (Some(context), true) => {
                 let (collected, text) = inner?;
