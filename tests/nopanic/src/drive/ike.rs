@@ -1,9 +1,14 @@
 //! `ipsec-ike`.
 
 use ::core::fmt::{Debug, Display};
+use ::core::net::IpAddr;
 use ::core::ops::{Deref, DerefMut};
 
 use ipsec_core::bytes::Writer;
+use ipsec_ike::config::{Child, Config, Peer};
+use ipsec_ike::event::{ChildId, DownReason, Failure, Offered};
+use ipsec_ike::identity::{DisplayId, Identity};
+use ipsec_ike::jobs::run_jobs;
 use ipsec_ike::wire::{
     AttributeType, AuthMethod, AuthPayload, Collected, DeletePayload, Encrypted, EsnId,
     ExchangeType, Flags, HashAlgorithm, Header, IdPayload, IdType, KePayload, Message,
@@ -11,14 +16,55 @@ use ipsec_ike::wire::{
     ProposalWriter, ProtocolId, SaPayload, SaWriter, SkLayout, SkWriter, Transform, TransformType,
     TsPayload, TsType, WireError, nonce, strip_padding,
 };
+use ipsec_ike::{BufferTooSmall, CommandError, DatagramError};
 
 use super::reach;
+use crate::toy::Toy;
+
+type Ike<'r> = ipsec_ike::Ike<'r, Toy>;
+type IkeMemory<'r> = ipsec_ike::IkeMemory<'r, Toy>;
+type Job<'a> = ipsec_ike::jobs::Job<'a, Toy>;
 
 /// Every public function.
 pub fn all() {
     read();
     write();
     names();
+    engine();
+    identity();
+}
+
+fn engine() {
+    reach! {
+        fn(_) -> _: Config::new;
+        fn(_, _, _) -> _: Peer::psk, Child::new;
+        fn(_, _, _, _, _) -> _: IkeMemory::links;
+        fn(_, _, _) -> _: Ike::new;
+        fn(_) -> _: Ike::config, Ike::sas_in_use, Ike::established, Ike::established_children;
+        fn(_) -> _: Ike::children_in_use, Ike::handshakes_in_use, Ike::exchanges_in_use, Ike::buffers_free;
+        fn(_, _, _, _) -> _: Ike::handle_datagram;
+        fn(_, _) -> _: Ike::handle_timeout, Ike::poll_transmit;
+        fn(_) -> _: Ike::next_timeout, Ike::poll_event, Ike::poll_job, Ike::is_idle;
+        fn(_, _) -> _: Ike::job, Ike::close_all, run_jobs::<Toy>;
+        fn(_, _, _) -> _: Job::run;
+        fn(_, _, _, _) -> _: Ike::handle_job, Ike::expired;
+        fn(_, _, _, _, _) -> _: Ike::installed;
+        fn(_, _, _) -> _: Ike::initiate, Ike::rekey_child, Ike::close_child, Ike::rekey_ike, Ike::close_ike;
+        fn(_, _, _) -> _: Ike::heard, Ike::peer_moved;
+        fn(_) -> _: ChildId::index, <DatagramError as From<WireError>>::from;
+        fn(_, _) -> _: <DatagramError as Display>::fmt, <CommandError as Display>::fmt;
+        fn(_, _) -> _: <BufferTooSmall as Display>::fmt, <DownReason as Display>::fmt;
+        fn(_, _) -> _: <Offered as Display>::fmt, <Failure as Display>::fmt;
+    }
+}
+
+fn identity() {
+    reach! {
+        fn(_) -> _: Identity::parse, <Identity<'_> as From<IpAddr>>::from;
+        fn(_, _) -> _: Identity::or_address, Identity::payload, Identity::matches;
+        fn(_, _) -> _: <Identity<'_> as Display>::fmt, <DisplayId<'_> as Display>::fmt;
+        fn(_, _) -> _: <DisplayId<'_> as Debug>::fmt;
+    }
 }
 
 fn read() {

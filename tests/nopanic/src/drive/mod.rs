@@ -2,6 +2,7 @@
 
 mod core;
 mod esp;
+mod gateway;
 mod ike;
 #[cfg(feature = "planted")]
 mod planted;
@@ -20,6 +21,7 @@ pub fn all() {
     core::all();
     esp::all();
     ike::all();
+    gateway::all();
     #[cfg(feature = "planted")]
     planted::all();
 }
