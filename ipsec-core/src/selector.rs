@@ -311,6 +311,15 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// No flow: what an empty slot holds.
+    pub const UNSPECIFIED: Self = Self {
+        source: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        destination: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        protocol: 0,
+        source_port: None,
+        destination_port: None,
+    };
+
     /// The same packet seen from the other end.
     pub const fn reversed(&self) -> Self {
         Self {

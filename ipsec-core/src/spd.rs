@@ -1,6 +1,8 @@
 //! The security policy database (RFC 4301 section 4.4.1): which traffic is protected, passes in clear, or is dropped.
 
-use crate::selector::{Flow, Selectors};
+use core::net::IpAddr;
+
+use crate::selector::{AddressRange, Flow, Selectors, TrafficSelector};
 
 /// What is done with traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,19 +47,91 @@ pub enum Direction {
     Inbound,
 }
 
+impl Direction {
+    /// The flow of a packet as one that leaves would have it.
+    const fn seen_from_here(self, flow: &Flow) -> Flow {
+        match self {
+            Self::Outbound => *flow,
+            Self::Inbound => flow.reversed(),
+        }
+    }
+}
+
+/// Memory for a [`Spd`]. Without an index or a cache it works just the same, at the cost of a look at each policy.
+pub struct SpdMemory<'r> {
+    /// One for each policy.
+    pub policies: &'r mut [Policy],
+    /// One for each pair of a local and a remote selector of a policy. If they run out, there is no index.
+    pub index: &'r mut [IndexEntry],
+    /// Where chains of the index begin: about as many as `index` has; the largest power of two is used.
+    pub buckets: &'r mut [u32],
+    /// Verdicts on recent flows: the largest power of two is used.
+    pub cache: &'r mut [CacheEntry],
+}
+
+/// A place of a policy in the index. All zero is unused.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IndexEntry {
+    policy: u32,
+    /// The next entry of the chain, plus one.
+    next: u32,
+}
+
+impl IndexEntry {
+    /// Unused.
+    pub const EMPTY: Self = Self { policy: 0, next: 0 };
+}
+
+/// A flow and the policy it met. All zero is unused.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheEntry {
+    flow: Flow,
+    /// The state of the database that the verdict is of; 0 is none.
+    epoch: u32,
+    /// The policy's number plus one; 0 if there was none.
+    policy: u32,
+}
+
+impl CacheEntry {
+    /// Unused.
+    pub const EMPTY: Self = Self { flow: Flow::UNSPECIFIED, epoch: 0, policy: 0 };
+}
+
 /// An ordered list of policies in lent memory. The first that matches counts.
 ///
-/// Traffic that no policy matches is discarded (RFC 4301 section 5.1, RFC 4301 section 5.2).
+/// Traffic that no policy matches is discarded (RFC 4301 section 5.1 and section 5.2).
+///
+/// With an index, a look-up costs one hash for each pair of prefix lengths that the policies use, and a look at the
+/// policies of the same networks, however many others there are. With a cache, a flow seen before costs one hash and one
+/// comparison. Adding a policy at the end costs its own place in the index; any other change rebuilds it.
 pub struct Spd<'r> {
     slots: &'r mut [Policy],
     len: usize,
+    index: Index<'r>,
+    cache: &'r mut [CacheEntry],
+    epoch: u32,
 }
 
 impl<'r> Spd<'r> {
-    /// An empty database for as many policies as there are slots.
+    /// An empty database for as many policies as there are slots, without index and cache.
     pub fn new(slots: &'r mut [Policy]) -> Self {
-        slots.fill(Policy::EMPTY);
-        Self { slots, len: 0 }
+        Self::with_index(SpdMemory {
+            policies: slots,
+            index: &mut [],
+            buckets: &mut [],
+            cache: &mut [],
+        })
+    }
+
+    /// An empty database.
+    pub fn with_index(memory: SpdMemory<'r>) -> Self {
+        let SpdMemory { policies, index, buckets, cache } = memory;
+        policies.fill(Policy::EMPTY);
+        cache.fill(CacheEntry::EMPTY);
+        let mut spd =
+            Self { slots: policies, len: 0, index: Index::new(index, buckets), cache, epoch: 1 };
+        spd.index.clear();
+        spd
     }
 
     /// The policies, in order.
@@ -75,7 +149,12 @@ impl<'r> Spd<'r> {
     /// # Errors
     /// [`SpdError::Full`]; nothing has changed.
     pub fn push(&mut self, policy: Policy) -> Result<(), SpdError> {
-        self.insert(self.len, policy)
+        let slot = self.slots.get_mut(self.len).ok_or(SpdError::Full)?;
+        self.index.add(self.len, &policy.selectors);
+        *slot = policy;
+        self.len = self.len.saturating_add(1);
+        self.forget_flows();
+        Ok(())
     }
 
     /// Adds a policy before the one at `index`. Costs as many moves as there are policies behind it.
@@ -92,6 +171,7 @@ impl<'r> Spd<'r> {
             core::mem::swap(slot, &mut carried);
         }
         self.len = end;
+        self.rebuild();
         Ok(())
     }
 
@@ -106,6 +186,7 @@ impl<'r> Spd<'r> {
             core::mem::swap(slot, &mut carried);
         }
         self.len = self.len.saturating_sub(1);
+        self.rebuild();
         Ok(carried)
     }
 
@@ -113,21 +194,63 @@ impl<'r> Spd<'r> {
     pub fn clear(&mut self) {
         self.slots.fill(Policy::EMPTY);
         self.len = 0;
+        self.rebuild();
+    }
+
+    fn rebuild(&mut self) {
+        self.index.clear();
+        for (number, policy) in self.slots.get(..self.len).unwrap_or_default().iter().enumerate() {
+            self.index.add(number, &policy.selectors);
+        }
+        self.forget_flows();
+    }
+
+    fn forget_flows(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        if self.epoch == 0 {
+            // What was noted 2^32 changes ago must not come to life again.
+            self.cache.fill(CacheEntry::EMPTY);
+            self.epoch = 1;
+        }
     }
 
     /// The index and the action of the first policy that matches; `None` if none does, which means
     /// [`Action::Discard`].
     pub fn lookup(&self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
-        let from_here = match direction {
-            Direction::Outbound => *flow,
-            Direction::Inbound => flow.reversed(),
+        self.find(&direction.seen_from_here(flow))
+    }
+
+    /// The same as [`Spd::lookup`], and remembers the verdict for the next packet of the flow.
+    pub fn lookup_cached(&mut self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
+        let flow = direction.seen_from_here(flow);
+        let mask = ring_mask(self.cache.len());
+        let place = low_bits(hash_of(&flow), mask);
+        let policy = match self.cache.get(place) {
+            Some(entry) if entry.epoch == self.epoch && entry.flow == flow => entry.policy,
+            _ => {
+                let found = self.find(&flow).and_then(|(number, _)| u32::try_from(number).ok());
+                let policy = found.map_or(0, |number| number.saturating_add(1));
+                if let Some(entry) = self.cache.get_mut(place) {
+                    *entry = CacheEntry { flow, epoch: self.epoch, policy };
+                }
+                policy
+            }
         };
-        let found = self
-            .policies()
-            .iter()
-            .enumerate()
-            .find(|(_, policy)| policy.selectors.match_outbound(&from_here));
-        found.map(|(index, policy)| (index, policy.action))
+        let number = policy.checked_sub(1)? as usize;
+        self.policies().get(number).map(|policy| (number, policy.action))
+    }
+
+    /// The first policy that a packet, as seen from here, meets.
+    fn find(&self, flow: &Flow) -> Option<(usize, Action)> {
+        let matches = |number: usize| {
+            self.policies().get(number).is_some_and(|p| p.selectors.match_outbound(flow))
+        };
+        let number = if self.index.is_complete() {
+            self.index.first(flow, matches)
+        } else {
+            (0..self.len).find(|number| matches(*number))
+        };
+        number.and_then(|number| Some((number, self.policies().get(number)?.action)))
     }
 
     /// What is done with a packet that leaves (RFC 4301 section 5.1).
@@ -147,6 +270,200 @@ impl<'r> Spd<'r> {
             None => Err(ClearError::NoPolicy),
         }
     }
+}
+
+/// Pairs of prefix lengths that the index tells apart; policies with others share the pair 0, 0.
+const MAX_TUPLES: usize = 32;
+
+/// An index by tuple space search: the policies of each pair of prefix lengths form a hash table of their networks, and
+/// a flow is looked up in each of these. A range that is no network is filed under the smallest network around it.
+struct Index<'r> {
+    entries: &'r mut [IndexEntry],
+    /// The first entry of each chain, plus one.
+    buckets: &'r mut [u32],
+    used: usize,
+    complete: bool,
+    tuples: heapless::Vec<Tuple, MAX_TUPLES>,
+}
+
+/// A pair of prefix lengths.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Tuple {
+    v6: bool,
+    local: u8,
+    remote: u8,
+    /// The first policy that has it.
+    first: usize,
+}
+
+impl<'r> Index<'r> {
+    fn new(entries: &'r mut [IndexEntry], buckets: &'r mut [u32]) -> Self {
+        Self { entries, buckets, used: 0, complete: false, tuples: heapless::Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.buckets.fill(0);
+        self.used = 0;
+        self.complete = !self.buckets.is_empty();
+        self.tuples.clear();
+    }
+
+    /// Whether every policy is in it.
+    const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Adds a policy behind all those that are there.
+    fn add(&mut self, number: usize, selectors: &Selectors) {
+        for local in &selectors.local {
+            for remote in &selectors.remote {
+                if self.complete {
+                    self.complete = self.add_pair(number, local, remote).is_some();
+                }
+            }
+        }
+    }
+
+    fn add_pair(
+        &mut self,
+        number: usize,
+        local: &TrafficSelector,
+        remote: &TrafficSelector,
+    ) -> Option<()> {
+        let ((v6, local_at, local_len), (remote_v6, remote_at, remote_len)) =
+            (network_around(&local.addresses), network_around(&remote.addresses));
+        if v6 != remote_v6 {
+            return Some(()); // no packet has two families
+        }
+        let tuple = self.tuple(Tuple { v6, local: local_len, remote: remote_len, first: number });
+        let bucket = self.bucket(&tuple, local_at, remote_at);
+        let place = self.used;
+        let entry = self.entries.get_mut(place)?;
+        *entry = IndexEntry { policy: u32::try_from(number).ok()?, next: 0 };
+        let link = u32::try_from(place).ok()?.checked_add(1)?;
+        self.used = place.saturating_add(1);
+        // Chains are in the order of policies: the newcomer goes to the end.
+        let mut at = *self.buckets.get(bucket)?;
+        if at == 0 {
+            *self.buckets.get_mut(bucket)? = link;
+            return Some(());
+        }
+        loop {
+            let entry = self.entries.get_mut(at.checked_sub(1)? as usize)?;
+            if entry.next == 0 {
+                entry.next = link;
+                return Some(());
+            }
+            at = entry.next;
+        }
+    }
+
+    /// The tuple of this kind, made if there is none; or once they have run out, the one that fits every policy.
+    fn tuple(&mut self, wanted: Tuple) -> Tuple {
+        let same =
+            |t: &&Tuple| (t.v6, t.local, t.remote) == (wanted.v6, wanted.local, wanted.remote);
+        if let Some(tuple) = self.tuples.iter().find(same) {
+            return *tuple;
+        }
+        // The last two places are for those that fit everything of one family.
+        if self.tuples.len() < MAX_TUPLES.saturating_sub(2) {
+            let _ = self.tuples.push(wanted);
+            return wanted;
+        }
+        let any = Tuple { local: 0, remote: 0, ..wanted };
+        match self.tuples.iter().find(|t| (t.v6, t.local, t.remote) == (any.v6, 0, 0)) {
+            Some(tuple) => *tuple,
+            None => {
+                let _ = self.tuples.push(any);
+                any
+            }
+        }
+    }
+
+    fn bucket(&self, tuple: &Tuple, local: u128, remote: u128) -> usize {
+        let (local, remote) = (prefix_of(local, tuple.local), prefix_of(remote, tuple.remote));
+        let lengths = u64::from(tuple.local) << 16 | u64::from(tuple.remote) << 1;
+        let hash = mix_wide(mix_wide(lengths | u64::from(tuple.v6), local), remote);
+        low_bits(hash, ring_mask(self.buckets.len()))
+    }
+
+    /// The first policy that may match the flow, and does.
+    fn first(&self, flow: &Flow, matches: impl Fn(usize) -> bool) -> Option<usize> {
+        let (v6, local) = left_aligned(flow.source);
+        let (_, remote) = left_aligned(flow.destination);
+        let mut best = None;
+        // Tuples are in the order of their first policies.
+        for tuple in self.tuples.iter().filter(|t| t.v6 == v6) {
+            if best.is_some_and(|best| best <= tuple.first) {
+                break;
+            }
+            let mut at = self.buckets.get(self.bucket(tuple, local, remote)).copied();
+            while let Some(entry) =
+                at.and_then(|at| at.checked_sub(1)).and_then(|at| self.entries.get(at as usize))
+            {
+                let number = entry.policy as usize;
+                if best.is_some_and(|best| best <= number) {
+                    break;
+                }
+                if matches(number) {
+                    best = Some(number);
+                    break;
+                }
+                at = Some(entry.next);
+            }
+        }
+        best
+    }
+}
+
+/// The smallest network that holds a range: its family, its address in the high bits, and its prefix length.
+fn network_around(range: &AddressRange) -> (bool, u128, u8) {
+    let (v6, start) = left_aligned(range.start());
+    let (_, end) = left_aligned(range.end());
+    let common = (start ^ end).leading_zeros();
+    let width = if v6 { 128 } else { 32 };
+    (v6, start, u8::try_from(common.min(width)).unwrap_or(0))
+}
+
+/// Whether an address is IPv6, and its bits, at the high end.
+fn left_aligned(address: IpAddr) -> (bool, u128) {
+    match address {
+        IpAddr::V4(a) => (false, u128::from(a.to_bits()) << 96),
+        IpAddr::V6(a) => (true, a.to_bits()),
+    }
+}
+
+fn prefix_of(address: u128, len: u8) -> u128 {
+    address & !u128::MAX.checked_shr(len.into()).unwrap_or(0)
+}
+
+fn hash_of(flow: &Flow) -> u64 {
+    let (_, source) = left_aligned(flow.source);
+    let (_, destination) = left_aligned(flow.destination);
+    let port = |port: Option<u16>| port.map_or(0, |p| u64::from(p) | 1 << 16);
+    let rest =
+        u64::from(flow.protocol) << 40 | port(flow.source_port) << 20 | port(flow.destination_port);
+    mix(mix_wide(mix_wide(0, source), destination), rest)
+}
+
+/// One step of a multiplicative hash. Whoever makes flows collide gains a miss of the cache.
+const fn mix(hash: u64, word: u64) -> u64 {
+    let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ (product >> 29)
+}
+
+fn mix_wide(hash: u64, wide: u128) -> u64 {
+    let (high, low) = ((wide >> 64) & u128::from(u64::MAX), wide & u128::from(u64::MAX));
+    mix(mix(hash, u64::try_from(high).unwrap_or(0)), u64::try_from(low).unwrap_or(0))
+}
+
+/// The mask of the largest power of two that is not more than `len`.
+fn ring_mask(len: usize) -> u64 {
+    len.checked_ilog2().map_or(0, |log| (1u64 << log).saturating_sub(1))
+}
+
+fn low_bits(hash: u64, mask: u64) -> usize {
+    usize::try_from((hash >> 32) & mask).unwrap_or(0)
 }
 
 /// Why the database was not changed.
@@ -275,5 +592,119 @@ mod tests {
         assert_eq!(spd.remove(2), Err(SpdError::NoSuchPolicy));
         spd.clear();
         assert!(spd.policies().is_empty());
+    }
+
+    #[test]
+    fn index_and_cache_find_what_a_look_at_each_policy_finds() {
+        extern crate std;
+        use std::{vec, vec::Vec};
+        let mut random = 7u64;
+        let mut next = move |below: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % below
+        };
+        for round in 0..60 {
+            let byte = |n: u64| u8::try_from(n).unwrap();
+            let selector = |next: &mut dyn FnMut(u64) -> u64| {
+                let address = if next(5) == 0 {
+                    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(byte(next(4)))])
+                } else {
+                    IpAddr::from([10, 0, byte(next(3)), byte(next(4))])
+                };
+                let mut ts = match next(3) {
+                    0 => TrafficSelector::addresses(AddressRange::host(address)),
+                    1 => TrafficSelector::network(address, byte(next(33))).unwrap(),
+                    _ => {
+                        let end = match address {
+                            IpAddr::V4(a) => IpAddr::V4((a.to_bits() + 5).into()),
+                            IpAddr::V6(a) => IpAddr::V6((a.to_bits() + 5).into()),
+                        };
+                        TrafficSelector::addresses(AddressRange::new(address, end).unwrap())
+                    }
+                };
+                if next(3) == 0 {
+                    ts.protocol = 17;
+                    ts.ports = PortRange::single(u16::from(byte(next(3))));
+                }
+                ts
+            };
+            let list: Vec<Policy> = (0..1 + next(40))
+                .map(|n| {
+                    let mut s = Selectors::pair(selector(&mut next), selector(&mut next));
+                    if next(2) == 0 {
+                        s.remote.push(selector(&mut next)).unwrap();
+                    }
+                    Policy::new(s, Action::Protect(u32::try_from(n).unwrap()))
+                })
+                .collect();
+            let (mut a, mut b) = (vec![Policy::EMPTY; 64], vec![Policy::EMPTY; 64]);
+            let mut index = vec![IndexEntry::EMPTY; if round % 3 == 0 { 20 } else { 200 }];
+            let (mut buckets, mut cache) = (vec![0; 32], vec![CacheEntry::EMPTY; 16]);
+            let mut naive = Spd::new(&mut a);
+            let mut spd = Spd::with_index(SpdMemory {
+                policies: &mut b,
+                index: &mut index,
+                buckets: &mut buckets,
+                cache: &mut cache,
+            });
+            for policy in list {
+                let at = usize::try_from(next(3)).unwrap().min(naive.policies().len());
+                naive.insert(at, policy.clone()).unwrap();
+                spd.insert(at, policy).unwrap();
+            }
+            if next(2) == 0 {
+                assert_eq!(naive.remove(0), spd.remove(0));
+            }
+            for _ in 0..400 {
+                let v6 = next(5) == 0;
+                let mut address = || {
+                    if v6 {
+                        IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(byte(next(9)))])
+                    } else {
+                        IpAddr::from([10, 0, byte(next(3)), byte(next(9))])
+                    }
+                };
+                let (source, destination) = (address(), address());
+                let port = |n: u64| (n != 0).then(|| u16::from(byte(n - 1)));
+                let flow = Flow {
+                    source,
+                    destination,
+                    protocol: if next(2) == 0 { 17 } else { 6 },
+                    source_port: port(next(4)),
+                    destination_port: port(next(4)),
+                };
+                for direction in [Direction::Outbound, Direction::Inbound] {
+                    let expected = naive.lookup(direction, &flow);
+                    assert_eq!(spd.lookup(direction, &flow), expected);
+                    assert_eq!(spd.lookup_cached(direction, &flow), expected);
+                    assert_eq!(spd.lookup_cached(direction, &flow), expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_forgets_what_was_remembered() {
+        let (mut memory, mut cache) = ([const { Policy::EMPTY }; 3], [CacheEntry::EMPTY; 4]);
+        let mut spd = Spd::with_index(SpdMemory {
+            policies: &mut memory,
+            index: &mut [],
+            buckets: &mut [],
+            cache: &mut cache,
+        });
+        let [dns, all, _] = policies();
+        assert_eq!(spd.lookup_cached(Direction::Outbound, &udp(1, 2, 53)), None);
+        spd.push(all).unwrap();
+        assert_eq!(
+            spd.lookup_cached(Direction::Outbound, &udp(1, 2, 53)),
+            Some((0, Action::Protect(9)))
+        );
+        spd.insert(0, dns).unwrap();
+        assert_eq!(
+            spd.lookup_cached(Direction::Outbound, &udp(1, 2, 53)),
+            Some((0, Action::Bypass))
+        );
     }
 }
