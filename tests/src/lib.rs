@@ -6,6 +6,8 @@
 //! | [`rng`] | random numbers from a seed: equal seeds, equal runs |
 //! | [`clock`] | time that moves when told to |
 //! | [`link`] | a network that loses, repeats, reorders and delays, with middleboxes that translate addresses |
+//! | [`setup`] | two gateways and a network, as most tests want them |
+//! | [`pair`] | the two gateways, driven by virtual time |
 //! | [`pcap`] | what the network carried, as a capture file |
 //! | [`keylog`] | keys, as the files with which Wireshark decrypts such a capture |
 //! | [`conformance`] | the checks that every crypto provider must pass |
@@ -29,4 +31,8 @@ pub mod keylog;
 #[cfg(feature = "std")]
 pub mod link;
 #[cfg(feature = "std")]
+pub mod pair;
+#[cfg(feature = "std")]
 pub mod pcap;
+#[cfg(feature = "std")]
+pub mod setup;
