@@ -172,12 +172,12 @@ impl<P: Provider> Gateway<'_, P> {
                 Step::Tell(GatewayEvent::IkeDown { ike, peer, reason })
             }
             Event::Failed { peer, child, path, failure } => {
-                if let Some(number) = child.and_then(|config| self.tunnels.number(config))
-                    && let Some(slot) = self.tunnels.tunnel_mut(number)
-                    && slot.negotiating
-                {
-                    slot.negotiating = false;
-                    slot.retry_at = now.after(self.retry_after);
+                let retry_at = now.after(self.retry_after);
+                match (child, peer) {
+                    (Some(config), _) => self.tunnels.give_up(config, retry_at),
+                    // It is not known which of the peer's tunnels it is about.
+                    (None, Some(peer)) => self.tunnels.give_up_all(peer, retry_at),
+                    (None, None) => {}
                 }
                 Step::Tell(GatewayEvent::Failed { peer, child, path, failure })
             }

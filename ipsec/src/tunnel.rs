@@ -35,6 +35,12 @@ impl TunnelSlot {
         negotiating: false,
         retry_at: Instant::ZERO,
     };
+
+    fn give_up(&mut self, retry_at: Instant) {
+        if core::mem::take(&mut self.negotiating) {
+            self.retry_at = retry_at;
+        }
+    }
 }
 
 /// Memory for one child SA. All zero is empty.
@@ -124,6 +130,21 @@ impl<'r> Tunnels<'r> {
 
     pub(crate) fn tunnel_mut(&mut self, number: u32) -> Option<&mut TunnelSlot> {
         self.slots.get_mut(..self.len)?.get_mut(number as usize)
+    }
+
+    /// The negotiation of a tunnel, if there is one, has failed.
+    pub(crate) fn give_up(&mut self, config: ChildRef, retry_at: Instant) {
+        if let Some(slot) = self.number(config).and_then(|number| self.tunnel_mut(number)) {
+            slot.give_up(retry_at);
+        }
+    }
+
+    /// The negotiations of all tunnels of a peer have failed.
+    pub(crate) fn give_up_all(&mut self, peer: u16, retry_at: Instant) {
+        let first = self.all().partition_point(|slot| slot.config.peer < peer);
+        let slots = self.slots.get_mut(first..self.len).unwrap_or_default();
+        let slots = slots.iter_mut().take_while(|slot| slot.config.peer == peer);
+        slots.for_each(|slot| slot.give_up(retry_at));
     }
 
     /// The child SA in a slot of the engine.
