@@ -18,7 +18,9 @@
 #![no_std]
 
 pub mod error;
+pub mod icmp;
 pub mod inbound;
+pub mod mss;
 pub mod mtu;
 pub mod open;
 pub mod outbound;
