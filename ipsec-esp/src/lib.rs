@@ -18,6 +18,7 @@
 #![no_std]
 
 pub mod error;
+pub mod fragment;
 pub mod icmp;
 pub mod inbound;
 pub mod mss;
@@ -25,6 +26,7 @@ pub mod mtu;
 pub mod open;
 pub mod outbound;
 pub mod padding;
+pub mod reassembly;
 pub mod seal;
 pub mod tunnel;
 pub mod wire;
