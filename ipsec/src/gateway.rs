@@ -146,11 +146,11 @@ impl<'r, P: Provider> Gateway<'r, P> {
         rng: &mut dyn CryptoRng,
     ) -> Result<Self, SetupError> {
         check(&memory)?;
-        let Memory { sad, ike, policies, tunnels, pairs } = memory;
+        let Memory { sad, ike, spd, tunnels, pairs } = memory;
         let mut gateway = Self {
             ike: Ike::new(config.ike, ike, rng),
             sad: Sad::new(sad),
-            spd: Spd::new(policies),
+            spd: Spd::with_index(spd),
             tunnels: Tunnels::new(tunnels, pairs),
             first_tunnel: config.before.len(),
             counters: Counters::default(),

@@ -4,7 +4,7 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::list::Deadline;
 use ipsec_core::replay;
 use ipsec_core::sad::{InboundSlot, OutboundSlot, SadMemory};
-use ipsec_core::spd::Policy;
+use ipsec_core::spd::{CacheEntry, IndexEntry, Policy, SpdMemory};
 use ipsec_ike::{ChildSlot, ExchangeSlot, HandshakeSlot, IkeMemory, IkeSlot};
 
 use crate::tunnel::{PairSlot, TunnelSlot};
@@ -60,6 +60,21 @@ impl Sizes {
         self.ike_sas + self.handshakes + self.exchanges + self.children
     }
 
+    /// Places in the index of policies: four for each, which is enough while policies have, on average, no more than four
+    /// pairs of a local and a remote selector. Without enough of them, look-ups go through all policies.
+    pub const fn policy_index(&self) -> usize {
+        self.policies.saturating_mul(4)
+    }
+
+    /// Flows whose policy is remembered: four for each policy, from 64 to 65,536.
+    pub const fn policy_cache(&self) -> usize {
+        match self.policies.saturating_mul(4) {
+            flows @ 64..=65_536 => flows,
+            flows if flows < 64 => 64,
+            _ => 65_536,
+        }
+    }
+
     /// Words of the anti-replay bitmap of one SA.
     pub const fn window_words(&self) -> usize {
         replay::words_for(self.window)
@@ -72,8 +87,8 @@ pub struct Memory<'r, P: Provider> {
     pub sad: SadMemory<'r, P>,
     /// The IKE engine.
     pub ike: IkeMemory<'r, P>,
-    /// The security policy database.
-    pub policies: &'r mut [Policy],
+    /// The security policy database. With an index and a cache, its look-ups do not get slower with more policies.
+    pub spd: SpdMemory<'r>,
     /// One for each configured child.
     pub tunnels: &'r mut [TunnelSlot],
     /// One for each child SA.
@@ -185,7 +200,13 @@ impl<
                 links: &mut self.links,
                 deadlines: &mut self.deadlines,
             },
-            policies: &mut self.policies,
+            // Firmware has few policies: they are looked at one by one.
+            spd: SpdMemory {
+                policies: &mut self.policies,
+                index: &mut [],
+                buckets: &mut [],
+                cache: &mut [],
+            },
             tunnels: &mut self.tunnels,
             pairs: &mut self.pairs,
         }
@@ -319,6 +340,9 @@ pub struct Pools<P: Provider, S: Store> {
     links: S::Of<u32>,
     deadlines: S::Of<Deadline>,
     policies: S::Of<Policy>,
+    policy_index: S::Of<IndexEntry>,
+    policy_buckets: S::Of<u32>,
+    policy_cache: S::Of<CacheEntry>,
     tunnels: S::Of<TunnelSlot>,
     pairs: S::Of<PairSlot>,
 }
@@ -341,6 +365,9 @@ impl<P: Provider, S: Store> Pools<P, S> {
             links: fill::<S, _>(sizes.links::<P>(), || 0),
             deadlines: fill::<S, _>(sizes.deadlines(), || Deadline::EMPTY),
             policies: fill::<S, _>(sizes.policies, || Policy::EMPTY),
+            policy_index: fill::<S, _>(sizes.policy_index(), || IndexEntry::EMPTY),
+            policy_buckets: fill::<S, _>(sizes.policy_index(), || 0),
+            policy_cache: fill::<S, _>(sizes.policy_cache(), || CacheEntry::EMPTY),
             tunnels: fill::<S, _>(sizes.policies, || TunnelSlot::EMPTY),
             pairs: fill::<S, _>(children, || PairSlot::EMPTY),
         }
@@ -365,7 +392,12 @@ impl<P: Provider, S: Store> Pools<P, S> {
                 links: self.links.as_mut(),
                 deadlines: self.deadlines.as_mut(),
             },
-            policies: self.policies.as_mut(),
+            spd: SpdMemory {
+                policies: self.policies.as_mut(),
+                index: self.policy_index.as_mut(),
+                buckets: self.policy_buckets.as_mut(),
+                cache: self.policy_cache.as_mut(),
+            },
             tunnels: self.tunnels.as_mut(),
             pairs: self.pairs.as_mut(),
         }

@@ -128,6 +128,9 @@ impl core::fmt::Display for OutboundError {
 
 impl core::error::Error for OutboundError {}
 
+/// With so many policies, each flow is compared with them: there is nothing to gain from remembering it.
+const FEW: usize = 8;
+
 impl<P: Provider> Gateway<'_, P> {
     /// Takes an IP packet of the protected side, as a router does that has counted down its hop limit already.
     ///
@@ -164,8 +167,12 @@ impl<P: Provider> Gateway<'_, P> {
         packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
         let inner = IpPacket::parse(packet.payload()).map_err(OutboundError::Packet)?;
-        let action = self.spd.lookup(Direction::Outbound, &inner.flow).map(|(_, action)| action);
-        match action {
+        let found = if self.spd.policies().len() > FEW {
+            self.spd.lookup_cached(Direction::Outbound, &inner.flow)
+        } else {
+            self.spd.lookup(Direction::Outbound, &inner.flow)
+        };
+        match found.map(|(_, action)| action) {
             None => Ok(Outbound::Discard(Discard::NoPolicy)),
             Some(Action::Discard) => Ok(Outbound::Discard(Discard::Policy)),
             Some(Action::Bypass) => Ok(Outbound::Bypass(packet)),

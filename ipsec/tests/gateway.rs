@@ -552,6 +552,36 @@ fn whole_packets_go_through_as_well() {
 }
 
 #[test]
+fn each_packet_finds_its_tunnel_among_many() {
+    let here = [net(1)];
+    let there: Vec<_> = (10..90).map(|third| [net(third)]).collect();
+    let children: Vec<_> = there.iter().map(|net| Child::new("lan", &here, net)).collect();
+    let ids = [Identity::Fqdn("kolkata.example"), Identity::Fqdn("delhi.example")];
+    let peer = Peer::psk((Some(KOLKATA), ids[0]), (Some(DELHI), ids[1]), b"a very long secret");
+    let (first, second) = children.split_at(30);
+    let peers = [Peer { children: first, ..peer }, Peer { children: second, ..peer }];
+    let mut pools = Pools::<Toy, Vecs>::new(&Sizes::for_tunnels(80));
+    let mut site = Site::new(&GatewayConfig::new(Config::new(&peers)), &mut pools, 1);
+    assert_eq!(site.gateway.tunnels().count(), 80);
+    for third in 10..90u8 {
+        let (mut buf, range) = packet(1, third, 10);
+        let packet = PacketBuf::new(&mut buf, range).unwrap();
+        let told = site.gateway.outbound(NOW, &mut site.rng, packet);
+        let number = u16::from(third - 10);
+        let expected = if number < 30 {
+            ChildRef { peer: 0, child: number }
+        } else {
+            ChildRef { peer: 1, child: number - 30 }
+        };
+        let asked = matches!(told, Ok(Outbound::Acquire(config)) if config == expected);
+        let full = matches!(told, Err(OutboundError::Start(CommandError::NoRoom)));
+        assert!(asked || full, "{third}: {told:?}");
+        assert_eq!(site.gateway.tunnel(expected).unwrap().config, expected);
+        assert_eq!(site.gateway.tunnel(expected).unwrap().negotiating, asked);
+    }
+}
+
+#[test]
 fn a_gateway_that_cannot_be_is_refused() {
     let mut rng = SeededRng::new(1);
     let lan = [net(1)];
@@ -606,7 +636,7 @@ fn resources_have_the_sizes_that_were_named() {
     assert_eq!((memory.ike.sas.len(), memory.ike.handshakes.len()), (2, 1));
     assert_eq!((memory.ike.exchanges.len(), memory.ike.children.len()), (2, 2));
     assert_eq!((memory.ike.buffers.len(), memory.ike.buffer_len), (4 * 1280, 1280));
-    assert_eq!((memory.policies.len(), memory.tunnels.len(), memory.pairs.len()), (1, 1, 2));
+    assert_eq!((memory.spd.policies.len(), memory.tunnels.len(), memory.pairs.len()), (1, 1, 2));
     assert_eq!((memory.sad.inbound.len(), memory.sad.outbound.len()), (2, 2));
     let config = GatewayConfig::new(Config::new(&[]));
     let gateway = Gateway::new(&config, memory, &mut SeededRng::new(1)).unwrap();
