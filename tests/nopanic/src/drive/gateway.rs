@@ -52,7 +52,8 @@ pub fn all() {
 
 fn memory() {
     reach! {
-        fn(_) -> _: Sizes::for_tunnels, Sizes::links::<Toy>, Sizes::deadlines, Sizes::window_words;
+        fn(_) -> _: Sizes::for_tunnels, Sizes::links::<Toy>, Sizes::deadlines, Sizes::window_words,
+            Sizes::policy_index, Sizes::policy_cache;
         fn() -> _: Resources::new, <Resources as Default>::default;
         fn(_) -> _: Resources::lend, Pools::new, Pools::lend, drop::<Resources>, drop::<Pools>;
     }
