@@ -16,7 +16,7 @@ use crate::identity::Identity;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
 use crate::proposal::{self, Implemented};
-use crate::timer::{LINGER, RESPONSE_KEPT, jittered};
+use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
 use crate::wire::{
     AuthMethod, AuthPayload, Collected, ExchangeType, Header, IdPayload, NoRoom, Notify,
     NotifyType, PayloadType,
@@ -103,9 +103,8 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         collected: &Collected<'_>,
     ) -> Result<(), DatagramError> {
-        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let (_, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
         let config = handshake.child;
-        let path = x.path;
         let peer = self.config.peers.get(usize::from(config.peer));
         let peer = peer.ok_or(DatagramError::Stale)?;
         let (Some(id), Some(auth)) = (collected.id_r, collected.auth) else {
@@ -134,12 +133,14 @@ impl<P: Provider> Ike<'_, P> {
             // The true peer may be the one whose answer waits.
             return Err(DatagramError::Integrity);
         }
-        if !proven || !known {
-            // RFC 7296 section 2.21.2: the peer believes the SA to exist, and is told that it does not.
-            let failure =
-                if proven { Failure::UnknownIdentity } else { Failure::AuthenticationFailed };
-            self.handshake_failed(env, number, failure);
+        if !proven {
+            self.handshake_failed(env, number, Failure::AuthenticationFailed);
             return Err(DatagramError::Integrity);
+        }
+        if !known {
+            self.fail(env, number, Some(config), Failure::UnknownIdentity);
+            self.disown_sa(env, sa_number);
+            return Err(DatagramError::Refused);
         }
         // Authenticated: from here on the SA is the peer's.
         let identity = self.identity_hash(&id);
@@ -149,17 +150,23 @@ impl<P: Provider> Ike<'_, P> {
         let child = self.contexts.get(number).map_or(0, |x| x.negotiation.child).checked_sub(1);
         let child = child.ok_or(DatagramError::Stale)?;
         if let Err(failure) = self.accept_first_child(number, child, collected, peer, config) {
-            self.refuse(Some(config.peer), path, failure);
-            if let Some(x) = self.contexts.get(number) {
-                x.negotiation.child = 0;
-            }
-            self.child_down(env, child, DownReason::Closed);
-            self.end_exchange(env, number);
+            self.fail(env, number, Some(config), failure);
             self.next_task(env, sa_number);
             return Err(DatagramError::Refused);
         }
         self.begin_install(env, number);
         Ok(())
+    }
+
+    /// The peer is authenticated, and not the one that was wanted. It believes the SA to exist, and is told to delete it
+    /// (RFC 7296 section 2.21.2); our caller never hears of it.
+    fn disown_sa(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(sa) = self.sa(number) else { return };
+        sa.state = SaState::Rekeyed;
+        sa.replaced = true;
+        sa.expire_at = env.now.after(CALLER_TIMEOUT);
+        self.schedule_sa(env.now, number);
+        self.want_of_sa(env, number, ike_sa::want::CLOSE);
     }
 
     /// What the peer says of the child.
