@@ -165,9 +165,9 @@ impl<'r> Spd<'r> {
     pub fn insert(&mut self, index: usize, policy: Policy) -> Result<(), SpdError> {
         let end = self.len.checked_add(1).filter(|end| *end <= self.slots.len());
         let end = end.ok_or(SpdError::Full)?;
-        let tail = self.slots.get_mut(index..end).ok_or(SpdError::NoSuchPolicy)?;
+        let tail = self.slots.get_mut(index..end).filter(|tail| !tail.is_empty());
         let mut carried = policy;
-        for slot in tail {
+        for slot in tail.ok_or(SpdError::NoSuchPolicy)? {
             core::mem::swap(slot, &mut carried);
         }
         self.len = end;
@@ -579,14 +579,16 @@ mod tests {
 
     #[test]
     fn order_is_kept_when_policies_come_and_go() {
-        let mut memory = [const { Policy::EMPTY }; 4];
+        let mut memory = [const { Policy::EMPTY }; 5];
         let mut spd = Spd::new(&mut memory);
         let [a, b, c] = policies();
         spd.push(c.clone()).unwrap();
         spd.insert(0, a.clone()).unwrap();
         spd.insert(1, b.clone()).unwrap();
         assert_eq!(spd.policies(), [a.clone(), b.clone(), c.clone()]);
-        assert_eq!(spd.insert(9, b.clone()), Err(SpdError::NoSuchPolicy));
+        for beyond in [4, 9] {
+            assert_eq!(spd.insert(beyond, b.clone()), Err(SpdError::NoSuchPolicy));
+        }
         assert_eq!(spd.remove(1), Ok(b));
         assert_eq!(spd.policies(), [a, c]);
         assert_eq!(spd.remove(2), Err(SpdError::NoSuchPolicy));
