@@ -1,0 +1,797 @@
+//! The configuration file: TOML, checked into what the gateway is told. A mistake is shown with file, line and key.
+//!
+//! What is checked lives as long as the program, so it is leaked once rather than lent around.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
+use ipsec::ipsec_core::wire::protocol;
+use ipsec::{
+    Action, AddressRange, Auth, Child, ChildProposal, Config, GatewayConfig, Identity, IkeProposal,
+    Lifetime, Limits, Peer, Policy, PortRange, Ports, Selectors, TrafficSelector,
+};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::keywords;
+
+/// Size of the anti-replay windows, in packets.
+pub(crate) const WINDOW: u32 = 1024;
+/// An SA ends so much later than it should have been replaced, at least.
+const GRACE: Duration = Duration::from_secs(60);
+/// The same, in bytes: what passes while the replacement is negotiated.
+const GRACE_BYTES: u64 = 64 << 20;
+/// The same, in packets.
+const GRACE_PACKETS: u64 = 64 << 10;
+/// The longest lifetime that is understood: a hundred years.
+const LONGEST: u64 = 100 * 366 * 86400;
+
+/// A configuration without mistakes.
+pub(crate) struct Settings {
+    /// Name of the TUN device.
+    pub(crate) tun: String,
+    /// Its addresses.
+    pub(crate) tun_addresses: Vec<IpNet>,
+    /// Its MTU.
+    pub(crate) mtu: u16,
+    /// The control socket.
+    pub(crate) control: Option<PathBuf>,
+    /// Whether to route the peers' networks into the TUN device.
+    pub(crate) routes: bool,
+    /// When to begin, for each peer.
+    pub(crate) start: Vec<Start>,
+    /// What the library is told.
+    pub(crate) gateway: GatewayConfig<'static>,
+}
+
+/// When this side begins to set up the tunnels to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Start {
+    /// When a packet wants to go through.
+    #[default]
+    Traffic,
+    /// At once, and again whenever they are down.
+    Immediately,
+    /// When it is told to, by the control socket.
+    Never,
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> Result<Self, Mistakes> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text),
+            Err(e) => Err(Mistakes { file, text: String::new(), all: vec![Mistake::whole(e)] }),
+        }
+    }
+
+    /// Checks a text; `file` is its name.
+    fn parse(file: &str, text: &str) -> Result<Self, Mistakes> {
+        let mut checker = Checker::default();
+        let checked = match toml::from_str::<FileTable>(text) {
+            Ok(tables) => checker.settings(tables),
+            Err(e) => {
+                checker.mistakes.push(Mistake { span: e.span(), message: e.message().into() });
+                None
+            }
+        };
+        match checked {
+            Some(settings) if checker.mistakes.is_empty() => Ok(settings),
+            _ => Err(Mistakes { file: file.into(), text: text.into(), all: checker.mistakes }),
+        }
+    }
+
+    /// Our addresses, each once.
+    pub(crate) fn local_addresses(&self) -> Vec<IpAddr> {
+        let mut all: Vec<IpAddr> = self.gateway.ike.peers.iter().filter_map(|p| p.local).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The networks behind the peers.
+    pub(crate) fn remote_networks(&self) -> Vec<AddressRange> {
+        let children = self.gateway.ike.peers.iter().flat_map(|peer| peer.children);
+        children.flat_map(|child| child.remote).map(|selector| selector.addresses).collect()
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Debug)]
+pub(crate) struct Mistakes {
+    file: String,
+    text: String,
+    all: Vec<Mistake>,
+}
+
+#[derive(Debug)]
+struct Mistake {
+    /// Bytes of the text; `None`: all of it.
+    span: Option<Range<usize>>,
+    message: String,
+}
+
+impl Mistake {
+    fn whole(message: impl fmt::Display) -> Self {
+        Self { span: None, message: message.to_string() }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Mistake { span, message }) in self.all.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            let place = span.as_ref().and_then(|span| Place::of(&self.text, span));
+            match place {
+                None => write!(f, "{}: {message}", self.file)?,
+                Some(Place { number, column, width, line, key }) => {
+                    let file = &self.file;
+                    writeln!(f, "{file}:{number}:{column}: {key}: {message}")?;
+                    writeln!(f, "{number:5} | {line}")?;
+                    write!(f, "{:5} | {:2$}{3:^<4$}", "", "", column - 1, "", width)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where something is, for people.
+struct Place<'a> {
+    /// Of the line, from 1.
+    number: usize,
+    /// In characters, from 1.
+    column: usize,
+    /// In characters, at least 1.
+    width: usize,
+    line: &'a str,
+    /// With the tables it is in.
+    key: String,
+}
+
+impl<'a> Place<'a> {
+    fn of(text: &'a str, span: &Range<usize>) -> Option<Self> {
+        let before = text.get(..span.start)?;
+        let number = before.matches('\n').count() + 1;
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = text.get(start..)?.lines().next().unwrap_or("");
+        let in_line = text.get(start..span.start)?;
+        let marked = text.get(span.clone())?.lines().next().unwrap_or("");
+        let mut table = "";
+        let mut key = "";
+        for line in text.lines().take(number) {
+            let line = line.trim();
+            if line.starts_with('[') && line.ends_with(']') && !line.contains('"') {
+                table = line.trim_matches(['[', ']']).trim();
+                key = "";
+            } else if let Some((name, _)) = line.split_once('=')
+                && name.trim().chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
+            {
+                key = name.trim();
+            }
+        }
+        let key = if table.is_empty() || key.is_empty() {
+            format!("{table}{key}")
+        } else {
+            format!("{table}.{key}")
+        };
+        let column = in_line.chars().count() + 1;
+        Some(Self { number, column, width: marked.chars().count().max(1), line, key })
+    }
+}
+
+// What a file looks like.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileTable {
+    gateway: GatewayTable,
+    #[serde(default)]
+    peer: Vec<PeerTable>,
+    #[serde(default)]
+    policy: Vec<PolicyTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatewayTable {
+    tun: Option<Spanned<String>>,
+    #[serde(default)]
+    tun_addresses: Vec<Spanned<String>>,
+    mtu: Option<Spanned<u16>>,
+    control: Option<PathBuf>,
+    routes: Option<bool>,
+    port: Option<u16>,
+    nat_port: Option<u16>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PeerTable {
+    name: Spanned<String>,
+    local: Spanned<String>,
+    remote: Spanned<String>,
+    port: Option<u16>,
+    nat_port: Option<u16>,
+    local_id: Option<Spanned<String>>,
+    remote_id: Option<Spanned<String>>,
+    psk: Spanned<String>,
+    #[serde(default)]
+    start: Start,
+    proposals: Option<Spanned<Vec<Spanned<String>>>>,
+    lifetime: Option<Spanned<String>>,
+    dpd: Option<Spanned<String>>,
+    #[serde(default)]
+    encapsulation: Encapsulate,
+    #[serde(default)]
+    child: Vec<ChildTable>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Encapsulate {
+    #[default]
+    Auto,
+    Always,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChildTable {
+    name: Spanned<String>,
+    local: Spanned<Vec<Spanned<String>>>,
+    remote: Spanned<Vec<Spanned<String>>>,
+    proposals: Option<Spanned<Vec<Spanned<String>>>>,
+    lifetime: Option<Spanned<String>>,
+    lifetime_bytes: Option<u64>,
+    lifetime_packets: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyTable {
+    action: PolicyAction,
+    local: Option<Spanned<Vec<Spanned<String>>>>,
+    remote: Option<Spanned<Vec<Spanned<String>>>>,
+    protocol: Option<Spanned<String>>,
+    local_ports: Option<Spanned<String>>,
+    remote_ports: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PolicyAction {
+    Bypass,
+    Discard,
+}
+
+/// Collects mistakes, so that all are told at once.
+#[derive(Default)]
+struct Checker {
+    mistakes: Vec<Mistake>,
+}
+
+impl Checker {
+    fn settings(&mut self, file: FileTable) -> Option<Settings> {
+        let FileTable { gateway, peer, policy } = file;
+        let tun = match &gateway.tun {
+            Some(name) => self.check(name, device_name),
+            None => Some("ipsec0".into()),
+        };
+        let tun_addresses = self.all(&gateway.tun_addresses, tun_address);
+        let mtu = match gateway.mtu {
+            // RFC 8200 section 5: IPv6 needs 1280.
+            Some(mtu) if *mtu.get_ref() < 1280 => {
+                self.mistake(mtu.span(), "at least 1280, which IPv6 needs");
+                None
+            }
+            Some(mtu) => Some(mtu.into_inner()),
+            None => Some(1400),
+        };
+        let start = peer.iter().map(|peer| peer.start).collect();
+        let mut names = Vec::new();
+        let peers: Vec<Option<Peer<'static>>> =
+            peer.into_iter().map(|peer| self.peer(peer, &mut names)).collect();
+        let before: Vec<Option<Policy>> = policy.iter().map(|policy| self.policy(policy)).collect();
+
+        let peers: Vec<Peer<'static>> = peers.into_iter().collect::<Option<_>>()?;
+        let before: Vec<Policy> = before.into_iter().collect::<Option<_>>()?;
+        let mut ike = Config::new(peers.leak());
+        ike.ports = ports(gateway.port, gateway.nat_port);
+        let mut config = GatewayConfig::new(ike);
+        config.before = before.leak();
+        Some(Settings {
+            tun: tun?,
+            tun_addresses: tun_addresses?,
+            mtu: mtu?,
+            control: gateway.control,
+            routes: gateway.routes.unwrap_or(true),
+            start,
+            gateway: config,
+        })
+    }
+
+    fn peer(&mut self, peer: PeerTable, names: &mut Vec<String>) -> Option<Peer<'static>> {
+        let name = self.name(&peer.name, names);
+        let local = self.check(&peer.local, |text| {
+            text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not one of our IP addresses"))
+        });
+        let remote = self.check(&peer.remote, |text| match text {
+            "any" => Ok(None),
+            _ => text.parse::<IpAddr>().map(Some).map_err(|_| {
+                format!("`{text}` is neither an IP address nor \"any\" (names are not resolved)")
+            }),
+        });
+        if let (Some(local), Some(Some(remote))) = (local, remote)
+            && local.is_ipv4() != remote.is_ipv4()
+        {
+            self.mistake(peer.remote.span(), "one of local and remote is IPv4, the other IPv6");
+        }
+        if let (Some(None), Start::Immediately) = (remote, peer.start) {
+            self.mistake(
+                peer.remote.span(),
+                "start = \"immediately\" needs to know where the peer is",
+            );
+        }
+        let identity = |text: Option<Spanned<String>>| match text {
+            Some(text) => Identity::parse(text.into_inner().leak()),
+            None => Identity::Any,
+        };
+        let local_id = identity(peer.local_id);
+        let mut remote_id = identity(peer.remote_id);
+        if let (Identity::Any, Some(Some(remote))) = (remote_id, remote) {
+            remote_id = remote.into();
+        }
+        if peer.psk.get_ref().is_empty() {
+            self.mistake(peer.psk.span(), "a pre-shared key is needed");
+        }
+        let proposals = match &peer.proposals {
+            Some(list) => self.some(list, keywords::ike),
+            None => Some(IkeProposal::DEFAULT),
+        };
+        let lifetime = self.duration(peer.lifetime.as_ref(), 4 * 3600);
+        let dpd = self.duration(peer.dpd.as_ref(), 30);
+        let mut names = Vec::new();
+        let children: Vec<Option<Child<'static>>> =
+            peer.child.iter().map(|child| self.child(child, &mut names)).collect();
+
+        let children: Vec<Child<'static>> = children.into_iter().collect::<Option<_>>()?;
+        let key = peer.psk.into_inner().leak().as_bytes();
+        let lifetime = lifetime?;
+        let mut config = Peer::psk((Some(local?), local_id), (remote?, remote_id), key);
+        debug_assert!(matches!(config.auth, Auth::Psk(_)));
+        config.name = name?;
+        config.ports = ports(peer.port, peer.nat_port);
+        config.proposals = proposals?;
+        config.children = children.leak();
+        config.rekey_after = lifetime;
+        config.expire_after = lifetime.saturating_add(GRACE.max(lifetime / 8));
+        config.liveness = dpd.map(|dpd| (!dpd.is_zero()).then_some(dpd))?;
+        config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
+        Some(config)
+    }
+
+    fn child(&mut self, child: &ChildTable, names: &mut Vec<String>) -> Option<Child<'static>> {
+        let name = self.name(&child.name, names);
+        let local = self.some(&child.local, selector);
+        let remote = self.some(&child.remote, selector);
+        for (list, span) in [(local, child.local.span()), (remote, child.remote.span())] {
+            if list.is_some_and(|list| list.len() > MAX_SELECTORS) {
+                self.mistake(span, &format!("at most {MAX_SELECTORS} networks"));
+            }
+        }
+        let proposals = match &child.proposals {
+            Some(list) => self.some(list, keywords::child),
+            None => Some(ChildProposal::DEFAULT),
+        };
+        let time = self.duration(child.lifetime.as_ref(), 3600);
+
+        let mut config = Child::new(name?, local?, remote?);
+        config.proposals = proposals?;
+        config.replay_window = WINDOW;
+        config.lifetime = lifetime(time?, child.lifetime_bytes, child.lifetime_packets);
+        Some(config)
+    }
+
+    fn policy(&mut self, policy: &PolicyTable) -> Option<Policy> {
+        let protocol = match &policy.protocol {
+            Some(text) => self.check(text, protocol_number),
+            None => Some(ANY_PROTOCOL),
+        };
+        let local = self.side(policy.local.as_ref(), protocol, policy.local_ports.as_ref());
+        let remote = self.side(policy.remote.as_ref(), protocol, policy.remote_ports.as_ref());
+        let action = match policy.action {
+            PolicyAction::Bypass => Action::Bypass,
+            PolicyAction::Discard => Action::Discard,
+        };
+        Some(Policy::new(Selectors { local: local?, remote: remote? }, action))
+    }
+
+    /// The selectors of one side of a policy: every address, if no network is named.
+    fn side(
+        &mut self,
+        networks: Option<&Spanned<Vec<Spanned<String>>>>,
+        protocol: Option<u8>,
+        ports: Option<&Spanned<String>>,
+    ) -> Option<SelectorList> {
+        let addresses = match networks {
+            Some(list) => self.all(list.get_ref(), address_range),
+            None => Some(vec![AddressRange::ANY_V4, AddressRange::ANY_V6]),
+        };
+        let range = match ports {
+            Some(text) => self.check(text, port_range),
+            None => Some(PortRange::ANY),
+        };
+        if let (Some(ANY_PROTOCOL), Some(text)) = (protocol, ports) {
+            self.mistake(text.span(), "ports need a protocol");
+        }
+        let mut list = SelectorList::new();
+        let ports = range?;
+        for addresses in addresses? {
+            let selector = TrafficSelector { addresses, protocol: protocol?, ports };
+            if list.push(selector).is_err() {
+                let span = networks.map_or(0..0, Spanned::span);
+                self.mistake(span, &format!("at most {MAX_SELECTORS} networks"));
+                return None;
+            }
+        }
+        Some(list)
+    }
+
+    /// A name that is easily told in a log and to the control socket, and not used before.
+    fn name(&mut self, name: &Spanned<String>, others: &mut Vec<String>) -> Option<&'static str> {
+        let name = self.check(name, |text| {
+            let is_plain = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+            if text.is_empty() || !text.chars().all(is_plain) {
+                Err("a name has letters, digits, `_`, `-` and `.` only".into())
+            } else if others.iter().any(|other| other == text) {
+                Err(format!("there is another `{text}` already"))
+            } else {
+                Ok(text.to_owned())
+            }
+        })?;
+        others.push(name.clone());
+        Some(name.leak())
+    }
+
+    fn duration(&mut self, text: Option<&Spanned<String>>, default_secs: u64) -> Option<Duration> {
+        match text {
+            Some(text) => self.check(text, duration),
+            None => Some(Duration::from_secs(default_secs)),
+        }
+    }
+
+    /// One value.
+    fn check<T>(
+        &mut self,
+        value: &Spanned<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        parse(value.get_ref()).map_err(|e| self.mistake(value.span(), &e)).ok()
+    }
+
+    /// A list of values.
+    fn all<T>(
+        &mut self,
+        values: &[Spanned<String>],
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let checked: Vec<Option<T>> = values.iter().map(|v| self.check(v, &parse)).collect();
+        checked.into_iter().collect()
+    }
+
+    /// A list that has something in it.
+    fn some<T>(
+        &mut self,
+        values: &Spanned<Vec<Spanned<String>>>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<&'static [T]> {
+        if values.get_ref().is_empty() {
+            self.mistake(values.span(), "at least one is needed");
+            return None;
+        }
+        self.all(values.get_ref(), parse).map(|list| &*list.leak())
+    }
+
+    fn mistake(&mut self, span: Range<usize>, message: &str) {
+        self.mistakes.push(Mistake { span: Some(span), message: message.into() });
+    }
+}
+
+fn ports(ike: Option<u16>, nat: Option<u16>) -> Ports {
+    let Ports { ike: usual_ike, nat: usual_nat } = Ports::STANDARD;
+    Ports { ike: ike.unwrap_or(usual_ike), nat: nat.unwrap_or(usual_nat) }
+}
+
+/// An SA is replaced at the limits that the file names, and ends some time later if that did not come about.
+fn lifetime(time: Duration, bytes: Option<u64>, packets: Option<u64>) -> Lifetime {
+    let later = |limit: u64, grace: u64| limit.saturating_add(grace.max(limit / 8));
+    Lifetime {
+        soft: Limits {
+            time,
+            bytes: bytes.unwrap_or(u64::MAX),
+            packets: packets.unwrap_or(u64::MAX),
+        },
+        hard: Limits {
+            time: time.saturating_add(GRACE.max(time / 8)),
+            bytes: bytes.map_or(u64::MAX, |bytes| later(bytes, GRACE_BYTES)),
+            packets: packets.map_or(u64::MAX, |packets| later(packets, GRACE_PACKETS)),
+        },
+    }
+}
+
+fn device_name(text: &str) -> Result<String, String> {
+    let is_fine = |c: char| c.is_ascii_graphic() && !"/:%".contains(c);
+    if (1..=15).contains(&text.len()) && text.chars().all(is_fine) && text != "." && text != ".." {
+        Ok(text.into())
+    } else {
+        Err("the name of a device has 1 to 15 letters and digits".into())
+    }
+}
+
+fn tun_address(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}` is not an address with a prefix length, like 192.168.1.1/24")
+    })
+}
+
+/// `30s`, `90m`, `8h`, `7d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is not a time like 30s, 90m, 8h or 7d");
+    let unit = text.chars().next_back().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
+    match number.checked_mul(seconds) {
+        Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("`{text}` is too long")),
+    }
+}
+
+/// Addresses, then what is allowed between them if that is not everything: `192.168.1.0/24[tcp/80]`.
+fn selector(text: &str) -> Result<TrafficSelector, String> {
+    let Some((addresses, rest)) = text.split_once('[') else {
+        return address_range(text).map(TrafficSelector::addresses);
+    };
+    let wrong = || format!("`{text}` is not like 192.168.1.0/24[tcp/80]");
+    let rest = rest.strip_suffix(']').ok_or_else(wrong)?;
+    let (protocol, ports) = match rest.split_once('/') {
+        Some((protocol, ports)) => (protocol, port_range(ports)?),
+        None => (rest, PortRange::ANY),
+    };
+    let protocol = protocol_number(protocol)?;
+    Ok(TrafficSelector { addresses: address_range(addresses)?, protocol, ports })
+}
+
+/// `192.168.1.0/24`, `192.168.1.7`, `192.168.1.7-192.168.1.9`, and the same with IPv6.
+fn address_range(text: &str) -> Result<AddressRange, String> {
+    let wrong = || format!("`{text}` is not a network like 192.168.1.0/24");
+    if let Some((start, end)) = text.split_once('-') {
+        let start: IpAddr = start.trim().parse().map_err(|_| wrong())?;
+        let end: IpAddr = end.trim().parse().map_err(|_| wrong())?;
+        return AddressRange::new(start, end).ok_or_else(|| format!("`{text}` holds no address"));
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(AddressRange::host(address));
+    }
+    let network: IpNet = text.parse().map_err(|_| wrong())?;
+    if network.addr() != network.network() {
+        return Err(format!("`{text}` has bits beyond its prefix: is {} meant?", network.trunc()));
+    }
+    AddressRange::network(network.addr(), network.prefix_len()).ok_or_else(wrong)
+}
+
+fn protocol_number(text: &str) -> Result<u8, String> {
+    match text {
+        "any" => Ok(ANY_PROTOCOL),
+        "tcp" => Ok(protocol::TCP),
+        "udp" => Ok(protocol::UDP),
+        "icmp" => Ok(protocol::ICMP),
+        "icmpv6" => Ok(protocol::ICMPV6),
+        "sctp" => Ok(protocol::SCTP),
+        _ => text.parse().map_err(|_| {
+            format!("`{text}` is not a protocol: tcp, udp, icmp, icmpv6, sctp, any, or a number")
+        }),
+    }
+}
+
+/// `80`, or `8000-8099`.
+fn port_range(text: &str) -> Result<PortRange, String> {
+    let wrong = || format!("`{text}` is not a port, or ports like 8000-8099");
+    let (start, end) = text.split_once('-').unwrap_or((text, text));
+    let start: u16 = start.trim().parse().map_err(|_| wrong())?;
+    let end: u16 = end.trim().parse().map_err(|_| wrong())?;
+    if start <= end { Ok(PortRange { start, end }) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipsec::{Group, Suite};
+
+    const GOOD: &str = r#"
+[gateway]
+tun = "ipsec0"
+tun_addresses = ["192.168.1.1/24", "fd01::1/64"]
+mtu = 1380
+control = "/run/gateway.sock"
+
+[[policy]]
+action = "bypass"
+remote = ["192.168.2.53"]
+protocol = "udp"
+remote_ports = "53"
+
+[[peer]]
+name = "delhi"
+local = "10.8.0.1"
+remote = "10.8.0.2"
+local_id = "kolkata.example"
+remote_id = "delhi.example"
+psk = "a secret"
+start = "immediately"
+proposals = ["aes128gcm16-prfsha256-x25519", "aes256-sha256-modp2048"]
+lifetime = "4h"
+dpd = "0s"
+encapsulation = "always"
+
+[[peer.child]]
+name = "lan"
+local = ["192.168.1.0/24"]
+remote = ["192.168.2.0/24", "192.168.3.7[tcp/80]"]
+proposals = ["aes128gcm16-x25519"]
+lifetime = "1h"
+lifetime_packets = 100
+"#;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse("gw.toml", text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_whole_file() {
+        let settings = parse(GOOD).unwrap();
+        assert_eq!((settings.tun.as_str(), settings.mtu, settings.routes), ("ipsec0", 1380, true));
+        assert_eq!(settings.start, [Start::Immediately]);
+        assert_eq!(settings.local_addresses(), ["10.8.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(settings.remote_networks().len(), 2);
+        let [policy] = settings.gateway.before else { panic!("one policy") };
+        assert_eq!(policy.action, Action::Bypass);
+        assert_eq!(policy.selectors.local.len(), 2);
+        assert_eq!(policy.selectors.remote[0].ports, PortRange::single(53));
+        let [peer] = settings.gateway.ike.peers else { panic!("one peer") };
+        assert_eq!(peer.local_id, Identity::Fqdn("kolkata.example"));
+        assert_eq!(peer.proposals[1].groups, [Group::MODP_2048]);
+        assert_eq!(peer.rekey_after, Duration::from_secs(4 * 3600));
+        assert_eq!((peer.liveness, peer.force_encapsulation), (None, true));
+        let [child] = peer.children else { panic!("one child") };
+        assert_eq!(child.proposals[0].suites, [Suite::AES_128_GCM]);
+        assert_eq!(child.remote[1].to_string(), "192.168.3.7[6/80]");
+        assert_eq!(child.lifetime.soft.packets, 100);
+        assert!(child.lifetime.hard.packets > 1000 && child.lifetime.hard.bytes == u64::MAX);
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_usual() {
+        let settings = parse(
+            r#"
+            gateway = {}
+            [[peer]]
+            name = "delhi"
+            local = "fd08::1"
+            remote = "fd08::2"
+            psk = "a secret"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.start, [Start::Traffic]);
+        assert_eq!(settings.mtu, 1400);
+        let [peer] = settings.gateway.ike.peers else { panic!("one peer") };
+        assert_eq!((peer.local_id, peer.ports), (Identity::Any, Ports::STANDARD));
+        assert_eq!(peer.remote_id, Identity::from("fd08::2".parse::<IpAddr>().unwrap()));
+        assert_eq!(peer.liveness, Some(Duration::from_secs(30)));
+        assert!(!peer.force_encapsulation && peer.children.is_empty());
+    }
+
+    /// Line and key of the first mistake, when `good` is replaced.
+    fn mistake(good: &str, bad: &str) -> String {
+        assert!(GOOD.contains(good), "{good}");
+        let text = parse(&GOOD.replacen(good, bad, 1)).map(|_| ()).unwrap_err();
+        text.lines().next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_file_line_and_key() {
+        let cases = [
+            ("mtu = 1380", "mtu = 1000", "gw.toml:5:7: gateway.mtu: at least 1280"),
+            ("mtu = 1380", "mtu = 100000", "gw.toml:5:7: gateway.mtu: invalid value"),
+            ("mtu = 1380", "mtu = \"1\"", "gw.toml:5:7: gateway.mtu: invalid type"),
+            ("mtu = 1380", "mut = 1380", "gw.toml:5:1: gateway.mut: unknown field `mut`"),
+            ("\"fd01::1/64\"", "\"fd01::1\"", "gw.toml:4:36: gateway.tun_addresses: `fd01::1`"),
+            ("\"ipsec0\"", "\"a/b\"", "gw.toml:3:7: gateway.tun: "),
+            ("\"bypass\"", "\"pass\"", "gw.toml:9:10: policy.action: unknown variant `pass`"),
+            ("\"udp\"", "\"upd\"", "gw.toml:11:12: policy.protocol: `upd` is not a protocol"),
+            ("protocol = \"udp\"", "", "gw.toml:12:16: policy.remote_ports: ports need a protocol"),
+            ("\"10.8.0.2\"", "\"10.8.0.\"", "gw.toml:17:10: peer.remote: `10.8.0.` is neither"),
+            ("\"10.8.0.2\"", "\"fd08::2\"", "gw.toml:17:10: peer.remote: one of local and remote"),
+            ("\"10.8.0.2\"", "\"any\"", "gw.toml:17:10: peer.remote: start = \"immediately\""),
+            ("psk = \"a secret\"", "", "gw.toml:14:1: peer: missing field `psk`"),
+            ("\"a secret\"", "\"\"", "gw.toml:20:7: peer.psk: a pre-shared key"),
+            ("-x25519\", \"aes", "\", \"aes", "gw.toml:22:14: peer.proposals: a key exchange"),
+            ("\"4h\"", "\"4 hours\"", "gw.toml:23:12: peer.lifetime: `4 hours` is not a time"),
+            ("\"0s\"", "\"\"", "gw.toml:24:7: peer.dpd: `` is not a time"),
+            ("\"lan\"", "\"l/n\"", "gw.toml:28:8: peer.child.name: a name has letters"),
+            ("[\"192.168.1.0/24\"]", "[]", "gw.toml:29:9: peer.child.local: at least one"),
+            (
+                "\"192.168.1.0/24\"]",
+                "\"192.168.1.1/24\"]",
+                "gw.toml:29:10: peer.child.local: `192.168.1.1/24` has bits",
+            ),
+            (
+                "[tcp/80]",
+                "[tcp/80",
+                "gw.toml:30:29: peer.child.remote: `192.168.3.7[tcp/80` is not",
+            ),
+            (
+                "\"aes128gcm16-x25519\"]",
+                "\"aes1\"]",
+                "gw.toml:31:14: peer.child.proposals: unknown algorithm `aes1`",
+            ),
+            ("[gateway]", "[gateway", "gw.toml:2:"),
+        ];
+        for (good, bad, said) in cases {
+            let text = mistake(good, bad);
+            assert!(text.starts_with(said), "{bad}\n  said {text}\n  not  {said}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once_and_shown() {
+        let text = GOOD.replace("\"4h\"", "\"4x\"").replace("\"1h\"", "\"1x\"");
+        let said = parse(&text).map(|_| ()).unwrap_err();
+        let want = "gw.toml:23:12: peer.lifetime: `4x` is not a time like 30s, 90m, 8h or 7d\n   \
+                    23 | lifetime = \"4x\"\n      |            ^^^^\n\
+                    gw.toml:32:12: peer.child.lifetime: `1x` is not a time like 30s, 90m, 8h or 7d\n   \
+                    32 | lifetime = \"1x\"\n      |            ^^^^";
+        assert_eq!(said, want);
+    }
+
+    #[test]
+    fn two_of_one_name() {
+        let text = format!(
+            "{GOOD}\n[[peer.child]]\nname = \"lan\"\nlocal = [\"10.0.0.1\"]\nremote = [\"10.0.0.2\"]\n"
+        );
+        let said = parse(&text).map(|_| ()).unwrap_err();
+        assert!(said.contains("peer.child.name: there is another `lan` already"), "{said}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there() {
+        let said = Settings::read(Path::new("not-there.toml")).map(|_| ()).unwrap_err().to_string();
+        assert!(said.starts_with("not-there.toml: "), "{said}");
+    }
+
+    #[test]
+    fn times() {
+        let secs = |text: &str| duration(text).map(|d| d.as_secs()).ok();
+        assert_eq!([secs("0s"), secs("90m"), secs("8h")], [Some(0), Some(5400), Some(28800)]);
+        assert_eq!(secs("7d"), Some(7 * 86400));
+        for wrong in ["", "s", "5", "-5s", "1.5h", "5ms", "99999999999999d", "ü"] {
+            assert_eq!(secs(wrong), None, "{wrong}");
+        }
+    }
+}

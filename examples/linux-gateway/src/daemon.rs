@@ -1,0 +1,606 @@
+//! The daemon: the driving loop of the library around a TUN device, sockets, and a control socket.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use ipsec::ipsec_core::spd;
+use ipsec::ipsec_core::time::earliest;
+use ipsec::{
+    Action, ChildRef, DownReason, Encapsulation, Gateway, GatewayEvent, IkeId, Inbound, Instant,
+    IpPacket, Outbound, OutboundError, PacketBuf, Pools, Sizes, Store,
+};
+use ipsec_rustcrypto::RustCrypto;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use rand::rngs::ThreadRng;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook_mio::v1_0::Signals;
+
+use crate::config::{Settings, Start, WINDOW};
+use crate::control::{Command, Control};
+use crate::icmp;
+use crate::keylog::KeyLog;
+use crate::report::{Names, Sas};
+use crate::sockets::{Kind, Sockets};
+use crate::tun::Tun;
+
+/// Packets and datagrams that are taken from one descriptor before the others have their turn.
+const BATCH: usize = 64;
+/// The longest IP packet, and the longest UDP datagram.
+const LONGEST: usize = 65535;
+/// How long we try to tell the peers that we end.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// A tunnel that should be up at all times is tried again after this time, then twice, four times ... as long.
+const RETRY: Duration = Duration::from_secs(1);
+/// But at least so often.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Half-open exchanges of others that find room.
+const HANDSHAKES: usize = 64;
+/// The largest IKE message.
+const MESSAGE: usize = 4096;
+
+const SIGNALS: Token = Token(0);
+const CONTROL: Token = Token(1);
+const TUN: Token = Token(2);
+const SOCKETS: usize = 3;
+const CLIENTS: usize = 1 << 20;
+
+/// Runs until a signal ends it.
+pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), String> {
+    let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes(&settings));
+    let mut rng = rand::rng();
+    let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
+    let gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
+
+    let sockets = Sockets::open(&settings.local_addresses(), settings.gateway.ike.ports)?;
+    let mut tun = Tun::open(&settings.tun, settings.mtu, &settings.tun_addresses)?;
+    if settings.routes {
+        tun.route(&settings.tun, &settings.remote_networks())?;
+    }
+    let control = match &settings.control {
+        Some(path) => Some(Control::open(path, CLIENTS)?),
+        None => None,
+    };
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| format!("signals: {e}"))?;
+    let poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
+
+    let names = Names::new(settings.gateway.ike.peers);
+    let mut daemon = Daemon {
+        gateway,
+        rng,
+        clock: std::time::Instant::now(),
+        poll,
+        signals,
+        tun,
+        sockets,
+        control,
+        key_log,
+        ready: Vec::new(),
+        sas: Sas::default(),
+        held: HashMap::new(),
+        retries: HashMap::new(),
+        ends_at: None,
+        buf: vec![0; ipsec::MAX_HEADROOM + LONGEST + ipsec::MAX_TAILROOM],
+        names,
+        settings,
+    };
+    daemon.register().map_err(|e| format!("epoll: {e}"))?;
+    daemon.greet();
+    daemon.drive()
+}
+
+/// A store for the memory of the library.
+struct Vecs;
+
+impl Store for Vecs {
+    type Of<T> = Vec<T>;
+
+    fn collect<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+        items.collect()
+    }
+}
+
+/// Room for all that is configured, and for strangers that begin to talk.
+fn sizes(settings: &Settings) -> Sizes {
+    let peers = settings.gateway.ike.peers;
+    let tunnels: usize = peers.iter().map(|peer| peer.children.len()).sum();
+    let most = tunnels.max(peers.len());
+    let usual = Sizes::for_tunnels(most);
+    let handshakes = usual.handshakes + HANDSHAKES;
+    Sizes {
+        ike_sas: usual.ike_sas + HANDSHAKES,
+        handshakes,
+        // Children of one peer are rekeyed one after the other, but several peers may have one address.
+        children: 3 * most + 8,
+        policies: tunnels + settings.gateway.before.len() + settings.gateway.after.len(),
+        buffers: usual.buffers + 4 * HANDSHAKES,
+        buffer_len: MESSAGE,
+        window: WINDOW,
+        ..usual
+    }
+}
+
+struct Daemon<'r> {
+    settings: Settings,
+    names: Names,
+    gateway: Gateway<'r, RustCrypto>,
+    rng: ThreadRng,
+    clock: std::time::Instant,
+    poll: Poll,
+    signals: Signals,
+    tun: Tun,
+    sockets: Sockets,
+    control: Option<Control>,
+    key_log: Option<KeyLog>,
+    /// Descriptors that may have more to read: the TUN device, and each socket.
+    ready: Vec<Token>,
+    /// What is up.
+    sas: Sas,
+    /// The packet that asked for a tunnel, until it can go.
+    held: HashMap<ChildRef, Vec<u8>>,
+    /// Tunnels that should be up and are not: when to try again.
+    retries: HashMap<ChildRef, Retry>,
+    /// When patience with the peers ends, once we end.
+    ends_at: Option<Instant>,
+    buf: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Retry {
+    at: Instant,
+    /// How long to wait, should that fail as well.
+    pause: Duration,
+}
+
+impl Daemon<'_> {
+    fn now(&self) -> Instant {
+        let micros = self.clock.elapsed().as_micros();
+        Instant::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn register(&mut self) -> io::Result<()> {
+        let registry = self.poll.registry();
+        registry.register(&mut self.signals, SIGNALS, Interest::READABLE)?;
+        registry.register(&mut SourceFd(&self.tun.as_raw_fd()), TUN, Interest::READABLE)?;
+        for (number, fd) in self.sockets.descriptors().enumerate() {
+            let token = Token(SOCKETS + number);
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
+        if let Some(control) = &self.control {
+            control.register(registry, CONTROL)?;
+        }
+        Ok(())
+    }
+
+    fn greet(&mut self) {
+        let Settings { tun, mtu, gateway, .. } = &self.settings;
+        let ports = gateway.ike.ports;
+        for address in self.settings.local_addresses() {
+            log::info!(
+                "listening on {address}, UDP {} and {}, IP protocol 50",
+                ports.ike,
+                ports.nat
+            );
+        }
+        log::info!(
+            "ready: {tun}, MTU {mtu}, {} peers, {} tunnels",
+            gateway.ike.peers.len(),
+            self.names.children().len()
+        );
+        if self.key_log.is_some() {
+            log::warn!(
+                "writing the keys of every SA to the key log: whoever reads it reads all traffic"
+            );
+        }
+        let at = self.now();
+        for config in self.names.children() {
+            if self.start(*config) == Start::Immediately {
+                self.retries.insert(*config, Retry { at, pause: RETRY });
+            }
+        }
+    }
+
+    fn start(&self, config: ChildRef) -> Start {
+        self.settings.start.get(usize::from(config.peer)).copied().unwrap_or_default()
+    }
+
+    /// The driving loop. Its numbers are those of the library's documentation.
+    fn drive(&mut self) -> Result<(), String> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            // 1. Wait for a packet, a datagram, a command, or the time of next_timeout.
+            let timeout = self.timeout();
+            match self.poll.poll(&mut events, timeout) {
+                Err(e) if e.kind() != io::ErrorKind::Interrupted => {
+                    return Err(format!("epoll: {e}"));
+                }
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    SIGNALS => {
+                        if self.signals.pending().next().is_some() && !self.farewell() {
+                            return Err(
+                                "ended by a second signal, without waiting for the peers".into()
+                            );
+                        }
+                    }
+                    CONTROL => {
+                        if let Some(control) = &mut self.control {
+                            control.accept(self.poll.registry());
+                        }
+                    }
+                    Token(client) if client >= CLIENTS => self.client(client),
+                    token if !self.ready.contains(&token) => self.ready.push(token),
+                    _ => {}
+                }
+            }
+            for token in std::mem::take(&mut self.ready) {
+                let more = match token {
+                    // 2. Packets of the protected side.
+                    TUN => self.packets(),
+                    // 3. Datagrams of the unprotected side.
+                    Token(number) => self.datagrams(number - SOCKETS),
+                };
+                if more {
+                    self.ready.push(token);
+                }
+            }
+            // 4. The time has come.
+            let now = self.now();
+            if self.gateway.next_timeout().is_some_and(|at| at <= now) {
+                self.gateway.handle_timeout(now, &mut self.rng);
+                self.settle();
+            }
+            self.retry();
+            // 7. Back to 1, unless we are to end.
+            if let Some(ends_at) = self.ends_at {
+                let idle = self.gateway.is_idle();
+                if idle || self.now() >= ends_at {
+                    self.goodbye(idle);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// How long there is nothing to do by itself.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let retry = self.retries.values().map(|retry| retry.at).min();
+        let next = earliest(self.gateway.next_timeout(), earliest(retry, self.ends_at));
+        next.map(|at| at.since(self.now()))
+    }
+
+    // 2. Packets of the protected side.
+
+    /// Takes a batch of packets from the TUN device. Says whether there may be more.
+    fn packets(&mut self) -> bool {
+        for _ in 0..BATCH {
+            let start = ipsec::MAX_HEADROOM;
+            let Some(room) = self.buf.get_mut(start..start + LONGEST) else { return false };
+            match self.tun.receive(room) {
+                Ok(Some(len)) => self.packet(len),
+                Ok(None) => return false,
+                Err(e) => {
+                    log::error!("TUN device: {e}");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Sends a packet of `len` bytes that lies in the buffer behind the headroom.
+    fn packet(&mut self, len: usize) {
+        let range = ipsec::MAX_HEADROOM..ipsec::MAX_HEADROOM + len;
+        let now = self.now();
+        if let Some(packet) = self.buf.get(range.clone())
+            && let Some(config) = self.forbidden(packet)
+        {
+            log::debug!("drop: {} is down, and starts only when told to", self.names.child(config));
+            return;
+        }
+        let Some(packet) = PacketBuf::new(&mut self.buf, range.clone()) else { return };
+        let result = self.gateway.outbound(now, &mut self.rng, packet);
+        let waits = match result {
+            Ok(Outbound::Send(sent)) => {
+                let sealed = &sent.sealed;
+                let kind = match sealed.encapsulation {
+                    Encapsulation::Udp => Kind::Udp,
+                    Encapsulation::Ip => Kind::Esp,
+                };
+                let sent =
+                    self.sockets.send(kind, sealed.path, sealed.outer.traffic_class, sent.esp());
+                if let Err(e) = sent {
+                    log::debug!("drop: sending ESP: {e}");
+                }
+                None
+            }
+            Ok(Outbound::Bypass(packet)) => {
+                if let Err(e) = self.sockets.send_clear(packet.payload()) {
+                    log::debug!("drop: sending in clear: {e}");
+                }
+                None
+            }
+            Ok(Outbound::Discard(why)) => {
+                log::debug!("drop: {why}");
+                None
+            }
+            Ok(Outbound::Acquire(config)) => {
+                let packet = self.buf.get(range.clone()).unwrap_or_default();
+                let flow = IpPacket::parse(packet).map(|packet| packet.flow.to_string());
+                let flow = flow.unwrap_or_default();
+                log::info!("acquire child={} packet={flow}", self.names.child(config));
+                Some(config)
+            }
+            Ok(Outbound::Pending(config)) => Some(config),
+            Err(OutboundError::TooBig { mtu }) => {
+                let sources: Vec<_> =
+                    self.settings.tun_addresses.iter().map(|a| a.addr()).collect();
+                let packet = self.buf.get(range.clone()).unwrap_or_default();
+                if let Some(answer) = icmp::too_big(packet, &sources, mtu) {
+                    let _ = self.tun.send(&answer);
+                }
+                log::debug!("drop: too big for the path, told so (MTU {mtu})");
+                None
+            }
+            Err(e) => {
+                log::debug!("drop: {e}");
+                None
+            }
+        };
+        if let Some(config) = waits {
+            // One packet waits, so that the first one is not lost.
+            if let Some(packet) = self.buf.get(range) {
+                self.held.entry(config).or_insert_with(|| packet.to_vec());
+            }
+        }
+        self.settle();
+    }
+
+    /// The tunnel that this packet would start although it may not.
+    fn forbidden(&self, packet: &[u8]) -> Option<ChildRef> {
+        if !self.settings.start.contains(&Start::Never) {
+            return None;
+        }
+        let flow = IpPacket::parse(packet).ok()?.flow;
+        let (_, action) = self.gateway.spd().lookup(spd::Direction::Outbound, &flow)?;
+        let Action::Protect(tunnel) = action else { return None };
+        let config = *self.names.children().get(tunnel as usize)?;
+        let is_down = self.gateway.child(config).is_none();
+        (is_down && self.start(config) == Start::Never).then_some(config)
+    }
+
+    /// Sends what waited for a tunnel that is up now.
+    fn release(&mut self, config: ChildRef) {
+        let Some(packet) = self.held.remove(&config) else { return };
+        let start = ipsec::MAX_HEADROOM;
+        if let Some(room) = self.buf.get_mut(start..start + packet.len()) {
+            room.copy_from_slice(&packet);
+            self.packet(packet.len());
+        }
+    }
+
+    // 3. Datagrams of the unprotected side.
+
+    /// Takes a batch of datagrams from a socket. Says whether there may be more.
+    fn datagrams(&mut self, number: usize) -> bool {
+        for _ in 0..BATCH {
+            match self.sockets.receive(number, &mut self.buf) {
+                Ok(Some(datagram)) => self.datagram(&datagram),
+                Ok(None) => return false,
+                Err(e) => log::debug!("socket: {e}"), // what an earlier datagram of ours met, perhaps
+            }
+        }
+        true
+    }
+
+    /// Gives the library a datagram that lies in the buffer.
+    fn datagram(&mut self, datagram: &crate::sockets::Datagram) {
+        let now = self.now();
+        let crate::sockets::Datagram { kind, path, traffic_class, range } = datagram;
+        let Some(payload) = self.buf.get_mut(range.clone()) else { return };
+        let rng = &mut self.rng;
+        let result = match kind {
+            Kind::Udp => self.gateway.inbound_udp(now, rng, *path, *traffic_class, payload),
+            Kind::Esp => self.gateway.inbound_esp(now, rng, *path, *traffic_class, payload),
+        };
+        match result {
+            Ok(Inbound::Packet(received)) => {
+                if let Err(e) = self.tun.send(received.packet) {
+                    log::debug!("drop: TUN device: {e}");
+                }
+            }
+            Ok(Inbound::Ike | Inbound::Keepalive | Inbound::Clear(_)) => {}
+            Err(e) => log::debug!("drop: from {}: {e}", path.remote),
+        }
+        self.settle();
+    }
+
+    // 4. The time has come.
+
+    /// Tries to bring up what should be up.
+    fn retry(&mut self) {
+        let now = self.now();
+        let due: Vec<ChildRef> =
+            self.retries.iter().filter(|(_, retry)| retry.at <= now).map(|(c, _)| *c).collect();
+        for config in due {
+            let Some(retry) = self.retries.get_mut(&config) else { continue };
+            // The next time is set when this one has failed, or here, should nobody tell.
+            retry.at = now.after(LONGEST_RETRY * 4);
+            log::info!("initiate child={}", self.names.child(config));
+            if let Err(e) = self.gateway.initiate(now, &mut self.rng, config) {
+                log::warn!("child failed child={} reason={e}", self.names.child(config));
+                self.try_again(config);
+            }
+            self.settle();
+        }
+    }
+
+    /// Sets when to try again.
+    fn try_again(&mut self, config: ChildRef) {
+        if self.ends_at.is_some() || self.start(config) != Start::Immediately {
+            return;
+        }
+        let now = self.now();
+        let retry = self.retries.entry(config).or_insert(Retry { at: now, pause: RETRY });
+        retry.at = now.after(retry.pause);
+        retry.pause = (retry.pause * 2).min(LONGEST_RETRY);
+    }
+
+    // 5. After each of them, and 6.
+
+    /// Acts on what happened, and sends what is to be sent, until nothing is left of either.
+    fn settle(&mut self) {
+        let now = self.now();
+        let mut happened = Vec::new();
+        self.gateway.settle(now, &mut self.rng, |event| happened.push(event));
+        self.transmit();
+        for event in happened {
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: GatewayEvent) {
+        self.sas.note(&event);
+        match &event {
+            GatewayEvent::IkeKeys(keys) => {
+                if let Some(log) = &mut self.key_log {
+                    log.ike(keys);
+                }
+            }
+            GatewayEvent::EspKeys(keys) => {
+                if let Some(log) = &mut self.key_log {
+                    log.esp(keys);
+                }
+            }
+            _ => self.names.tell(&event, &self.sas),
+        }
+        match event {
+            GatewayEvent::ChildUp { config, .. } => {
+                self.retries.remove(&config);
+                self.release(config);
+            }
+            GatewayEvent::ChildDown { config, reason, tunnel_up: false, .. } => {
+                if reason != DownReason::Closed {
+                    self.try_again(config);
+                }
+            }
+            GatewayEvent::Failed { child: Some(config), .. } => {
+                if self.gateway.child(config).is_none() {
+                    self.held.remove(&config);
+                    self.try_again(config);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// 6. Sends every datagram of IKE that waits.
+    fn transmit(&mut self) {
+        let mut buf = [0; MESSAGE + 4];
+        loop {
+            match self.gateway.poll_transmit(&mut buf) {
+                Ok(Some(transmit)) => {
+                    let payload = buf.get(..transmit.len).unwrap_or_default();
+                    // What could not be sent is lost like anything else, and repeated.
+                    if let Err(e) = self.sockets.send(Kind::Udp, transmit.path, 0, payload) {
+                        log::warn!("sending IKE, {}: {e}", transmit.path);
+                    }
+                }
+                Ok(None) => return,
+                Err(e) => {
+                    log::error!("sending IKE: {e}");
+                    return;
+                }
+            }
+        }
+    }
+
+    // Commands.
+
+    fn client(&mut self, client: usize) {
+        let command = self.control.as_mut().and_then(|control| control.read(client));
+        let Some(command) = command else { return };
+        log::debug!("told to {command:?}");
+        let answer = self.command(&command);
+        if let Some(control) = &mut self.control {
+            control.answer(client, answer);
+        }
+        self.settle();
+    }
+
+    fn command(&mut self, command: &Command) -> Result<String, String> {
+        let now = self.now();
+        let said = |e: ipsec::CommandError| e.to_string();
+        match command {
+            Command::Status => return Ok(self.names.status(&self.gateway, &self.sas)),
+            Command::Initiate { child } => {
+                let config = self.names.find_child(child)?;
+                self.gateway.initiate(now, &mut self.rng, config).map_err(said)?;
+            }
+            Command::RekeyChild { child } => {
+                let config = self.names.find_child(child)?;
+                self.gateway.rekey(now, &mut self.rng, config).map_err(said)?;
+            }
+            Command::TerminateChild { child } => {
+                let config = self.names.find_child(child)?;
+                self.retries.remove(&config);
+                self.gateway.close(now, &mut self.rng, config).map_err(said)?;
+            }
+            Command::RekeyIke { peer } => {
+                let ike = *self.ikes(peer)?.last().ok_or("it is down")?;
+                self.gateway.rekey_ike(now, &mut self.rng, ike).map_err(said)?;
+            }
+            Command::Terminate { peer } => {
+                let number = self.names.find_peer(peer)?;
+                self.retries.retain(|config, _| config.peer != number);
+                let ikes = self.ikes(peer)?;
+                if ikes.is_empty() {
+                    return Err("it is down".into());
+                }
+                for ike in ikes {
+                    self.gateway.close_ike(now, &mut self.rng, ike).map_err(said)?;
+                }
+            }
+        }
+        Ok(String::new())
+    }
+
+    /// The IKE SAs with a peer, the oldest first.
+    fn ikes(&self, peer: &str) -> Result<Vec<IkeId>, String> {
+        let number = self.names.find_peer(peer)?;
+        Ok(self.sas.of_peer(number).collect())
+    }
+
+    // The end.
+
+    /// Begins to end. `false` if that has begun already.
+    fn farewell(&mut self) -> bool {
+        if self.ends_at.is_some() {
+            return false;
+        }
+        log::info!("ending: telling the peers");
+        let now = self.now();
+        self.ends_at = Some(now.after(FAREWELL));
+        self.retries.clear();
+        self.gateway.close_all(now, &mut self.rng);
+        self.settle();
+        true
+    }
+
+    fn goodbye(&self, idle: bool) {
+        if !idle {
+            log::warn!("not every peer has answered");
+        }
+        for line in self.names.counters(self.gateway.counters()) {
+            log::info!("{line}");
+        }
+        log::info!("ended");
+    }
+}

@@ -1,0 +1,71 @@
+//! The keys of every SA, in the two files from which Wireshark decrypts a capture. Whoever reads them reads everything.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use ipsec::{Direction, EspKeysLog, IkeKeysLog};
+use ipsec_testkit::keylog::{EspKeys, IkeKeys};
+
+/// The two open files.
+pub(crate) struct KeyLog {
+    ike: File,
+    esp: File,
+}
+
+impl KeyLog {
+    /// Opens the files in `folder`, and makes both if need be, readable by their owner only.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let open = |name: &str| {
+            OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join(name))
+        };
+        Ok(Self { ike: open("ikev2_decryption_table")?, esp: open("esp_sa")? })
+    }
+
+    /// Adds the keys of an IKE SA.
+    pub(crate) fn ike(&mut self, keys: &IkeKeysLog) {
+        let line = IkeKeys {
+            spi_i: keys.initiator_spi,
+            spi_r: keys.responder_spi,
+            suite: keys.suite,
+            sk_ei: keys.encryption_i(),
+            sk_er: keys.encryption_r(),
+            sk_ai: keys.integrity_i(),
+            sk_ar: keys.integrity_r(),
+        }
+        .line();
+        append(&mut self.ike, line, "an IKE SA");
+    }
+
+    /// Adds the keys of one direction of a child SA.
+    pub(crate) fn esp(&mut self, keys: &EspKeysLog) {
+        let (local, remote) = (keys.path.local.address, keys.path.remote.address);
+        let (source, destination) = match keys.direction {
+            Direction::Inbound => (remote, local),
+            Direction::Outbound => (local, remote),
+        };
+        let line = EspKeys {
+            source,
+            destination,
+            spi: keys.spi.get(),
+            suite: keys.suite,
+            encr_key: keys.encryption(),
+            integ_key: keys.integrity(),
+        }
+        .line();
+        append(&mut self.esp, line, "a child SA");
+    }
+}
+
+fn append(file: &mut File, line: Option<String>, what: &str) {
+    match line {
+        Some(line) => {
+            if let Err(e) = file.write_all(format!("{line}\n").as_bytes()) {
+                log::warn!("key log: {e}");
+            }
+        }
+        None => log::debug!("key log: Wireshark cannot decrypt the algorithms of {what}"),
+    }
+}

@@ -1,0 +1,277 @@
+//! What a person reads: one line for each event, and the answer to `status`.
+
+use std::fmt::Write;
+
+use ipsec::ipsec_ike::wire::TransformType;
+use ipsec::{
+    ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent, IkeAgreed, IkeId,
+    Path, Peer,
+};
+use ipsec_rustcrypto::RustCrypto;
+
+/// The IKE SAs that are up.
+#[derive(Default)]
+pub(crate) struct Sas {
+    all: Vec<IkeSa>,
+}
+
+struct IkeSa {
+    id: IkeId,
+    peer: u16,
+    path: Option<Path>,
+    agreed: IkeAgreed,
+}
+
+impl Sas {
+    /// Keeps up with an event.
+    pub(crate) fn note(&mut self, event: &GatewayEvent) {
+        match *event {
+            GatewayEvent::IkeUp { ike, peer, path, agreed } => {
+                self.all.push(IkeSa { id: ike, peer, path: Some(path), agreed });
+            }
+            GatewayEvent::IkeRekeyed { ike, replaces, peer, agreed } => {
+                let path = self.find(replaces).and_then(|sa| sa.path);
+                self.all.push(IkeSa { id: ike, peer, path, agreed });
+            }
+            GatewayEvent::IkeDown { ike, .. } => self.all.retain(|sa| sa.id != ike),
+            _ => {}
+        }
+    }
+
+    fn find(&self, id: IkeId) -> Option<&IkeSa> {
+        self.all.iter().find(|sa| sa.id == id)
+    }
+
+    /// The IKE SAs with a peer, the oldest first.
+    pub(crate) fn of_peer(&self, peer: u16) -> impl Iterator<Item = IkeId> {
+        self.all.iter().filter(move |sa| sa.peer == peer).map(|sa| sa.id)
+    }
+}
+
+/// The names of peers and their children.
+pub(crate) struct Names {
+    peers: &'static [Peer<'static>],
+    children: Vec<ChildRef>,
+}
+
+impl Names {
+    pub(crate) fn new(peers: &'static [Peer<'static>]) -> Self {
+        let of_peer = |(peer, config): (u16, &Peer<'_>)| {
+            let children = 0..u16::try_from(config.children.len()).unwrap_or(u16::MAX);
+            children.map(move |child| ChildRef { peer, child })
+        };
+        Self { peers, children: (0..).zip(peers).flat_map(of_peer).collect() }
+    }
+
+    /// All children, in the order of the configuration: that of their policies.
+    pub(crate) fn children(&self) -> &[ChildRef] {
+        &self.children
+    }
+
+    /// The name of a peer.
+    fn peer(&self, peer: u16) -> &'static str {
+        self.peers.get(usize::from(peer)).map_or("?", |peer| peer.name)
+    }
+
+    /// The name of a child, behind that of its peer.
+    pub(crate) fn child(&self, config: ChildRef) -> String {
+        let peer = self.peers.get(usize::from(config.peer));
+        let child = peer.and_then(|peer| peer.children.get(usize::from(config.child)));
+        format!("{}/{}", self.peer(config.peer), child.map_or("?", |child| child.name))
+    }
+
+    pub(crate) fn find_peer(&self, name: &str) -> Result<u16, String> {
+        let found = (0..).zip(self.peers).find(|(_, peer)| peer.name == name);
+        found.map(|(number, _)| number).ok_or_else(|| format!("there is no peer {name}"))
+    }
+
+    /// By `peer/child`, or by the child's name alone if only one has it.
+    pub(crate) fn find_child(&self, name: &str) -> Result<ChildRef, String> {
+        let is_it = |config: &&ChildRef| {
+            let full = self.child(**config);
+            full == name || full.split_once('/').is_some_and(|(_, child)| child == name)
+        };
+        let mut found = self.children.iter().filter(is_it);
+        match (found.next(), found.next()) {
+            (Some(config), None) => Ok(*config),
+            (None, _) => Err(format!("there is no child {name}")),
+            _ => Err(format!("several peers have a child {name}: name it as peer/{name}")),
+        }
+    }
+
+    /// Logs what happened. Keys are not for the log.
+    pub(crate) fn tell(&self, event: &GatewayEvent, sas: &Sas) {
+        match event {
+            GatewayEvent::IkeUp { peer, path, agreed, .. } => {
+                log::info!("ike up peer={} path={path} {}", self.peer(*peer), ike_agreed(agreed));
+            }
+            GatewayEvent::IkeRekeyed { peer, agreed, .. } => {
+                log::info!("ike rekeyed peer={} {}", self.peer(*peer), ike_agreed(agreed));
+            }
+            GatewayEvent::IkeDown { peer, reason: DownReason::Rekeyed, .. } => {
+                log::debug!("ike replaced peer={}", self.peer(*peer));
+            }
+            GatewayEvent::IkeDown { peer, reason, .. } => {
+                log::info!("ike down peer={} reason={reason}", self.peer(*peer));
+            }
+            GatewayEvent::ChildUp { config, path, agreed, .. } => {
+                log::info!(
+                    "child up child={} path={path} {}",
+                    self.child(*config),
+                    child_agreed(agreed)
+                );
+            }
+            GatewayEvent::ChildRekeyed { config, path, agreed, .. } => {
+                let child = self.child(*config);
+                log::info!("child rekeyed child={child} path={path} {}", child_agreed(agreed));
+            }
+            GatewayEvent::ChildDown { config, reason: DownReason::Rekeyed, .. } => {
+                log::debug!("child replaced child={}", self.child(*config));
+            }
+            GatewayEvent::ChildDown { config, reason, tunnel_up, .. } => {
+                let still = if *tunnel_up { " (another one carries the tunnel)" } else { "" };
+                log::info!("child down child={} reason={reason}{still}", self.child(*config));
+            }
+            GatewayEvent::ChildMoved { config, path, .. } => {
+                log::info!("child moved child={} path={path}", self.child(*config));
+            }
+            GatewayEvent::Failed { peer, child, path, failure } => {
+                let is_up = peer.is_some_and(|peer| sas.of_peer(peer).next().is_some());
+                let reason = reason(failure);
+                let name = peer.map_or("?", |peer| self.peer(peer));
+                if is_about_child(failure, is_up) {
+                    let child =
+                        child.map_or_else(|| format!("{name}/?"), |child| self.child(child));
+                    log::warn!("child failed child={child} remote={} reason={reason}", path.remote);
+                } else {
+                    log::warn!("ike failed peer={name} remote={} reason={reason}", path.remote);
+                }
+            }
+            GatewayEvent::InstallFailed { direction, error, .. } => {
+                log::error!("install failed direction={direction:?} reason={error}");
+            }
+            _ => {}
+        }
+    }
+
+    /// The answer to `status`.
+    pub(crate) fn status(&self, gateway: &Gateway<'_, RustCrypto>, sas: &Sas) -> String {
+        let mut text = String::new();
+        for (number, peer) in (0..).zip(self.peers) {
+            let _ = writeln!(text, "peer {}", peer.name);
+            for sa in sas.all.iter().filter(|sa| sa.peer == number) {
+                let path = sa.path.map_or_else(String::new, |path| format!("{path} "));
+                let _ = writeln!(text, "  ike up {path}{}", ike_agreed(&sa.agreed));
+            }
+            for tunnel in gateway.tunnels().filter(|tunnel| tunnel.config.peer == number) {
+                let state = match (tunnel.child, tunnel.negotiating) {
+                    (Some(_), _) => "up",
+                    (None, true) => "negotiating",
+                    (None, false) => "down",
+                };
+                let _ = write!(text, "  child {} {state}", tunnel.child_config.name);
+                if tunnel.child.is_some() {
+                    let (packets_out, bytes_out) = tunnel.sent;
+                    let (packets_in, bytes_in) = tunnel.received;
+                    let _ = write!(
+                        text,
+                        ", sent {packets_out} packets, {bytes_out} bytes, received {packets_in} packets, {bytes_in} bytes"
+                    );
+                }
+                let _ = writeln!(text);
+            }
+        }
+        for line in self.counters(gateway.counters()) {
+            let _ = writeln!(text, "{line}");
+        }
+        text
+    }
+
+    /// What was done, in a few lines.
+    pub(crate) fn counters(&self, counters: &Counters) -> Vec<String> {
+        let Counters { sealed, sealed_bytes, opened, opened_bytes, ike_in, ike_out, .. } = counters;
+        let mut lines = vec![
+            format!("sent {sealed} packets, {sealed_bytes} bytes"),
+            format!("received {opened} packets, {opened_bytes} bytes"),
+            format!("IKE: sent {ike_out}, received {ike_in} datagrams"),
+        ];
+        lines.extend(counters.drops().map(|(reason, count)| format!("dropped {count}: {reason}")));
+        lines
+    }
+}
+
+fn ike_agreed(agreed: &IkeAgreed) -> String {
+    let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, nat_local, nat_remote } =
+        agreed;
+    let nat = match (nat_local, nat_remote) {
+        (false, false) => "none",
+        (true, false) => "here",
+        (false, true) => "there",
+        (true, true) => "both",
+    };
+    format!(
+        "spis={initiator_spi:016x}/{responder_spi:016x} suite={suite}, {prf}, {group} nat={nat}"
+    )
+}
+
+fn child_agreed(agreed: &ChildAgreed) -> String {
+    let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, encapsulated } = agreed;
+    let pfs = if *group == ipsec::Group::NONE { String::new() } else { format!(", {group}") };
+    let esn = if *esn { ", ESN" } else { "" };
+    let udp = if *encapsulated { "udp" } else { "none" };
+    format!(
+        "spi_in={inbound_spi} spi_out={outbound_spi} suite={suite}{pfs}{esn} encapsulation={udp}"
+    )
+}
+
+fn reason(failure: &Failure) -> String {
+    match failure {
+        Failure::UnknownIdentity => format!("authentication failed: {failure}"),
+        _ => failure.to_string(),
+    }
+}
+
+/// Whether a tunnel did not come about, while the IKE SA with the peer did, `is_up`.
+fn is_about_child(failure: &Failure, is_up: bool) -> bool {
+    match failure {
+        Failure::NoSelectors { .. } | Failure::SelectorsRefused => true,
+        // Only what is offered for IKE has a pseudo-random function.
+        Failure::NoProposal { offered } => {
+            !offered.iter().any(|transform| transform.kind == TransformType::PRF)
+        }
+        Failure::ProposalRefused | Failure::GroupRefused { .. } | Failure::Refused(_) => is_up,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ipsec::{Child, Identity};
+
+    const LAN: Child<'_> = Child::new("lan", &[], &[]);
+    const VOICE: Child<'_> = Child::new("voice", &[], &[]);
+
+    fn names() -> Names {
+        let peer = |name, children| {
+            let mut peer = Peer::psk((None, Identity::Any), (None, Identity::Any), b"secret");
+            (peer.name, peer.children) = (name, children);
+            peer
+        };
+        Names::new(vec![peer("delhi", &[LAN, VOICE]), peer("mumbai", &[LAN])].leak())
+    }
+
+    #[test]
+    fn children_are_found_by_their_names() {
+        let names = names();
+        let at = |peer, child| Ok(ChildRef { peer, child });
+        assert_eq!(names.find_child("voice"), at(0, 1));
+        assert_eq!(names.find_child("delhi/voice"), at(0, 1));
+        assert_eq!(names.find_child("mumbai/lan"), at(1, 0));
+        assert!(names.find_child("lan").unwrap_err().contains("peer/lan"));
+        assert!(names.find_child("mumbai/voice").unwrap_err().contains("no child"));
+        assert_eq!((names.find_peer("mumbai"), names.find_peer("lan").is_err()), (Ok(1), true));
+        let order: Vec<String> = names.children().iter().map(|c| names.child(*c)).collect();
+        assert_eq!(order, ["delhi/lan", "delhi/voice", "mumbai/lan"]);
+    }
+}

@@ -1,0 +1,233 @@
+//! The unprotected side: sockets for IKE, for ESP in UDP, and for ESP as IP protocol 50, one of each for each of our
+//! addresses. So it is known to which of them a datagram came, and a reply leaves from the right one.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+
+use ipsec::ipsec_core::wire::protocol;
+use ipsec::{Endpoint, IpPacket, Path, Ports};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
+};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::tun::ROUTES;
+
+/// Room for what waits while a key exchange is computed.
+const BUFFER: usize = 4 << 20;
+
+/// What a socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// UDP: IKE, and on the second port ESP as well.
+    Udp,
+    /// IP protocol 50.
+    Esp,
+}
+
+/// All sockets.
+pub(crate) struct Sockets {
+    all: Vec<Entry>,
+    /// For whole IP packets in clear; IPv6 may be switched off.
+    clear: (Socket, Option<Socket>),
+}
+
+struct Entry {
+    kind: Kind,
+    /// Ours. The port of [`Kind::Esp`] is 0.
+    local: Endpoint,
+    socket: Socket,
+}
+
+/// A datagram that arrived.
+pub(crate) struct Datagram {
+    pub(crate) kind: Kind,
+    pub(crate) path: Path,
+    /// Of the outer header.
+    pub(crate) traffic_class: u8,
+    /// Where in the buffer its payload lies.
+    pub(crate) range: Range<usize>,
+}
+
+impl Sockets {
+    /// Three for each of these addresses.
+    pub(crate) fn open(addresses: &[IpAddr], ports: Ports) -> Result<Self, String> {
+        let mut all = Vec::new();
+        for address in addresses {
+            for (kind, port) in [(Kind::Udp, ports.ike), (Kind::Udp, ports.nat), (Kind::Esp, 0)] {
+                let local = Endpoint::new(*address, port);
+                let socket = open(kind, local).map_err(|e| {
+                    let what = if kind == Kind::Udp { "UDP" } else { "IP protocol 50" };
+                    format!("cannot listen on {local}, {what}: {e}{}", hint(&e))
+                })?;
+                all.push(Entry { kind, local, socket });
+            }
+        }
+        let clear = open_clear(Domain::IPV4)
+            .map_err(|e| format!("cannot make a socket for packets in clear: {e}{}", hint(&e)))?;
+        Ok(Self { all, clear: (clear, open_clear(Domain::IPV6).ok()) })
+    }
+
+    /// The descriptors, in the order of their numbers for [`Sockets::receive`].
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.all.iter().map(|entry| entry.socket.as_raw_fd())
+    }
+
+    /// The next datagram of a socket; `None` if there is none.
+    pub(crate) fn receive(&self, number: usize, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
+        let Some(Entry { kind, local, socket }) = self.all.get(number) else { return Ok(None) };
+        let mut control = nix::cmsg_space!(i32);
+        let mut slices = [IoSliceMut::new(buf)];
+        let fd = socket.as_raw_fd();
+        let message = match recvmsg::<SockaddrStorage>(
+            fd,
+            &mut slices,
+            Some(&mut control),
+            MsgFlags::MSG_DONTWAIT,
+        ) {
+            Ok(message) => message,
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let remote = message.address.as_ref().and_then(socket_address);
+        let remote = remote.ok_or_else(|| io::Error::other("a datagram from nowhere"))?;
+        let mut traffic_class = 0;
+        for cmsg in message.cmsgs()? {
+            match cmsg {
+                ControlMessageOwned::Ipv4Tos(tos) => traffic_class = tos,
+                ControlMessageOwned::Ipv6TClass(class) => {
+                    traffic_class = u8::try_from(class).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+        let mut range = 0..message.bytes;
+        let mut remote = Endpoint::from(remote);
+        if *kind == Kind::Esp {
+            remote.port = 0; // Linux puts the protocol there
+            if local.address.is_ipv4() {
+                // A raw IPv4 socket gives the IP header as well.
+                let first = buf.first().copied().unwrap_or(0);
+                range.start = (usize::from(first & 0x0f) * 4).min(range.end);
+                traffic_class = buf.get(1).copied().unwrap_or(0);
+            }
+        }
+        let path = Path::new(*local, remote);
+        Ok(Some(Datagram { kind: *kind, path, traffic_class, range }))
+    }
+
+    /// Sends a payload from one of our addresses.
+    pub(crate) fn send(
+        &self,
+        kind: Kind,
+        path: Path,
+        traffic_class: u8,
+        payload: &[u8],
+    ) -> io::Result<()> {
+        let found = self.all.iter().find(|entry| entry.kind == kind && entry.local == path.local);
+        let entry = found.ok_or_else(|| io::Error::other("not one of our addresses"))?;
+        let to = SockaddrStorage::from(SocketAddr::from(path.remote));
+        let class = i32::from(traffic_class);
+        let cmsg = match path.local.address {
+            IpAddr::V4(_) => ControlMessage::Ipv4Tos(&traffic_class),
+            IpAddr::V6(_) => ControlMessage::Ipv6TClass(&class),
+        };
+        let cmsgs = if traffic_class == 0 { &[][..] } else { &[cmsg][..] };
+        let slices = [IoSlice::new(payload)];
+        let fd = entry.socket.as_raw_fd();
+        sendmsg(fd, &slices, cmsgs, MsgFlags::MSG_DONTWAIT, Some(&to))?;
+        Ok(())
+    }
+
+    /// Sends a whole IP packet as it is, past the tunnels.
+    pub(crate) fn send_clear(&self, packet: &[u8]) -> io::Result<()> {
+        let parsed = IpPacket::parse(packet).map_err(io::Error::other)?;
+        let to = parsed.flow.destination;
+        let (v4, v6) = &self.clear;
+        let socket = if to.is_ipv4() { Some(v4) } else { v6.as_ref() };
+        let socket = socket.ok_or_else(|| io::Error::other("IPv6 is switched off"))?;
+        socket.send_to(packet, &SocketAddr::new(to, 0).into()).map(drop)
+    }
+}
+
+fn open_clear(domain: Domain) -> io::Result<Socket> {
+    const RAW: i32 = 255; // whoever sends brings the IP header
+    let socket = Socket::new(domain, Type::RAW.nonblocking(), Some(Protocol::from(RAW)))?;
+    socket.set_mark(ROUTES)?;
+    Ok(socket)
+}
+
+fn open(kind: Kind, local: Endpoint) -> io::Result<Socket> {
+    let is_v4 = local.address.is_ipv4();
+    let domain = if is_v4 { Domain::IPV4 } else { Domain::IPV6 };
+    let (type_, protocol) = match kind {
+        Kind::Udp => (Type::DGRAM, Protocol::UDP),
+        Kind::Esp => (Type::RAW, Protocol::from(i32::from(protocol::ESP))),
+    };
+    let socket = Socket::new(domain, type_.nonblocking(), Some(protocol))?;
+    if is_v4 {
+        if kind == Kind::Udp {
+            socket.set_recv_tos_v4(true)?;
+        }
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_recv_tclass_v6(true)?;
+    }
+    // Not into our own tunnels.
+    socket.set_mark(ROUTES)?;
+    // A smaller buffer is no reason to stop.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+    socket.bind(&SocketAddr::from(local).into())?;
+    Ok(socket)
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    if let Some(v4) = address.as_sockaddr_in() {
+        return Some(SocketAddr::new(v4.ip().into(), v4.port()));
+    }
+    address.as_sockaddr_in6().map(|v6| SocketAddr::new(v6.ip().into(), v6.port()))
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => " (root, or CAP_NET_RAW and CAP_NET_ADMIN, are needed)",
+        io::ErrorKind::AddrInUse => " (is another IKE daemon running?)",
+        io::ErrorKind::AddrNotAvailable => " (no interface has this address)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_tells_where_it_came_from_and_to() {
+        let ours = Endpoint::new("127.0.0.1".parse().unwrap(), 0);
+        let socket = open_plain(ours);
+        let local = Endpoint::from(socket.local_addr().unwrap().as_socket().unwrap());
+        let clear = (open_plain(ours), None);
+        let sockets = Sockets { all: vec![Entry { kind: Kind::Udp, local, socket }], clear };
+        let mut buf = [0; 64];
+        assert!(sockets.receive(0, &mut buf).unwrap().is_none());
+        // To itself, with a mark of congestion.
+        sockets.send(Kind::Udp, Path::new(local, local), 3, b"hello").unwrap();
+        let datagram = sockets.receive(0, &mut buf).unwrap().unwrap();
+        assert_eq!(&buf[datagram.range], b"hello");
+        assert_eq!((datagram.path, datagram.traffic_class), (Path::new(local, local), 3));
+        let elsewhere = local.with_port(1);
+        assert!(sockets.send(Kind::Udp, Path::new(elsewhere, local), 0, b"").is_err());
+    }
+
+    /// Without the mark, which only root may set.
+    fn open_plain(local: Endpoint) -> Socket {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), None).unwrap();
+        socket.set_recv_tos_v4(true).unwrap();
+        socket.bind(&SocketAddr::from(local).into()).unwrap();
+        socket
+    }
+}
