@@ -6,7 +6,11 @@ use ipsec_core::packet::PacketBuf;
 use ipsec_core::sad::OutboundId;
 use ipsec_core::spd::Spd;
 use ipsec_core::time::Instant;
+use ipsec_esp::fragment::{FragmentError, Fragments};
+use ipsec_esp::icmp::{self, IcmpError, TooBig};
+use ipsec_esp::mss;
 use ipsec_esp::mtu::Overhead;
+use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
 use ipsec_esp::wire::udp_encap;
 use ipsec_esp::{
@@ -24,7 +28,18 @@ pub fn all() {
     flows();
     jobs();
     sizes();
+    fragments();
     errors();
+}
+
+fn fragments() {
+    reach! {
+        fn(_, _, _) -> _: Fragments::new, Reassembler::accept;
+        fn(_) -> _: Fragments::buffer_len, TooBig::parse;
+        fn(_, _) -> _: Fragments::next_into, mss::clamp_mss, Reassembler::new;
+        fn(_, _, _, _) -> _: icmp::packet_too_big;
+        fn(_, _) -> _: <FragmentError as Display>::fmt, <IcmpError as Display>::fmt, <ReassemblyError as Display>::fmt;
+    }
 }
 
 fn flows() {
