@@ -102,7 +102,8 @@ impl<P: Provider> Ike<'_, P> {
             at = at.min(sa.rekey_at);
         }
         if let Some(silence) = liveness {
-            at = at.min(sa.heard.after(silence).max(now.after(RETRY)));
+            let ask = sa.heard.after(silence);
+            at = at.min(if ask > now { ask } else { now.after(RETRY) });
         }
         if sa.nat_local {
             at = at.min(sa.sent.after(KEEPALIVE));

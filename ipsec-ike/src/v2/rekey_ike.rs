@@ -268,6 +268,7 @@ impl<P: Provider> Ike<'_, P> {
                 self.schedule_sa(env.now, sa);
                 self.release_parked(number);
                 self.send_response(env, number, RESPONSE_KEPT);
+                self.next_task(env, successor);
             }
             Err(_) => {
                 self.drop_negotiation(env, number);
@@ -339,7 +340,8 @@ impl<P: Provider> Ike<'_, P> {
         let Some(sa) = self.sa(old) else { return };
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
-        sa.want = 0;
+        // Who wished to close the old one wishes to close the new one.
+        let close = core::mem::take(&mut sa.want) & ike_sa::want::CLOSE;
         let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
         let (nat_local, nat_remote) = (sa.nat_local, sa.nat_remote);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
@@ -355,6 +357,7 @@ impl<P: Provider> Ike<'_, P> {
         new.rekey_at = env.now.after(rekey_after);
         new.expire_at = env.now.after(peer.expire_after);
         new.replaces = Some(id);
+        new.want = close;
         new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
         self.events.push(successor);
         self.file_sa(successor, identity);
