@@ -771,6 +771,17 @@ lifetime_packets = 100
     }
 
     #[test]
+    fn the_example_of_the_readme() {
+        let readme = include_str!("../README.md");
+        let (_, rest) = readme.split_once("```toml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        parse(example).unwrap();
+        // What stands in it as a comment is right as well.
+        let with_more: Vec<&str> = example.lines().map(|l| l.trim_start_matches("# ")).collect();
+        parse(&with_more.join("\n")).unwrap();
+    }
+
+    #[test]
     fn two_of_one_name() {
         let text = format!(
             "{GOOD}\n[[peer.child]]\nname = \"lan\"\nlocal = [\"10.0.0.1\"]\nremote = [\"10.0.0.2\"]\n"

@@ -173,7 +173,9 @@ fn open(kind: Kind, local: Endpoint) -> io::Result<Socket> {
             socket.set_recv_tos_v4(true)?;
         }
     } else {
-        socket.set_only_v6(true)?;
+        if kind == Kind::Udp {
+            socket.set_only_v6(true)?; // what a raw socket is anyway
+        }
         socket.set_recv_tclass_v6(true)?;
     }
     // Not into our own tunnels.
