@@ -183,9 +183,9 @@ fn selector() {
 
 fn spd() {
     reach! {
-        fn(_) -> _: Spd::new, Spd::policies, Spd::capacity, Spd::clear;
+        fn(_) -> _: Spd::with_index, Spd::new, Spd::policies, Spd::capacity, Spd::clear;
         fn(_, _) -> _: Policy::new, Spd::push, Spd::remove, Spd::outbound, Spd::inbound_clear;
-        fn(_, _, _) -> _: Spd::insert, Spd::lookup;
+        fn(_, _, _) -> _: Spd::insert, Spd::lookup, Spd::lookup_cached;
         fn(_, _) -> _: <SpdError as Display>::fmt, <SpdError as Debug>::fmt, <ClearError as Display>::fmt;
         fn(_, _) -> _: <ClearError as Debug>::fmt, <Policy as Debug>::fmt;
     }
