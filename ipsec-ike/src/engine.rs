@@ -103,8 +103,16 @@ pub struct Ike<'r, P: Provider> {
     /// The one answer that belongs to no exchange.
     pub(crate) reply: Reply,
     /// The one failure that belongs to no exchange; later ones are lost until it has been told.
-    pub(crate) refusal: Option<(Option<u16>, Path, Failure)>,
+    pub(crate) refusal: Option<Refused>,
     pub(crate) slot_mask: u64,
+}
+
+/// A failure of no exchange.
+pub(crate) struct Refused {
+    pub(crate) peer: Option<u16>,
+    pub(crate) child: Option<ChildRef>,
+    pub(crate) path: Path,
+    pub(crate) failure: Failure,
 }
 
 /// A stateless answer: to ask for a cookie, or to refuse.

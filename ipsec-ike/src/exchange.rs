@@ -4,7 +4,7 @@
 //! It comes from a pool, has a deadline, and dies by generation: what still names it afterwards is stale and harmless.
 
 use crate::child_sa::ChildState;
-use crate::engine::{Env, Ike};
+use crate::engine::{Env, Ike, Refused};
 use crate::event::DownReason;
 use crate::wire::{Collected, Payloads};
 use core::ops::Range;
@@ -360,9 +360,15 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Tells a failure that belongs to no exchange.
-    pub(crate) fn refuse(&mut self, peer: Option<u16>, path: Path, failure: Failure) {
+    pub(crate) fn refuse(
+        &mut self,
+        peer: Option<u16>,
+        child: Option<ChildRef>,
+        path: Path,
+        failure: Failure,
+    ) {
         if self.refusal.is_none() {
-            self.refusal = Some((peer, path, failure));
+            self.refusal = Some(Refused { peer, child, path, failure });
         }
     }
 

@@ -7,7 +7,7 @@ use ipsec_core::sa::{Encapsulation, SaParams, Spi};
 
 use crate::buffers::BufferId;
 use crate::child_sa::{self, ChildState};
-use crate::engine::{Ike, Node, Transmit};
+use crate::engine::{Ike, Node, Refused, Transmit};
 use crate::error::BufferTooSmall;
 use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
@@ -120,8 +120,9 @@ impl<P: Provider> Ike<'_, P> {
     /// messages wait for the installs that must precede them.
     #[must_use = "an install has to be answered"]
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
-        if let Some((peer, path, failure)) = self.refusal.take() {
-            return Some(Event::Failed { peer, child: None, path, failure });
+        if let Some(refused) = self.refusal.take() {
+            let Refused { peer, child, path, failure } = refused;
+            return Some(Event::Failed { peer, child, path, failure });
         }
         let told = loop {
             let node = self.events.first()?;

@@ -329,7 +329,7 @@ impl<P: Provider> Ike<'_, P> {
         } else {
             NotifyType::AUTHENTICATION_FAILED
         };
-        self.refuse(peer, path, failure);
+        self.refuse(peer, None, path, failure);
         if let Some(x) = self.contexts.get(number) {
             x.kind = Kind::Auth;
             x.message_id = 1;

@@ -107,7 +107,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let (ours, kind, sa, path) = (x.ours, x.kind, x.sa, x.path);
         let config = self.child(slot).map(|c| c.config);
-        self.refuse(config.map(|c| c.peer), path, Failure::NotInstalled);
+        self.refuse(config.map(|c| c.peer), config, path, Failure::NotInstalled);
         if !ours && kind == Kind::CreateChild {
             self.drop_negotiation(env, number);
             self.answer_refusal(env, number, &Refusal::new(NotifyType::NO_ADDITIONAL_SAS));

@@ -157,7 +157,7 @@ impl<P: Provider> Ike<'_, P> {
                 let (theirs, ours) = (ts_i.known().next(), ts_r.known().next());
                 (Failure::NoSelectors { theirs, ours }, NotifyType::TS_UNACCEPTABLE)
             };
-            self.refuse(Some(index), path, failure);
+            self.refuse(Some(index), None, path, failure);
             return Err(Refusal::new(kind));
         };
         if choice.group != Group::NONE && sent_group != Some(choice.group) {
@@ -168,7 +168,8 @@ impl<P: Provider> Ike<'_, P> {
         };
         let made = self.new_child(env, sa, ChildRef { peer: index, child });
         let Some(made) = made else {
-            self.refuse(Some(index), path, Failure::NoRoom);
+            let config = ChildRef { peer: index, child };
+            self.refuse(Some(index), Some(config), path, Failure::NoRoom);
             return Err(Refusal::new(NotifyType::NO_ADDITIONAL_SAS));
         };
         let replaces = replaces.map(|old| self.child_id(old));

@@ -388,7 +388,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Unexpected);
         };
         if !self.config.peers.iter().any(|p| at_address(p, path)) {
-            self.refuse(None, path, Failure::UnknownPeer);
+            self.refuse(None, None, path, Failure::UnknownPeer);
             return Err(DatagramError::UnknownPeer);
         }
         let source = self.sources.hash(&[&address]);
@@ -418,7 +418,7 @@ impl<P: Provider> Ike<'_, P> {
             let offered = proposal::offer_of(&offer);
             let known = self.config.peers.iter().position(|p| at_address(p, path));
             let known = known.and_then(|index| u16::try_from(index).ok());
-            self.refuse(known, path, Failure::NoProposal { offered });
+            self.refuse(known, None, path, Failure::NoProposal { offered });
             self.reply(header, path, &Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &[]));
             return Err(DatagramError::Refused);
         };
