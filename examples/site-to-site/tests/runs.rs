@@ -1,0 +1,233 @@
+//! Runs of the program, each with a small file, and what it leaves behind.
+//!
+//! `scripts/check-capture` needs tshark. Without it these tests say so; with `IPSEC_REQUIRE_TOOLS` in the environment
+//! they fail.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use ipsec_testkit::rng::SeededRng;
+use sha2::{Digest, Sha256};
+
+const CHECK_CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/check-capture");
+
+/// A folder of its own for each test, empty.
+fn folder(test: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A file of random bytes.
+fn file(folder: &Path, len: usize) -> PathBuf {
+    let mut bytes = vec![0; len];
+    SeededRng::new(len as u64).fill(&mut bytes);
+    let path = folder.join("sent");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn program(out: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_site-to-site"));
+    command.arg("--out").arg(out).args(options).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// The text behind the name of a line of the summary.
+fn summary(text: &str, name: &str) -> String {
+    let summary = text.split_once("\nSummary").expect("no summary").1;
+    let line = summary.lines().find(|line| line.trim_start().starts_with(name));
+    line.unwrap_or_else(|| panic!("no {name} in {summary}")).trim()[name.len()..].trim().to_owned()
+}
+
+/// Sends a file, and checks that it arrives whole and that the capture can be read. Gives what was printed.
+fn send(test: &str, len: usize, options: &[&str]) -> String {
+    let folder = folder(test);
+    let file = file(&folder, len);
+    let out = folder.join("out");
+    let options = [&["--file", file.to_str().unwrap()], options].concat();
+    let output = program(&out, &options);
+    let text = stdout(&output);
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{complaints}");
+
+    let sent = fs::read(&file).unwrap();
+    assert!(sent == fs::read(out.join("received")).unwrap(), "another file was received");
+    let digest: String = Sha256::digest(&sent).iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(text.contains(&format!("sent     {digest}")), "{text}");
+    assert!(text.contains(&format!("received {digest}")), "{text}");
+    assert!(text.contains("ping") && text.contains("answered after"), "{text}");
+    check_capture(test, &out, &file);
+    text
+}
+
+/// `None` if tshark is missing.
+fn run_check(test: &str, out: &Path, file: &Path) -> Option<Output> {
+    if Command::new("tshark").arg("--version").output().is_err() {
+        assert!(std::env::var_os("IPSEC_REQUIRE_TOOLS").is_none(), "tshark is missing");
+        eprintln!("{test}: the check of the capture is SKIPPED: tshark is not installed");
+        return None;
+    }
+    Some(Command::new(CHECK_CAPTURE).arg(out).arg(file).output().unwrap())
+}
+
+fn check_capture(test: &str, out: &Path, file: &Path) {
+    let Some(output) = run_check(test, out, file) else { return };
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}{complaints}", stdout(&output));
+    assert!(stdout(&output).ends_with("all good\n"));
+}
+
+#[test]
+fn a_file_crosses_the_tunnel() {
+    let text = send("plain", 200_000, &[]);
+    assert!(summary(&text, "IKE").ends_with("no NAT between"), "{text}");
+    assert!(summary(&text, "ESP").contains("as IP protocol 50"), "{text}");
+    assert!(summary(&text, "MTU").starts_with("1446 of 1500, TCP MSS 1406"), "{text}");
+    // The hosts fill the tunnel, and nothing is fragmented or dropped for its size.
+    assert!(summary(&text, "MTU").ends_with("outer packet had 1500"), "{text}");
+    assert!(summary(&text, "network").ends_with(" 0 could not pass"), "{text}");
+    assert!(text.contains("192.168.1.0/24 here, 192.168.2.0/24 there"), "{text}");
+}
+
+#[test]
+fn through_a_nat() {
+    let text = send("nat", 200_000, &["--nat"]);
+    assert!(summary(&text, "IKE").ends_with("a NAT before us"), "{text}");
+    assert!(summary(&text, "ESP").contains("in UDP"), "{text}");
+    assert!(summary(&text, "MTU").starts_with("1438 of 1500, TCP MSS 1398"), "{text}");
+}
+
+#[test]
+fn over_ipv6() {
+    let text = send("ipv6", 200_000, &["--ipv6"]);
+    assert!(text.contains("2001:db8:1::/64 here, 2001:db8:2::/64 there"), "{text}");
+    assert!(summary(&text, "MTU").starts_with("1426 of 1500, TCP MSS 1366"), "{text}");
+    send("ipv6-nat", 50_000, &["--ipv6", "--nat"]);
+}
+
+#[test]
+fn rekeyed_on_the_way() {
+    let text = send("rekey", 1_000_000, &["--rekey-after", "300000", "--loss", "0"]);
+    let rekeys = summary(&text, "rekeys");
+    let tunnel: u32 = rekeys.split(' ').next().unwrap().parse().unwrap();
+    assert!(tunnel >= 2 && rekeys.ends_with(" 1 of the IKE SA"), "{rekeys}");
+    // Two SAs of the first child, and two of each that replaced another.
+    let keys = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rekey/out/wireshark/esp_sa");
+    assert_eq!(fs::read_to_string(keys).unwrap().lines().count(), 2 + 2 * tunnel as usize);
+    // What is dropped is what the network repeated, what it brought late (for an old SA: after its deletion), and the
+    // first packet.
+    let dropped = text.lines().filter(|line| line.trim_start().starts_with("dropped"));
+    for reason in dropped.flat_map(|line| line.split_once(": ").unwrap().1.split(", ")) {
+        let (count, reason) = reason.split_once(' ').unwrap_or(("0", reason));
+        let most = match reason {
+            "in: repeated or too old" => 50,
+            "in: unknown SPI" => 3,
+            "out: tunnel not up yet" => 1,
+            _ => 0,
+        };
+        assert!(count.parse::<u32>().unwrap() <= most, "{count} {reason}");
+    }
+}
+
+#[test]
+fn over_a_bad_network() {
+    send("loss", 200_000, &["--loss", "5"]);
+    send("loss-all", 100_000, &["--loss", "5", "--nat", "--rekey-after", "50000", "--seed", "7"]);
+}
+
+#[test]
+fn small_and_empty_files() {
+    for (test, len) in [("empty", 0), ("one", 1)] {
+        let folder = folder(test);
+        let (file, out) = (file(&folder, len), folder.join("out"));
+        let output = program(&out, &["--file", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(fs::read(out.join("received")).unwrap(), fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    let folder = folder("seeds");
+    let file = file(&folder, 50_000);
+    let capture = |seed: &str, name: &str| {
+        let out = folder.join(name);
+        let output = program(&out, &["--file", file.to_str().unwrap(), "--seed", seed]);
+        assert!(output.status.success());
+        fs::read(out.join("wan.pcap")).unwrap()
+    };
+    let first = capture("3", "a");
+    assert!(first == capture("3", "b"), "the runs differ");
+    assert!(first != capture("4", "c"), "the seed changes nothing");
+}
+
+#[test]
+fn failures_are_told() {
+    let folder = folder("failures");
+    let dead = program(&folder.join("dead"), &["--loss", "100"]);
+    let complaint = String::from_utf8_lossy(&dead.stderr);
+    assert_eq!(dead.status.code(), Some(1));
+    assert!(
+        complaint.contains("the tunnel does not come up: no answer to IKE_SA_INIT"),
+        "{complaint}"
+    );
+
+    let missing = program(&folder.join("missing"), &["--file", "/nonexistent/file"]);
+    let complaint = String::from_utf8_lossy(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(complaint.contains("cannot read /nonexistent/file: "), "{complaint}");
+}
+
+#[test]
+fn the_check_of_a_capture_can_fail() {
+    let test = "check";
+    let folder = folder(test);
+    let file = file(&folder, 20_000);
+    let out = folder.join("out");
+    assert!(program(&out, &["--file", file.to_str().unwrap()]).status.success());
+    let capture = fs::read(out.join("wan.pcap")).unwrap();
+    let keys = fs::read_to_string(out.join("wireshark/ikev2_decryption_table")).unwrap();
+    let refused = |expected: &str| {
+        let Some(output) = run_check(test, &out, &file) else { return };
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "a problem was not found: {expected}");
+        assert!(complaints.contains(expected), "{complaints}");
+    };
+    check_capture(test, &out, &file);
+
+    // The last byte is part of the integrity checksum of an IKE message.
+    let mut damaged = capture.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(out.join("wan.pcap"), damaged).unwrap();
+    refused("[incorrect");
+
+    // Bytes of the file in clear, in a packet that is neither IKE nor ESP.
+    let sent = fs::read(&file).unwrap();
+    let mut leaked = capture.clone();
+    let mut packet =
+        Vec::from([0x45, 0, 0, 120, 0, 0, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    packet.extend(&sent[..100]);
+    leaked.extend([[0; 4], [0; 4], [0, 0, 0, 120], [0, 0, 0, 120]].concat());
+    leaked.extend(packet);
+    fs::write(out.join("wan.pcap"), leaked).unwrap();
+    refused("bytes 0 to 32 of the file are in the capture in clear");
+    refused("neither IKE nor ESP");
+
+    // Without its keys, nothing can be read.
+    fs::write(out.join("wan.pcap"), &capture).unwrap();
+    fs::write(out.join("wireshark/ikev2_decryption_table"), "").unwrap();
+    refused("an IKE message that is not decrypted");
+    fs::write(out.join("wireshark/ikev2_decryption_table"), keys).unwrap();
+    fs::write(out.join("wireshark/esp_sa"), "").unwrap();
+    refused("no good integrity check value");
+
+    // Another file than the one that was sent.
+    fs::write(&file, [7; 20_000]).unwrap();
+    refused("differ");
+}
