@@ -142,9 +142,9 @@ impl Names {
                 if is_about_child(failure, is_up) {
                     let child =
                         child.map_or_else(|| format!("{name}/?"), |child| self.child(child));
-                    log::warn!("child failed child={child} remote={} reason={reason}", path.remote);
+                    log::warn!("child failed child={child} reason={reason} remote={}", path.remote);
                 } else {
-                    log::warn!("ike failed peer={name} remote={} reason={reason}", path.remote);
+                    log::warn!("ike failed peer={name} reason={reason} remote={}", path.remote);
                 }
             }
             GatewayEvent::InstallFailed { direction, error, .. } => {
