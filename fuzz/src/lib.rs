@@ -1,0 +1,14 @@
+//! What the fuzz targets do, as functions of the input, so that a test can replay the seeds without a fuzzer.
+//!
+//! Each module is one target. [`seeds`] makes the inputs to begin with.
+
+pub mod esp_open;
+pub mod ike_engine;
+pub mod ike_message;
+pub mod ip_parsers;
+pub mod seeds;
+pub mod spd;
+
+mod input;
+mod insider;
+mod pair;

@@ -1,0 +1,530 @@
+//! Two engines with the toy provider, and the wire between them, on which somebody sits.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use ipsec_core::crypto::{Group, Suite};
+use ipsec_core::lifetime::{Lifetime, Limits};
+use ipsec_core::list::Deadline;
+use ipsec_core::path::{Endpoint, Path};
+use ipsec_core::sa::Spi;
+use ipsec_core::sad::SpiAllocator;
+use ipsec_core::selector::TrafficSelector;
+use ipsec_core::time::Instant;
+use ipsec_ike::config::{Child, ChildProposal, Config, IkeProposal, Peer, Retransmission};
+use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
+use ipsec_ike::identity::Identity;
+use ipsec_ike::jobs::{JobId, MAX_PUBLIC};
+use ipsec_ike::{ChildSlot, Env, ExchangeSlot, HandshakeSlot, Ike, IkeMemory, IkeSlot};
+use ipsec_testkit::rng::SeededRng;
+use ipsec_testkit::toy::Toy;
+use rand_core::CryptoRng;
+
+use crate::insider::IkeKeys;
+
+/// The tunnel that both sides are configured for.
+pub(crate) const TUNNEL: ChildRef = ChildRef { peer: 0, child: 0 };
+
+/// Bytes of each message buffer.
+pub(crate) const BUFFER_LEN: usize = 1500;
+
+const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2)];
+/// Where the first side appears to be when there is a NAT before it.
+const NAT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 3);
+const NAT_PORTS: u16 = 30_000;
+
+/// What a pair is like.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Shape {
+    pub(crate) nat: bool,
+    pub(crate) always_cookie: bool,
+    pub(crate) perfect_forward_secrecy: bool,
+    pub(crate) short_lives: bool,
+    pub(crate) cbc: bool,
+    pub(crate) other_group: bool,
+    pub(crate) small_pools: bool,
+}
+
+impl Shape {
+    pub(crate) fn of(bits: u8) -> Self {
+        let bit = |n: u8| bits >> n & 1 != 0;
+        Self {
+            nat: bit(0),
+            always_cookie: bit(1),
+            perfect_forward_secrecy: bit(2),
+            short_lives: bit(3),
+            cbc: bit(4),
+            other_group: bit(5),
+            small_pools: bit(6),
+        }
+    }
+
+    fn pool(&self) -> usize {
+        if self.small_pools { 2 } else { 4 }
+    }
+}
+
+/// The network behind a side.
+fn lan(side: usize) -> &'static [TrafficSelector] {
+    static LANS: LazyLock<[TrafficSelector; 2]> = LazyLock::new(|| {
+        [1, 2]
+            .map(|third| TrafficSelector::network(IpAddr::from([192, 168, third, 0]), 24).unwrap())
+    });
+    &LANS[side..=side]
+}
+
+/// The configuration of one side.
+struct Configuration {
+    peers: [Peer<'static>; 1],
+    cookie_threshold: usize,
+}
+
+impl Configuration {
+    fn new(side: usize, shape: Shape) -> Self {
+        let id = |side: usize| {
+            let name = ["kolkata.example", "delhi.example"][side];
+            (Some(IpAddr::V4(ADDRESSES[side])), Identity::Fqdn(name))
+        };
+        let remote = match (side, shape.nat) {
+            // What is behind a NAT begins.
+            (1, true) => (None, id(0).1),
+            _ => id(1 - side),
+        };
+        let mut peer = Peer::psk(id(side), remote, b"a secret for fuzzing");
+        peer.proposals = match (shape.cbc, shape.other_group && side == 1) {
+            (false, false) => IkeProposal::DEFAULT,
+            (false, true) => {
+                const { &[IkeProposal { groups: &[Group::P256], ..IkeProposal::DEFAULT[0] }] }
+            }
+            (true, false) => {
+                const {
+                    &[IkeProposal {
+                        suites: &[Suite::AES_128_CBC_SHA256],
+                        ..IkeProposal::DEFAULT[0]
+                    }]
+                }
+            }
+            (true, true) => {
+                const {
+                    &[IkeProposal {
+                        suites: &[Suite::AES_128_CBC_SHA256],
+                        groups: &[Group::MODP_2048],
+                        ..IkeProposal::DEFAULT[0]
+                    }]
+                }
+            }
+        };
+        let mut child = Child::new("lan", lan(side), lan(1 - side));
+        if shape.perfect_forward_secrecy {
+            child.proposals =
+                const { &[ChildProposal { groups: &[Group::P256], ..ChildProposal::DEFAULT[0] }] };
+        }
+        if shape.short_lives {
+            peer.rekey_after = Duration::from_secs(40);
+            peer.expire_after = Duration::from_secs(60);
+            let limits = |seconds| Limits { time: Duration::from_secs(seconds), ..Limits::NONE };
+            child.lifetime = Lifetime { soft: limits(20), hard: limits(30) };
+        }
+        peer.retransmission = Retransmission { tries: 4, ..Retransmission::DEFAULT };
+        // Few enough shapes: each is made once.
+        peer.children = Vec::leak(vec![child]);
+        Self { peers: [peer], cookie_threshold: if shape.always_cookie { 0 } else { 16 } }
+    }
+
+    /// The configuration of this side and shape, made once.
+    fn shared(side: usize, shape: Shape) -> &'static Self {
+        static ALL: LazyLock<Vec<[Configuration; 2]>> = LazyLock::new(|| {
+            (0..=63)
+                .map(|bits| [0, 1].map(|side| Configuration::new(side, Shape::of(bits))))
+                .collect()
+        });
+        let bits = usize::from(shape.nat)
+            | usize::from(shape.always_cookie) << 1
+            | usize::from(shape.perfect_forward_secrecy) << 2
+            | usize::from(shape.short_lives) << 3
+            | usize::from(shape.cbc) << 4
+            | usize::from(shape.other_group) << 5;
+        &ALL[bits][side]
+    }
+}
+
+/// Memory of one engine.
+pub(crate) struct Pools {
+    sas: Vec<IkeSlot>,
+    handshakes: Vec<HandshakeSlot<Toy>>,
+    exchanges: Vec<ExchangeSlot<Toy>>,
+    children: Vec<ChildSlot>,
+    buffers: Vec<u8>,
+    links: Vec<u32>,
+    deadlines: Vec<Deadline>,
+}
+
+impl Pools {
+    pub(crate) fn new(shape: Shape) -> Self {
+        let n = shape.pool();
+        let (sas, buffers) = (2 * n, 6 * n);
+        Self {
+            sas: (0..sas).map(|_| IkeSlot::EMPTY).collect(),
+            handshakes: (0..n).map(|_| HandshakeSlot::EMPTY).collect(),
+            exchanges: (0..n).map(|_| ExchangeSlot::EMPTY).collect(),
+            children: (0..n).map(|_| ChildSlot::EMPTY).collect(),
+            buffers: vec![0; buffers * BUFFER_LEN],
+            links: vec![0; IkeMemory::<Toy>::links(sas, n, n, n, buffers)],
+            deadlines: vec![Deadline::EMPTY; sas + 3 * n],
+        }
+    }
+
+    fn lend(&mut self) -> IkeMemory<'_, Toy> {
+        IkeMemory {
+            sas: &mut self.sas,
+            handshakes: &mut self.handshakes,
+            exchanges: &mut self.exchanges,
+            children: &mut self.children,
+            buffers: &mut self.buffers,
+            buffer_len: BUFFER_LEN,
+            links: &mut self.links,
+            deadlines: &mut self.deadlines,
+        }
+    }
+}
+
+/// Who has which SPI.
+#[derive(Default)]
+pub(crate) struct Spis {
+    last: u32,
+    /// Reserved, and the engine's.
+    pub(crate) reserved: Vec<Spi>,
+    /// Reserved, and the caller's.
+    pub(crate) taken: Vec<(ChildId, Spi)>,
+    limit: usize,
+}
+
+impl SpiAllocator for Spis {
+    fn reserve(&mut self, _: &mut dyn CryptoRng) -> Option<Spi> {
+        if self.reserved.len() + self.taken.len() >= self.limit {
+            return None;
+        }
+        self.last += 1;
+        let spi = Spi::new(0x1000 + self.last)?;
+        self.reserved.push(spi);
+        Some(spi)
+    }
+
+    fn release(&mut self, spi: Spi) {
+        let before = self.reserved.len();
+        self.reserved.retain(|reserved| *reserved != spi);
+        assert_eq!(self.reserved.len() + 1, before, "{spi} is not the engine's to give back");
+    }
+}
+
+/// The SAs of a child that a side has installed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Installed {
+    pub(crate) child: ChildId,
+    pub(crate) inbound: Option<(u32, Vec<u8>)>,
+    pub(crate) outbound: Option<(u32, Vec<u8>)>,
+    pub(crate) up: bool,
+}
+
+/// One engine and what its caller knows.
+pub(crate) struct Side<'m> {
+    pub(crate) engine: Ike<'m, Toy>,
+    pub(crate) rng: SeededRng,
+    pub(crate) spis: Spis,
+    pub(crate) installed: Vec<Installed>,
+    /// Every handle that was ever told, stale ones included.
+    pub(crate) ikes: Vec<IkeId>,
+    pub(crate) children: Vec<ChildId>,
+    pub(crate) jobs: Vec<JobId>,
+    pub(crate) keys: Vec<IkeKeys>,
+    /// How often a child moved, and how often one or its IKE SA went.
+    pub(crate) moves: usize,
+    pub(crate) losses: usize,
+    /// So many of the next installs fail.
+    pub(crate) refuse_installs: u8,
+}
+
+impl<'m> Side<'m> {
+    fn new(side: usize, shape: Shape, pools: &'m mut Pools) -> Self {
+        let configuration = Configuration::shared(side, shape);
+        let mut config = Config::new(&configuration.peers);
+        config.cookie_threshold = configuration.cookie_threshold;
+        config.key_log = true;
+        let mut rng = SeededRng::new(side as u64);
+        Self {
+            spis: Spis { limit: pools.children.len(), ..Spis::default() },
+            engine: Ike::new(config, pools.lend(), &mut rng),
+            rng,
+            installed: Vec::new(),
+            ikes: Vec::new(),
+            children: Vec::new(),
+            jobs: Vec::new(),
+            keys: Vec::new(),
+            moves: 0,
+            losses: 0,
+            refuse_installs: 0,
+        }
+    }
+
+    pub(crate) fn with<R>(
+        &mut self,
+        now: Instant,
+        f: impl FnOnce(&mut Ike<'m, Toy>, &mut Env<'_>) -> R,
+    ) -> R {
+        let mut env = Env { now, rng: &mut self.rng, spis: &mut self.spis };
+        f(&mut self.engine, &mut env)
+    }
+
+    /// Notes the jobs that wait.
+    pub(crate) fn collect_jobs(&mut self) {
+        while let Some(job) = self.engine.poll_job() {
+            self.jobs.push(job);
+        }
+    }
+
+    /// Does one job, or lets it fail.
+    pub(crate) fn do_job(&mut self, now: Instant, id: JobId, fail: bool) {
+        let mut public = [0; MAX_PUBLIC];
+        let mut rng = self.rng.fork();
+        let Some(job) = self.engine.job(id) else { return };
+        let answer = if fail {
+            ipsec_ike::jobs::Answer::Failed(ipsec_core::crypto::CryptoError::Failed)
+        } else {
+            job.run(&mut rng, &mut public)
+        };
+        self.with(now, |e, env| e.handle_job(env, id, answer));
+    }
+
+    /// Takes one event and answers it. Says whether there was one.
+    pub(crate) fn event(&mut self, now: Instant) -> bool {
+        let Some(event) = self.engine.poll_event() else { return false };
+        let mut answer = None;
+        match event {
+            Event::Install { child, direction, params } => {
+                let refused = self.refuse_installs > 0;
+                self.refuse_installs = self.refuse_installs.saturating_sub(1);
+                answer = Some((child, direction, if refused { Err(()) } else { Ok(()) }));
+                if !self.installed.iter().any(|i| i.child == child) {
+                    let (inbound, outbound) = (None, None);
+                    self.installed.push(Installed { child, inbound, outbound, up: false });
+                }
+                let record = self.installed.iter_mut().find(|i| i.child == child).unwrap();
+                let sa = Some((params.spi.get(), params.keymat.to_vec()));
+                match direction {
+                    Direction::Inbound => {
+                        // From now on the SPI is ours, whether it could be installed or not.
+                        let spi = params.spi;
+                        let before = self.spis.reserved.len();
+                        self.spis.reserved.retain(|reserved| *reserved != spi);
+                        assert_eq!(
+                            self.spis.reserved.len() + 1,
+                            before,
+                            "installs what was reserved"
+                        );
+                        self.spis.taken.push((child, spi));
+                        record.inbound = sa.filter(|_| !refused);
+                    }
+                    Direction::Outbound => {
+                        assert!(record.inbound.is_some(), "inbound comes first");
+                        record.outbound = sa.filter(|_| !refused);
+                    }
+                }
+            }
+            Event::ChildUp { child, .. } => {
+                let record = self.installed.iter_mut().find(|i| i.child == child).unwrap();
+                assert!(record.inbound.is_some() && record.outbound.is_some());
+                record.up = true;
+                self.children.push(child);
+            }
+            Event::ChildDown { child, .. } => {
+                let known = self.installed.iter().filter(|i| i.child == child).count();
+                assert_eq!(known, 1, "what goes was installed, and goes once");
+                self.installed.retain(|i| i.child != child);
+                self.spis.taken.retain(|(owner, _)| *owner != child);
+                self.losses += 1;
+            }
+            Event::ChildMoved { .. } => self.moves += 1,
+            Event::IkeUp { ike, .. } | Event::IkeRekeyed { ike, .. } => self.ikes.push(ike),
+            Event::IkeDown { .. } => self.losses += 1,
+            Event::IkeKeys { initiator_spi, responder_spi, suite, encryption, integrity } => {
+                self.keys.push(IkeKeys {
+                    spis: (initiator_spi, responder_spi),
+                    suite,
+                    encryption: [encryption.0.to_vec(), encryption.1.to_vec()],
+                    integrity: [integrity.0.to_vec(), integrity.1.to_vec()],
+                });
+            }
+            _ => {}
+        }
+        if let Some((child, direction, result)) = answer {
+            self.with(now, |e, env| e.installed(env, child, direction, result));
+        }
+        true
+    }
+
+    /// Does all jobs and answers all events.
+    pub(crate) fn settle(&mut self, now: Instant) {
+        for _ in 0..1000 {
+            self.collect_jobs();
+            let jobs = std::mem::take(&mut self.jobs);
+            let some = !jobs.is_empty();
+            for job in jobs {
+                self.do_job(now, job, false);
+            }
+            if !self.event(now) && !some {
+                return;
+            }
+        }
+        panic!("events without end");
+    }
+
+    /// Lets everything happen that is due.
+    pub(crate) fn timeouts(&mut self, now: Instant) {
+        for _ in 0..100 {
+            if self.engine.next_timeout().is_none_or(|at| at > now) {
+                return;
+            }
+            self.with(now, |e, env| e.handle_timeout(env));
+        }
+        panic!("timeouts without end");
+    }
+
+    pub(crate) fn established(&self) -> (usize, usize) {
+        (self.engine.established().count(), self.engine.established_children().count())
+    }
+}
+
+/// A datagram on its way.
+#[derive(Clone)]
+pub(crate) struct Datagram {
+    /// Which side it goes to.
+    pub(crate) to: usize,
+    /// As that side sees it.
+    pub(crate) path: Path,
+    /// Without the non-ESP marker.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Two engines.
+pub(crate) struct Pair<'m> {
+    pub(crate) now: Instant,
+    pub(crate) sides: [Side<'m>; 2],
+    pub(crate) wire: VecDeque<Datagram>,
+    /// Every datagram that was sent, up to a limit.
+    pub(crate) history: Vec<Datagram>,
+    nat: bool,
+}
+
+impl<'m> Pair<'m> {
+    pub(crate) fn new(shape: Shape, pools: &'m mut [Pools; 2]) -> Self {
+        let [a, b] = pools;
+        Self {
+            now: Instant::from_secs(1000),
+            sides: [Side::new(0, shape, a), Side::new(1, shape, b)],
+            wire: VecDeque::new(),
+            history: Vec::new(),
+            nat: shape.nat,
+        }
+    }
+
+    /// Takes what both sides want to send.
+    pub(crate) fn fetch(&mut self) {
+        for from in 0..2 {
+            let mut buf = [0; BUFFER_LEN + 4];
+            for count in 0.. {
+                let Some(sent) = self.sides[from].engine.poll_transmit(&mut buf).unwrap() else {
+                    break;
+                };
+                assert!(count < 100, "datagrams without end");
+                let Some((to, path)) = self.route(from, sent.path) else { continue };
+                let mut bytes = &buf[..sent.len];
+                if path.local.port != 500 {
+                    if bytes == [0xff] {
+                        continue; // a keepalive
+                    }
+                    let (marker, message) = bytes.split_at(4);
+                    assert_eq!(marker, [0; 4]);
+                    bytes = message;
+                }
+                let datagram = Datagram { to, path, bytes: bytes.to_vec() };
+                if self.history.len() < 64 {
+                    self.history.push(datagram.clone());
+                }
+                self.wire.push_back(datagram);
+            }
+        }
+    }
+
+    /// Where a datagram arrives, and how its path looks there.
+    fn route(&self, from: usize, path: Path) -> Option<(usize, Path)> {
+        let to = 1 - from;
+        let (mut source, mut destination) = (path.local, path.remote);
+        if self.nat && from == 0 {
+            source = Endpoint::new(NAT.into(), source.port + NAT_PORTS);
+        }
+        if self.nat && from == 1 && destination.address == NAT {
+            let port = destination.port.checked_sub(NAT_PORTS)?;
+            destination = Endpoint::new(ADDRESSES[0].into(), port);
+        }
+        let arrives = destination.address == ADDRESSES[to]
+            && matches!(destination.port, 500 | 4500)
+            && source.port != 0;
+        arrives.then_some((to, Path::new(destination, source)))
+    }
+
+    /// The path between the two, as `to` sees it.
+    pub(crate) fn path(&self, to: usize, port: u16) -> Path {
+        let ends = |side: usize| Endpoint::new(ADDRESSES[side].into(), port);
+        self.route(1 - to, Path::new(ends(1 - to), ends(to))).map_or(Path::UNSPECIFIED, |r| r.1)
+    }
+
+    /// Hands a datagram to its destination.
+    pub(crate) fn deliver(
+        &mut self,
+        mut datagram: Datagram,
+    ) -> Result<(), ipsec_ike::DatagramError> {
+        let now = self.now;
+        let Datagram { to, path, bytes } = &mut datagram;
+        self.sides[*to].with(now, |e, env| e.handle_datagram(env, *path, bytes))
+    }
+
+    /// Lets both sides talk on a perfect wire until nobody has anything to say.
+    pub(crate) fn talk(&mut self) {
+        for _ in 0..200 {
+            for side in &mut self.sides {
+                side.settle(self.now);
+            }
+            self.fetch();
+            let Some(datagram) = self.wire.pop_front() else { return };
+            let _ = self.deliver(datagram);
+        }
+        panic!("talk without end");
+    }
+
+    /// Lets time pass, with everything that is due on the way, on a perfect wire.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.now.after(time);
+        for _ in 0..2000 {
+            self.talk();
+            let next = self.sides.iter().filter_map(|s| s.engine.next_timeout()).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                self.now = end;
+                return;
+            };
+            self.now = self.now.max(next);
+            for side in &mut self.sides {
+                side.timeouts(self.now);
+            }
+        }
+        panic!("events without end");
+    }
+
+    /// Brings the tunnel up.
+    pub(crate) fn bring_up(&mut self) {
+        let now = self.now;
+        self.sides[0].with(now, |e, env| e.initiate(env, TUNNEL)).unwrap();
+        self.talk();
+    }
+}

@@ -1,0 +1,332 @@
+//! Inputs to begin with.
+//!
+//! `cargo run --example seeds` writes them to `seeds/`, where a test compares them with what is made here.
+
+use ipsec_core::wire::{Ipv4Header, Ipv6Header, UdpHeader, protocol};
+use ipsec_ike::wire::Message;
+use zerocopy::IntoBytes;
+
+use crate::pair::{Pair, Pools, Shape};
+
+/// Messages of strongSwan and scapy.
+#[path = "../../ipsec-ike/src/wire/testdata.rs"]
+#[expect(dead_code, reason = "the tests over there need more of it")]
+mod testdata;
+
+/// One input.
+pub struct Seed {
+    /// What it is for.
+    pub target: &'static str,
+    /// A name for people, unique in its target.
+    pub name: String,
+    /// The input.
+    pub bytes: Vec<u8>,
+}
+
+/// All of them.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let mut add = |target, all: Vec<(String, Vec<u8>)>| {
+        seeds.extend(all.into_iter().map(|(name, bytes)| Seed { target, name, bytes }));
+    };
+    add("ike_message", ike_messages());
+    add("ike_engine", ike_engine());
+    add("esp_open", esp_open());
+    add("ip_parsers", ip_parsers());
+    add("spd", spd());
+    seeds
+}
+
+fn named(name: impl ToString, bytes: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
+    (name.to_string(), bytes.into())
+}
+
+/// Real messages, and the insides of encrypted ones behind the type of their first payload.
+fn ike_messages() -> Vec<(String, Vec<u8>)> {
+    let mut all = vec![named("scapy-sa-init", testdata::SA_INIT_REQUEST)];
+    for (number, sample) in testdata::SAMPLES.iter().enumerate() {
+        let bytes = sample.datagram();
+        let encrypted = Message::parse(&bytes).unwrap().collect().unwrap().encrypted;
+        match (sample.plain(), encrypted) {
+            (Some(plain), Some(encrypted)) => {
+                let inner = [&[encrypted.first.0][..], &plain].concat();
+                all.push(named(format!("strongswan-{number:02}-inner"), inner));
+            }
+            _ => all.push(named(format!("strongswan-{number:02}"), bytes)),
+        }
+    }
+    for (what, shape) in [("plain", 0), ("cookie-other-group", 0b10_0010), ("pfs-cbc", 0b1_0100)] {
+        for (number, (bytes, inner)) in conversation(Shape::of(shape)).into_iter().enumerate() {
+            let bytes = inner.map_or(bytes, |(first, inner)| [&[first][..], &inner].concat());
+            all.push(named(format!("own-{what}-{number:02}"), bytes));
+        }
+    }
+    all
+}
+
+/// A datagram, and what is in it if it is encrypted.
+type Said = (Vec<u8>, Option<(u8, Vec<u8>)>);
+
+/// What two engines say to bring up a tunnel, to renew its keys, and to end it.
+fn conversation(shape: Shape) -> Vec<Said> {
+    let mut pools = [Pools::new(shape), Pools::new(shape)];
+    let mut pair = Pair::new(shape, &mut pools);
+    pair.bring_up();
+    let now = pair.now;
+    let child = pair.sides[0].children[0];
+    pair.sides[0].with(now, |e, env| e.rekey_child(env, child)).unwrap();
+    pair.talk();
+    let ike = pair.sides[1].ikes[0];
+    pair.sides[1].with(now, |e, env| e.rekey_ike(env, ike)).unwrap();
+    pair.talk();
+    pair.sides[1].with(now, |e, env| e.close_all(env));
+    pair.talk();
+    let keys: Vec<_> = pair.sides[0].keys.clone();
+    let mut said: Vec<Said> = Vec::new();
+    for datagram in &pair.history {
+        let plain = keys.iter().find_map(|keys| keys.open(&datagram.bytes));
+        said.push((datagram.bytes.clone(), plain.map(|plain| (plain.first, plain.inner))));
+    }
+    said
+}
+
+/// Programs of the target; its steps are numbered there.
+fn ike_engine() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, game: u8, shape: u8, steps: &[&[u8]]| {
+        let program = [&[game, shape][..], &steps.concat()].concat();
+        all.push(named(name, program));
+    };
+    let (outsider, insider, stranger) = (0, 1, 2);
+    for (name, shape) in [("plain", 0), ("nat", 1), ("pfs", 4), ("cbc", 16), ("other-group", 32)] {
+        let steps: [&[u8]; 7] = [
+            &[5, 0, 0],                 // rekey the child
+            &[8, 0],                    // do the jobs
+            &[1, 0, 0, 0, 0, 40, 7, 0], // change a byte of what is on the wire
+            &[7],                       // the true one arrives
+            &[3, 2, 1, 9, 7, 7],        // an old one from elsewhere
+            &[5, 1, 1],                 // the other side rekeys the IKE SA
+            &[4, 0, 3, 0, 60],          // a splice
+        ];
+        add(&format!("outsider-{name}"), outsider, shape, &steps);
+    }
+    let nonsense = [&[0, 1, 0, 0, 0, 40][..], &[0x21; 40], &[1]].concat();
+    add("outsider-nonsense", outsider, 0, &[&nonsense]);
+    for side in [0, 1] {
+        let rekeys: [&[u8]; 8] = [
+            &[21, side, 2, 0], // rekey the child
+            &[9, side],        // do the jobs
+            &[21, 1 - side, 2, 0],
+            &[9, 1 - side],
+            &[15], // talk
+            &[21, side, 5, 0],
+            &[21, 1 - side, 5, 0],
+            &[15],
+        ];
+        add(&format!("both-rekey-{side}"), insider, 0, &rekeys);
+        add(&format!("both-rekey-pfs-{side}"), insider, 4, &rekeys);
+        let ends: [&[u8]; 6] = [
+            &[21, side, 4, 0], // close the child
+            &[21, 1 - side, 2, 0],
+            &[15],
+            &[21, side, 0, 0], // bring it up again
+            &[15],
+            &[21, 1 - side, 7, 0], // close the IKE SA
+        ];
+        add(&format!("ends-{side}"), insider, 1, &ends);
+    }
+    add("short-lives", insider, 8, &[&[16, 200], &[7], &[16, 100]]);
+    add("lossy-short-lives", insider, 8, &[&[14, 20, 0], &[7], &[14, 20, 0], &[7], &[16, 40]]);
+    add(
+        "installs-fail",
+        insider,
+        0,
+        &[&[13, 0, 1], &[21, 0, 2, 0], &[15], &[13, 1, 2], &[21, 0, 2, 0], &[15]],
+    );
+    add(
+        "jobs-fail",
+        insider,
+        4,
+        &[&[21, 0, 2, 0], &[11, 0, 0, 1, 1], &[15], &[21, 1, 5, 0], &[11, 1, 0, 1, 0], &[15]],
+    );
+    let bring_up: [&[u8]; 1] = [&[21, 0, 0, 0]];
+    for (name, shape) in
+        [("plain", 0), ("cookie", 2), ("other-group", 32), ("nat", 1), ("small", 64)]
+    {
+        let steps =
+            [&bring_up[..], &[&[9, 0], &[4], &[9, 1], &[4], &[9, 0], &[4], &[9, 1], &[4], &[9, 0]]]
+                .concat();
+        add(&format!("stranger-{name}"), stranger, shape, &steps);
+        let attacked = [
+            &bring_up[..],
+            &[&[9, 0], &[1, 0, 0, 0, 0, 60, 1, 0], &[4], &[9, 1], &[1, 0, 0, 0, 0, 8, 1, 0]],
+            &[&[1, 0, 0, 1, 0, 40, 9, 0], &[4], &[9, 0], &[17, 0, 0, 0, 0, 0, 9, 1], &[4], &[15]],
+        ]
+        .concat();
+        add(&format!("stranger-attacked-{name}"), stranger, shape, &attacked);
+    }
+    // What each side says inside the encryption, said again by a peer gone mad.
+    for (number, (_, inner)) in conversation(Shape::of(4)).into_iter().enumerate() {
+        let Some((first, inner)) = inner else { continue };
+        let exchange = [35, 35, 36, 36, 37, 37][number % 6] - 34;
+        let len = u16::try_from(inner.len()).unwrap().to_be_bytes();
+        let to = (number % 2) as u8;
+        let head = [20, to, 0, 1 - to, exchange, 2, first];
+        add(
+            &format!("mad-{number:02}"),
+            insider,
+            4,
+            &[&head, &len, &inner, &[15], &[20, 1 - to, 0, to, exchange, 0, first], &len, &inner],
+        );
+    }
+    all
+}
+
+/// One program for each suite, and some for the kinds of SA.
+fn esp_open() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let steps: [&[u8]; 16] = [
+        &[0, 0, 0, 5, 1, 2, 3, 4, 5], // seal an IPv4 packet
+        &[2, 0, 0],                   // it arrives
+        &[2, 0, 2],                   // and once more
+        &[0, 0, 1, 0],                // an empty IPv6 packet
+        &[4, 0, 0, 0, 0, 0, 30, 1],   // with a changed byte
+        &[10, 0],                     // begin with it
+        &[2, 0, 1],
+        &[11, 0],                                     // and finish
+        &[7, 0, 0, 70],                               // leave out numbers
+        &[8, 0, 1, 6, 0x60, 0, 0, 0, 0, 0],           // sealed nonsense
+        &[8, 0, 2, 0, 0, 0, 2, 65],                   // sealed and nearly right
+        &[8, 0, 3, 0, 1, 0, 6, 59],                   //
+        &[6, 0, 2, 1, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8], // nonsense at the SPI
+        &[0, 0, 0, 0],
+        &[2, 0, 0],
+        &[2, 1, 0],
+    ];
+    let steps = steps.concat();
+    for (suite, name) in
+        ["gcm", "cbc", "chacha", "gcm-iiv", "ccm-8", "null", "ctr"].iter().enumerate()
+    {
+        for (kind, bits) in [("ip4", 0x30), ("udp4-esn", 0x1d), ("ip6-esn", 0x26)] {
+            let head = [0, suite as u8, bits];
+            all.push(named(format!("{name}-{kind}"), [&head[..], &steps].concat()));
+        }
+    }
+    let wrap =
+        [&[0, 0, 0x34][..], &steps, &[7, 0, 3], &steps, &[7, 0, 2, 0xff, 0xff, 0xff, 0xf0], &steps];
+    all.push(named("esn-wraps", wrap.concat()));
+    let last = [&[0, 0, 0x30][..], &steps, &[7, 0, 3], &steps];
+    all.push(named("last-number", last.concat()));
+    let off = [&[1, 0, 0x33, 1, 0x2b][..], &steps, &[0, 1, 0, 0, 2, 0, 1, 2, 0, 1]];
+    all.push(named("window-off", off.concat()));
+    all
+}
+
+fn ip_parsers() -> Vec<(String, Vec<u8>)> {
+    let v4 = |proto, offset: u16, body: &[u8]| {
+        let (a, b) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
+        let mut header = Ipv4Header::new(a, b, proto, 2, 64, body.len()).unwrap();
+        header.flags_offset = offset.into();
+        header.update_checksum();
+        [&[0], header.as_bytes(), body].concat()
+    };
+    let v6 = |next, body: &[u8]| {
+        let (a, b) = ([0xfdu16; 8].into(), [0u16, 0, 0, 0, 0, 0, 0, 1].into());
+        let header = Ipv6Header::new(a, b, next, 2, 64, body.len()).unwrap();
+        [&[0], header.as_bytes(), body].concat()
+    };
+    let udp = UdpHeader::new(4500, 53, 4).unwrap();
+    let udp = [udp.as_bytes(), &[1, 2, 3, 4]].concat();
+    let fragment = |offset: u8, next| [next, 0, 0, offset, 0, 0, 0, 7];
+    let options = |next| [next, 0, 1, 4, 0, 0, 0, 0];
+    let mut with_options = v4(protocol::UDP, 0, &udp);
+    with_options[1] = 0x46;
+    with_options[4] += 4;
+    with_options.splice(21..21, [1, 1, 1, 0]);
+    let chain = [&options(protocol::ROUTING)[..], &options(60), &options(17), &udp].concat();
+    let middle = [&fragment(8, protocol::UDP)[..], &udp].concat();
+    let first = [&options(44)[..], &fragment(1, protocol::UDP), &udp].concat();
+    let mut all = vec![
+        named("ip4-udp", v4(protocol::UDP, 0, &udp)),
+        named("ip4-options", with_options),
+        named("ip4-esp", v4(protocol::ESP, 0, &[0, 0, 1, 0, 0, 0, 0, 1, 9, 9, 9, 9])),
+        named("ip4-icmp", v4(protocol::ICMP, 0x4000, &[8, 0, 1, 2])),
+        named("ip4-first-fragment", v4(protocol::UDP, 0x2000, &udp)),
+        named("ip4-later-fragment", v4(protocol::UDP, 0x0003, &udp)),
+        named("ip4-tcp-cut", v4(protocol::TCP, 0, &[1, 2, 3])),
+        named("ip6-udp", v6(protocol::UDP, &udp)),
+        named("ip6-none", v6(protocol::NONE, &[])),
+        named("ip6-extensions", v6(protocol::HOP_BY_HOP, &chain)),
+        named("ip6-first-fragment", v6(protocol::HOP_BY_HOP, &first)),
+        named("ip6-later-fragment", v6(protocol::FRAGMENT, &middle)),
+        named("ip6-mobility", v6(protocol::MOBILITY, &[59, 1, 5, 0, 0, 0, 0, 0])),
+        named("udp-ike", [2, 0, 0, 0, 0, 7]),
+        named("udp-esp", [2, 0, 0, 1, 0, 0, 0, 0, 1]),
+        named("udp-keepalive", [2, 0xff]),
+    ];
+    let names = [
+        "10.1.2.3",
+        "fd00::1:0:0",
+        "::ffff:10.0.0.1",
+        "user@host.example",
+        "@gw.example",
+        "%any",
+        "1:2:3:4:5:6:7:8",
+        "010.0.0.1",
+    ];
+    for (number, name) in names.iter().enumerate() {
+        all.push(named(format!("identity-{number}"), [&[3], name.as_bytes()].concat()));
+    }
+    for kind in 0..8u8 {
+        // Two selectors of the same kind, and flows about them.
+        let one = [kind << 1, 1, 0, 9, 24, 0, 0, 1, 0, 80, 0, 90];
+        let program = [&[4][..], &one, &one, &[0x12, 1, 0, 9, 1, 0, 9, 0, 80, 0, 85].repeat(4)];
+        all.push(named(format!("selectors-{kind}"), program.concat()));
+    }
+    let helper = [5, 3, 9, 12, 1, 2, 3, 4, 5, 0, 3];
+    all.push(named("helpers", [&helper[..], &(1..=60).collect::<Vec<u8>>()].concat()));
+    all.push(named("helpers-padding", [&helper[..], &[7, 7, 7, 1, 2, 3, 3, 4]].concat()));
+    all
+}
+
+fn spd() -> Vec<(String, Vec<u8>)> {
+    // One selector a side: all of IPv4, any protocol and port, or a network, UDP.
+    let any = [0x0c, 0, 0, 0, 3, 0xff, 0xff];
+    let udp = [0x2c | 2, 1, 0, 0, 8];
+    let policy = |a: &[u8], b: &[u8], action: u8| [&[1], a, &[1], b, &[action, 7]].concat();
+    let flow = [0x10, 1, 0, 1, 2, 0, 1];
+    let mut all = Vec::new();
+    // No index and no cache, a small index, one that is large enough.
+    for (memory, [index, buckets, cache]) in [[0; 3], [9, 3, 1], [200u8, 32, 16]].iter().enumerate()
+    {
+        let memory_of = [*index, *buckets, *cache];
+        for action in 0..3 {
+            let two = [
+                &memory_of[..],
+                &[0],
+                &policy(&any, &any, action),
+                &[4],
+                &flow,
+                &[1, 0],
+                &policy(&udp, &any, 1),
+                &[4],
+                &flow,
+                &[1, 2],
+                &policy(&udp, &udp, 2),
+                &[4],
+                &flow,
+                &[2, 0, 4],
+                &flow,
+            ];
+            all.push(named(format!("memory-{memory}-two-{action}"), two.concat()));
+        }
+        let mut many = memory_of.to_vec();
+        for prefix in 0..45 {
+            let network = [0x2c | 2, 1, 0, 0, prefix];
+            many.extend([&[0][..], &policy(&network, &udp, prefix % 3), &[4], &flow].concat());
+        }
+        many.extend([&[3, 0, 4][..], &flow].concat());
+        all.push(named(format!("memory-{memory}-many"), many));
+    }
+    all
+}
