@@ -9,6 +9,7 @@ use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
 
 use crate::event::{DownReason, IkeAgreed, IkeId};
+use crate::identity::Identity;
 use crate::keymat::{IkeKeys, Role};
 use crate::proposal::IkeChoice;
 
@@ -219,7 +220,8 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     fn file_of(&self, peer: u16, identity: u64) -> u64 {
         let config = self.config.peers.get(usize::from(peer));
-        let identity = if config.is_some_and(|p| p.remote.is_some()) { 0 } else { identity };
+        let one = config.is_some_and(|p| p.remote.is_some() || p.remote_id != Identity::Any);
+        let identity = if one { 0 } else { identity };
         self.by_peer.hash(&[&peer.to_be_bytes(), &identity.to_be_bytes()]).max(1)
     }
 
