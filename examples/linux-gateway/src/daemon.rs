@@ -36,6 +36,8 @@ const FAREWELL: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(1);
 /// But at least so often.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Refused strangers are told of no more often than this.
+const STRANGERS: Duration = Duration::from_secs(1);
 /// Half-open exchanges of others that find room.
 const HANDSHAKES: usize = 64;
 /// The largest IKE message.
@@ -82,6 +84,8 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
         held: HashMap::new(),
         retries: HashMap::new(),
         ends_at: None,
+        next_stranger: Instant::ZERO,
+        message: vec![0; MESSAGE + 4],
         buf: vec![0; ipsec::MAX_HEADROOM + LONGEST + ipsec::MAX_TAILROOM],
         names,
         settings,
@@ -144,7 +148,12 @@ struct Daemon<'r> {
     retries: HashMap<ChildRef, Retry>,
     /// When patience with the peers ends, once we end.
     ends_at: Option<Instant>,
+    /// When a refused stranger is worth a line of the log again.
+    next_stranger: Instant,
+    /// A packet, with room around it.
     buf: Vec<u8>,
+    /// A datagram of IKE.
+    message: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
@@ -221,10 +230,13 @@ impl Daemon<'_> {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        if self.signals.pending().next().is_some() && !self.farewell() {
+                        let is_told = self.signals.pending().next().is_some();
+                        if is_told && self.ends_at.is_some() {
                             return Err(
-                                "ended by a second signal, without waiting for the peers".into()
+                                "ended by a second signal, before the peers answered".into()
                             );
+                        } else if is_told {
+                            self.farewell();
                         }
                     }
                     CONTROL => {
@@ -479,6 +491,16 @@ impl Daemon<'_> {
                     log.esp(keys);
                 }
             }
+            GatewayEvent::Failed { peer: None, path, failure, .. } => {
+                // Anybody can cause these: a flood of them must not flood the log.
+                let now = self.now();
+                if now >= self.next_stranger {
+                    self.next_stranger = now.after(STRANGERS);
+                    self.names.tell(&event, &self.sas);
+                } else {
+                    log::debug!("refused {}: {failure}", path.remote);
+                }
+            }
             _ => self.names.tell(&event, &self.sas),
         }
         match event {
@@ -486,16 +508,16 @@ impl Daemon<'_> {
                 self.retries.remove(&config);
                 self.release(config);
             }
-            GatewayEvent::ChildDown { config, reason, tunnel_up: false, .. } => {
-                if reason != DownReason::Closed {
-                    self.try_again(config);
-                }
+            GatewayEvent::ChildDown { config, reason, tunnel_up: false, .. }
+                if reason != DownReason::Closed =>
+            {
+                self.try_again(config);
             }
-            GatewayEvent::Failed { child: Some(config), .. } => {
-                if self.gateway.child(config).is_none() {
-                    self.held.remove(&config);
-                    self.try_again(config);
-                }
+            GatewayEvent::Failed { child: Some(config), .. }
+                if self.gateway.child(config).is_none() =>
+            {
+                self.held.remove(&config);
+                self.try_again(config);
             }
             _ => {}
         }
@@ -503,11 +525,10 @@ impl Daemon<'_> {
 
     /// 6. Sends every datagram of IKE that waits.
     fn transmit(&mut self) {
-        let mut buf = [0; MESSAGE + 4];
         loop {
-            match self.gateway.poll_transmit(&mut buf) {
+            match self.gateway.poll_transmit(&mut self.message) {
                 Ok(Some(transmit)) => {
-                    let payload = buf.get(..transmit.len).unwrap_or_default();
+                    let payload = self.message.get(..transmit.len).unwrap_or_default();
                     // What could not be sent is lost like anything else, and repeated.
                     if let Err(e) = self.sockets.send(Kind::Udp, transmit.path, 0, payload) {
                         log::warn!("sending IKE, {}: {e}", transmit.path);
@@ -580,18 +601,14 @@ impl Daemon<'_> {
 
     // The end.
 
-    /// Begins to end. `false` if that has begun already.
-    fn farewell(&mut self) -> bool {
-        if self.ends_at.is_some() {
-            return false;
-        }
+    /// Begins to end.
+    fn farewell(&mut self) {
         log::info!("ending: telling the peers");
         let now = self.now();
         self.ends_at = Some(now.after(FAREWELL));
         self.retries.clear();
         self.gateway.close_all(now, &mut self.rng);
         self.settle();
-        true
     }
 
     fn goodbye(&self, idle: bool) {

@@ -91,7 +91,8 @@ impl Parts {
             );
         }
         let suites: Vec<Suite> = if aeads != 0 {
-            if !self.integs.is_empty() && !(integ_may_be_prf && self.prfs.is_empty()) {
+            let are_prfs = integ_may_be_prf && self.prfs.is_empty();
+            if !self.integs.is_empty() && !are_prfs {
                 return Err(
                     "an AEAD brings its own integrity: leave out the integrity algorithm".into()
                 );
