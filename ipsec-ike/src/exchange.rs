@@ -101,6 +101,34 @@ impl Parked {
     pub(crate) const NONE: Self = Self { buffer: BufferId::NONE, first: PayloadType::NONE };
 }
 
+/// A part of a slot that may be absent, and then is all zero bytes, which `Option` does not promise.
+#[repr(u8)]
+pub(crate) enum Maybe<T> {
+    Nothing = 0,
+    Just(T),
+}
+
+impl<T> Maybe<T> {
+    pub(crate) const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    pub(crate) const fn as_ref(&self) -> Option<&T> {
+        match self {
+            Self::Nothing => None,
+            Self::Just(value) => Some(value),
+        }
+    }
+
+    /// Moves it out: not for secrets.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        match core::mem::replace(self, Self::Nothing) {
+            Self::Nothing => None,
+            Self::Just(value) => Some(value),
+        }
+    }
+}
+
 pub(crate) struct Exchange<P: Provider> {
     pub(crate) stage: Stage,
     pub(crate) kind: Kind,
@@ -116,7 +144,7 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) message_id: u32,
     pub(crate) path: Path,
     pub(crate) group: Group,
-    pub(crate) kx: Option<P::Kx>,
+    pub(crate) kx: Maybe<P::Kx>,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) received: Parked,
     pub(crate) message: BufferId,
@@ -124,7 +152,7 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) negotiation: Negotiation,
     /// The slot of the IKE SA that is to replace `sa`, plus one.
     pub(crate) successor: u32,
-    pub(crate) failure: Option<(Option<ChildRef>, Failure)>,
+    pub(crate) failure: Maybe<(Option<ChildRef>, Failure)>,
 }
 
 impl<P: Provider> Exchange<P> {
@@ -139,14 +167,14 @@ impl<P: Provider> Exchange<P> {
         message_id: 0,
         path: Path::UNSPECIFIED,
         group: Group::NONE,
-        kx: None,
+        kx: Maybe::Nothing,
         nonce: [0; NONCE_LEN],
         received: Parked::NONE,
         message: BufferId::NONE,
         retransmit: Retransmit::EMPTY,
         negotiation: Negotiation::EMPTY,
         successor: 0,
-        failure: None,
+        failure: Maybe::Nothing,
     };
 }
 
@@ -285,11 +313,11 @@ impl<P: Provider> Ike<'_, P> {
         x.message = BufferId::NONE;
         x.received.buffer = BufferId::NONE;
         x.successor = 0;
-        x.kx = None;
+        x.kx = Maybe::Nothing;
         x.work = Work::None;
         let child = core::mem::take(&mut x.negotiation.child);
         x.negotiation = Negotiation::EMPTY;
-        let told = x.failure.is_none();
+        let told = x.failure.is_nothing();
         x.stage = if told { Stage::Free } else { Stage::Ended };
         self.buffers.release(&mut message);
         self.buffers.release(&mut received);
@@ -354,7 +382,7 @@ impl<P: Provider> Ike<'_, P> {
         failure: Failure,
     ) {
         if let Some(x) = self.contexts.get(number) {
-            x.failure = Some((child, failure));
+            x.failure = Maybe::Just((child, failure));
         }
         self.end_exchange(env, number);
     }

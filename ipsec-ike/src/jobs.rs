@@ -4,7 +4,7 @@
 //! ([`Ike::job`](crate::Ike::job)), and takes the answer ([`Ike::handle_job`](crate::Ike::handle_job)), at once, later,
 //! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
 
-use crate::exchange::{Kind, Stage, Work};
+use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::wire::Message;
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use rand_core::CryptoRng;
@@ -167,7 +167,7 @@ impl<P: Provider> Ike<'_, P> {
         let number = id.exchange;
         match (x.work, answer) {
             (Work::Generate, Answer::Generated { kx, public }) => {
-                x.kx = Some(kx);
+                x.kx = Maybe::Just(kx);
                 x.work = Work::None;
                 match x.kind {
                     Kind::SaInit => self.sa_init_request(env, number, public),

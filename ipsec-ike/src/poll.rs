@@ -166,7 +166,7 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 Some(Told::Install(number, direction))
             }
-            Stage::Ended if x.failure.is_some() => Some(Told::Failed(number)),
+            Stage::Ended if !x.failure.is_nothing() => Some(Told::Failed(number)),
             _ => None,
         }
     }

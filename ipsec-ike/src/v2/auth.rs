@@ -11,7 +11,7 @@ use crate::config::{Auth, Peer};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{ChildRef, DownReason, Failure};
-use crate::exchange::{Kind, Stage};
+use crate::exchange::{Kind, Maybe, Stage};
 use crate::identity::Identity;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
@@ -385,7 +385,7 @@ impl<P: Provider> Ike<'_, P> {
     /// Wipes what only the handshake needed; its context goes on until the child is installed.
     fn wipe_handshake(&mut self, number: u32) {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return };
-        x.kx = None;
+        x.kx = Maybe::Nothing;
         handshake.auth = crate::keymat::AuthKeys::EMPTY;
         let mut alternative = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         self.buffers.release(&mut alternative);

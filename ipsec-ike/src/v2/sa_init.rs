@@ -14,7 +14,7 @@ use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, DownReason, Failure};
-use crate::exchange::{Kind, Stage, Work};
+use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
 use crate::nat;
@@ -274,7 +274,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         x.retries = x.retries.saturating_add(1);
         x.group = group;
-        x.kx = None;
+        x.kx = Maybe::Nothing;
         self.queue_job(number, Work::Generate);
         self.give_up_after(env, number, CALLER_TIMEOUT);
         Ok(())
