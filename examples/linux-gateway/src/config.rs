@@ -230,6 +230,7 @@ struct PeerTable {
     proposals: Option<Spanned<Vec<Spanned<String>>>>,
     lifetime: Option<Spanned<String>>,
     dpd: Option<Spanned<String>>,
+    retransmit_tries: Option<Spanned<u8>>,
     #[serde(default)]
     encapsulation: Encapsulate,
     #[serde(default)]
@@ -360,6 +361,11 @@ impl Checker {
         };
         let lifetime = self.duration(peer.lifetime.as_ref(), 4 * 3600);
         let dpd = self.duration(peer.dpd.as_ref(), 30);
+        if let Some(tries) = &peer.retransmit_tries
+            && *tries.get_ref() == 0
+        {
+            self.mistake(tries.span(), "at least 1: datagrams get lost");
+        }
         let mut names = Vec::new();
         let children: Vec<Option<Child<'static>>> =
             peer.child.iter().map(|child| self.child(child, &mut names)).collect();
@@ -376,6 +382,9 @@ impl Checker {
         config.rekey_after = lifetime;
         config.expire_after = lifetime.saturating_add(GRACE.max(lifetime / 8));
         config.liveness = dpd.map(|dpd| (!dpd.is_zero()).then_some(dpd))?;
+        if let Some(tries) = peer.retransmit_tries {
+            config.retransmission.tries = tries.into_inner();
+        }
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         Some(config)
     }
@@ -734,6 +743,11 @@ lifetime_packets = 100
             ("-x25519\", \"aes", "\", \"aes", "gw.toml:22:14: peer.proposals: a key exchange"),
             ("\"4h\"", "\"4 hours\"", "gw.toml:23:12: peer.lifetime: `4 hours` is not a time"),
             ("\"0s\"", "\"\"", "gw.toml:24:7: peer.dpd: `` is not a time"),
+            (
+                "dpd = \"0s\"",
+                "retransmit_tries = 0",
+                "gw.toml:24:20: peer.retransmit_tries: at least 1",
+            ),
             ("\"lan\"", "\"l/n\"", "gw.toml:28:8: peer.child.name: a name has letters"),
             ("[\"192.168.1.0/24\"]", "[]", "gw.toml:29:9: peer.child.local: at least one"),
             (

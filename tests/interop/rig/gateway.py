@@ -70,7 +70,7 @@ def configuration(side, control):
     tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
     peer = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
             "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
-            "lifetime": side.lifetime, "encapsulation": side.encapsulation}
+            "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": 6}
     if side.dpd != "0s":
         peer["dpd"] = side.dpd
     tables.append(("[[peer]]", peer))
