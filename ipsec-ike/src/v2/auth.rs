@@ -46,7 +46,11 @@ impl<P: Provider> Ike<'_, P> {
         sa.send_id = 2;
         let choice = sa.choice;
         let path = sa.path;
-        let child = self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?;
+        let kept = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
+        let child = match kept {
+            Some(child) => child,
+            None => self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?,
+        };
         let spi = self.child(child).map_or(0, |c| c.spi_in).to_be_bytes();
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;

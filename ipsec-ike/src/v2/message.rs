@@ -84,7 +84,10 @@ impl<P: Provider> Ike<'_, P> {
             None
         } else if header.message_id == expected.wrapping_sub(1) {
             let answered = theirs.filter(|n| {
-                self.contexts.exchange(*n).is_some_and(|x| x.message_id == header.message_id)
+                self.contexts.exchange(*n).is_some_and(|x| {
+                    // IKE_SA_INIT has the same number as the first request of some, and is not protected.
+                    x.message_id == header.message_id && x.kind != Kind::SaInit
+                })
             });
             Some(answered.ok_or(DatagramError::Stale)?)
         } else {

@@ -13,7 +13,7 @@ use crate::buffers::{BufferId, Buffers};
 use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
-use crate::event::{ChildRef, DownReason, Failure};
+use crate::event::{ChildRef, Failure};
 use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
@@ -346,13 +346,12 @@ impl<P: Provider> Ike<'_, P> {
         let remote = self.config.peers.get(usize::from(handshake.child.peer));
         let remote = remote.map_or(0, |peer| peer.ports.ike);
         x.path = x.path.with_ports(self.config.ports.ike, remote);
-        let child = core::mem::take(&mut x.negotiation.child);
+        // Who refused was the other one. The child stays the same, since the peer may have it already: of the forged answer
+        // it may have been another part that was changed.
+        handshake.hint = None;
         let (sa, path) = (x.sa, x.path);
         self.buffers.release(&mut message);
         self.buffers.release(&mut forged);
-        if let Some(child) = child.checked_sub(1) {
-            self.child_down(env, child, DownReason::Closed);
-        }
         if let Some(sa) = self.sa(sa) {
             sa.path = path;
         }
@@ -379,8 +378,8 @@ impl<P: Provider> Ike<'_, P> {
         let spi = header.initiator_spi.to_be_bytes();
         let (address, port) = (address_bytes(path.remote.address), path.remote.port.to_be_bytes());
         let hash = self.half_open.hash(&[&address, &port, &spi]).max(1);
-        if let Some(number) = self.half_open_with(hash, path, header.initiator_spi) {
-            return self.sa_init_again(number, message);
+        if let Some(number) = self.half_open_with(hash, path, message) {
+            return self.sa_init_again(number);
         }
         let collected = message.collect()?;
         let (Some(offer), Some(ke), Some(nonce)) = (collected.sa, collected.ke, collected.nonce)
@@ -476,27 +475,29 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    fn half_open_with(&mut self, hash: u64, path: Path, spi_i: u64) -> Option<u32> {
-        let same = |number: &u32| {
-            let slot = self.contexts.handshakes.get(*number as usize)?;
-            let sa = &self.sas.get(slot.slot.exchange.sa as usize)?.sa;
-            let same = slot.slot.exchange.path.remote == path.remote && sa.spi_i == spi_i;
-            same.then_some(())
-        };
-        self.half_open.find(hash).find(|number| same(number).is_some())
+    /// The handshake that this very request began. Another request with the same SPI begins another one: one of the two
+    /// may be forged, and nobody knows which.
+    fn half_open_with(&self, hash: u64, path: Path, message: &Message<'_>) -> Option<u32> {
+        self.half_open.find(hash).find(|number| {
+            let slot = self.contexts.handshakes.get(*number as usize);
+            slot.is_some_and(|slot| {
+                slot.slot.exchange.path.remote == path.remote
+                    && self.buffers.bytes(slot.handshake.request) == message.bytes()
+            })
+        })
     }
 
-    /// The same request again gets the same response again; another one with the same SPI gets nothing.
-    fn sa_init_again(&mut self, number: u32, message: &Message<'_>) -> Result<(), DatagramError> {
-        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
-        if self.buffers.bytes(handshake.request) != message.bytes() || x.kind != Kind::SaInit {
-            return Err(DatagramError::Stale);
+    /// The same request again gets the same response again.
+    fn sa_init_again(&mut self, number: u32) -> Result<(), DatagramError> {
+        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
+        match (x.kind, x.stage) {
+            (Kind::SaInit, Stage::Answered) => {
+                self.transmits.push(number);
+                Ok(())
+            }
+            (Kind::SaInit, _) => Err(DatagramError::Busy),
+            _ => Err(DatagramError::Stale),
         }
-        if x.stage != Stage::Answered {
-            return Err(DatagramError::Busy);
-        }
-        self.transmits.push(number);
-        Ok(())
     }
 
     /// The shared secret is known: derives the keys, and answers.
