@@ -241,9 +241,11 @@ impl<P: Provider> Ike<'_, P> {
                 self.retry_rekey(env, replaces, RETRY);
             }
             NotifyType::CHILD_SA_NOT_FOUND if replaces.is_some() => {
+                // RFC 7296 section 2.25: the child is gone without a word, and a new one is made from scratch.
                 self.end_exchange(env, number);
                 if let Some(old) = replaces.and_then(|id| self.child_number(id)) {
                     self.child_down(env, old, DownReason::Deleted);
+                    let _ = self.want_child(env, sa, config);
                 }
             }
             _ => {
@@ -373,12 +375,16 @@ impl<P: Provider> Ike<'_, P> {
             return Err(Refusal::new(NotifyType::TEMPORARY_FAILURE));
         }
         let Some(notify) = collected.notify(NotifyType::REKEY_SA) else { return Ok(None) };
-        let old = notify
-            .spi_u32()
-            .filter(|_| notify.protocol == ProtocolId::ESP)
-            .and_then(|spi| self.child_by_outbound(sa, spi));
-        let Some(old) = old else {
-            return Err(Refusal::new(NotifyType::CHILD_SA_NOT_FOUND));
+        let spi = notify.spi_u32().filter(|_| notify.protocol == ProtocolId::ESP);
+        let spi = spi.ok_or(Refusal::new(NotifyType::CHILD_SA_NOT_FOUND))?;
+        let Some(old) = self.child_by_outbound(sa, spi) else {
+            // It may be the one that the peer has just made at our request, and its answer is still on its way.
+            let being_made = matches!(ours, Some((Kind::CreateChild, _)));
+            return Err(if being_made {
+                Refusal::new(NotifyType::TEMPORARY_FAILURE)
+            } else {
+                Refusal::no_child(spi)
+            });
         };
         let id = self.child_id(old);
         let rekeyed_by_us = ours

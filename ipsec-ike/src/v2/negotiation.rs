@@ -13,7 +13,7 @@ use crate::event::{ChildRef, DownReason, Failure};
 use crate::ike_sa::SaState;
 use crate::proposal::{self, ChildChoice, Implemented};
 use crate::selectors;
-use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType};
+use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType, ProtocolId};
 
 /// Why a request for a child is refused.
 #[derive(Clone, Copy)]
@@ -21,19 +21,29 @@ pub(crate) struct Refusal {
     pub(crate) kind: NotifyType,
     /// The group to use instead, for INVALID_KE_PAYLOAD.
     group: Option<Group>,
+    /// The SPI that nobody has, for CHILD_SA_NOT_FOUND.
+    spi: Option<[u8; 4]>,
 }
 
 impl Refusal {
     pub(crate) const fn new(kind: NotifyType) -> Self {
-        Self { kind, group: None }
+        Self { kind, group: None, spi: None }
     }
 
     pub(crate) const fn group(group: Group) -> Self {
-        Self { kind: NotifyType::INVALID_KE_PAYLOAD, group: Some(group) }
+        Self { group: Some(group), ..Self::new(NotifyType::INVALID_KE_PAYLOAD) }
+    }
+
+    /// RFC 7296 section 2.25: the SPI is that of the REKEY_SA notify.
+    pub(crate) const fn no_child(spi: u32) -> Self {
+        Self { spi: Some(spi.to_be_bytes()), ..Self::new(NotifyType::CHILD_SA_NOT_FOUND) }
     }
 
     /// Writes the notify that says so.
     pub(crate) fn write(&self, w: &mut MessageWriter<'_>) -> Result<(), NoRoom> {
+        if let Some(spi) = &self.spi {
+            return w.notify(&Notify::with_spi(ProtocolId::ESP, spi, self.kind, &[]));
+        }
         let group = self.group.map(|g| g.0.to_be_bytes());
         w.notify(&Notify::new(self.kind, group.as_ref().map_or(&[], |g| g)))
     }
