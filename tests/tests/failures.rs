@@ -321,7 +321,7 @@ fn a_silent_peer() {
     pair.run_for(MINUTE);
     let expected =
         Failure::PeerSilent { exchange: ExchangeType::IKE_SA_INIT, tries: 6, hint: None };
-    assert_eq!(pair.a.failures(), [expected.clone()]);
+    assert_eq!(pair.a.failures(), std::slice::from_ref(&expected));
     assert!(expected.to_string().contains("UDP 500"), "{expected}");
     let sent: Vec<_> = pair.link.tap().iter().map(|c| c.at.since(begin).as_millis()).collect();
     assert_eq!(sent, [0, 1000, 2500, 4750, 8125, 12_125]);
@@ -348,7 +348,7 @@ fn port_4500_is_closed() {
     pair.initiate(Side::A).unwrap();
     pair.run_for(MINUTE);
     let expected = Failure::PeerSilent { exchange: ExchangeType::IKE_AUTH, tries: 6, hint: None };
-    assert_eq!(pair.a.failures(), [expected.clone()]);
+    assert_eq!(pair.a.failures(), std::slice::from_ref(&expected));
     assert!(expected.to_string().contains("4500"), "{expected}");
     pair.a.assert_empty();
     pair.b.assert_empty();
