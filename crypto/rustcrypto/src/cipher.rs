@@ -127,11 +127,14 @@ impl PacketCipher for Cipher {
     }
 }
 
-fn prepare<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
+pub(crate) fn prepare<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
     C::new_from_slice(key).map_err(|_| CryptoError::Length)
 }
 
-fn seal_aead<A: AeadInOut<TagSize = U16>>(aead: &A, work: Work<'_>) -> Result<(), CryptoError> {
+pub(crate) fn seal_aead<A: AeadInOut<TagSize = U16>>(
+    aead: &A,
+    work: Work<'_>,
+) -> Result<(), CryptoError> {
     let nonce = <&Nonce<A>>::try_from(work.nonce).map_err(|_| CryptoError::Length)?;
     let icv = <&mut Block>::try_from(work.icv).map_err(|_| CryptoError::Length)?;
     if !work.tail.is_empty() {
@@ -144,7 +147,10 @@ fn seal_aead<A: AeadInOut<TagSize = U16>>(aead: &A, work: Work<'_>) -> Result<()
 }
 
 /// Both AEADs verify before they decrypt, so a forged packet costs one pass.
-fn open_aead<A: AeadInOut<TagSize = U16>>(aead: &A, work: Work<'_>) -> Result<(), CryptoError> {
+pub(crate) fn open_aead<A: AeadInOut<TagSize = U16>>(
+    aead: &A,
+    work: Work<'_>,
+) -> Result<(), CryptoError> {
     let nonce = <&Nonce<A>>::try_from(work.nonce).map_err(|_| CryptoError::Length)?;
     let icv = <&Block>::try_from(&*work.icv).map_err(|_| CryptoError::Length)?;
     if !work.tail.is_empty() {

@@ -69,11 +69,13 @@ impl HmacKey {
     }
 }
 
-fn prepare<D: EagerHash>(key: &[u8]) -> Result<HmacCore<D>, CryptoError> {
+/// The state after the padded keys.
+pub(crate) fn prepare<D: EagerHash>(key: &[u8]) -> Result<HmacCore<D>, CryptoError> {
     HmacCore::new_from_slice(key).map_err(|_| CryptoError::Length)
 }
 
-fn run<D>(core: &HmacCore<D>, parts: &[&[u8]]) -> CtOutput<Hmac<D>>
+/// The HMAC of `parts`, in order.
+pub(crate) fn run<D>(core: &HmacCore<D>, parts: &[&[u8]]) -> CtOutput<Hmac<D>>
 where
     D: EagerHash,
     Hmac<D>: CoreProxy<Core = HmacCore<D>> + Mac,

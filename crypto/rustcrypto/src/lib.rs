@@ -60,6 +60,11 @@
 //! Give the task that runs key exchanges room for them, or leave a group out of the policy: what no policy offers is
 //! never computed.
 //!
+//! # Less than all
+//!
+//! A program that names [`RustCrypto`] links every algorithm, whatever its policy offers. [`single`] has them one by one,
+//! for a provider of one's own, where flash or memory is short.
+//!
 //! # Speed and side channels
 //!
 //! No secret decides a branch or an address in this code; the crates below say the same of theirs, on processors whose
@@ -74,6 +79,7 @@ mod hmac_key;
 mod kx;
 mod mac;
 mod prf;
+pub mod single;
 
 pub use cipher::Cipher;
 pub use kx::{Kx, Secret};
@@ -101,11 +107,19 @@ impl Provider for RustCrypto {
     const GROUPS: &'static [Group] = kx::GROUPS;
 
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
-        match id {
-            HashId::Sha1 => digest::<Sha1>(parts, out),
-            HashId::Sha256 => digest::<Sha256>(parts, out),
-            _ => Err(CryptoError::Unsupported),
-        }
+        hash(id, parts, out)
+    }
+}
+
+/// Hashes `parts`, in order, into `out`: [`Provider::hash`] for every provider made of parts of this crate.
+///
+/// # Errors
+/// [`CryptoError::Length`] if `out` is not exactly as long as the hash.
+pub fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+    match id {
+        HashId::Sha1 => digest::<Sha1>(parts, out),
+        HashId::Sha256 => digest::<Sha256>(parts, out),
+        _ => Err(CryptoError::Unsupported),
     }
 }
 

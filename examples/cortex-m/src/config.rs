@@ -7,11 +7,13 @@ use ipsec::{
     IkeProposal, Peer, PrfId, Suite, TrafficSelector,
 };
 
-/// The provider.
-#[cfg(not(feature = "toy"))]
-pub type Crypto = ipsec_rustcrypto::RustCrypto;
+#[cfg(feature = "all-algorithms")]
+pub use ipsec_rustcrypto::RustCrypto as Crypto;
 #[cfg(feature = "toy")]
-pub type Crypto = ipsec_testkit::toy::Toy;
+pub use ipsec_testkit::toy::Toy as Crypto;
+
+#[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
+pub use crate::crypto::Small as Crypto;
 
 /// Message buffers of each gateway.
 pub const BUFFERS: usize = 6;

@@ -16,6 +16,8 @@ macro_rules! say {
 }
 
 mod config;
+#[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
+mod crypto;
 mod report;
 mod rng;
 mod site;

@@ -2,7 +2,7 @@
 
 mod ecp;
 mod modp;
-mod x25519;
+pub(crate) mod x25519;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange};
@@ -59,7 +59,7 @@ impl AsRef<[u8]> for Secret {
 }
 
 /// What the groups have in common: all of them are Diffie-Hellman.
-trait DiffieHellman: Sized {
+pub(crate) trait DiffieHellman: Sized {
     /// Draws a private value. It takes a bounded number of draws.
     fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError>;
 

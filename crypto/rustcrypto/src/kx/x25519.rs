@@ -4,6 +4,7 @@ use ipsec_core::bytes;
 use ipsec_core::crypto::CryptoError;
 use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use super::{DiffieHellman, Secret};
 
@@ -22,6 +23,13 @@ impl DiffieHellman for Private {
     }
 
     fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
+        Secret::copy(&*self.shared(peer)?)
+    }
+}
+
+impl Private {
+    /// The shared secret in its own size.
+    pub(crate) fn shared(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
         // RFC 7748 section 5: the top bit is masked and non-canonical values are accepted, so only the length can be wrong
         // before the computation.
         let peer = <[u8; 32]>::try_from(peer).map_err(|_| CryptoError::PeerValue)?;
@@ -30,6 +38,6 @@ impl DiffieHellman for Private {
         if !shared.was_contributory() {
             return Err(CryptoError::PeerValue);
         }
-        Secret::copy(shared.as_bytes())
+        Ok(Zeroizing::new(shared.to_bytes()))
     }
 }
