@@ -352,10 +352,8 @@ impl Daemon<'_> {
             }
             Ok(Outbound::Pending(config)) => Some(config),
             Err(OutboundError::TooBig { mtu }) => {
-                let sources: Vec<_> =
-                    self.settings.tun_addresses.iter().map(|a| a.addr()).collect();
                 let packet = self.buf.get(range.clone()).unwrap_or_default();
-                if let Some(answer) = icmp::too_big(packet, &sources, mtu) {
+                if let Some(answer) = icmp::too_big(packet, mtu) {
                     let _ = self.tun.send(&answer);
                 }
                 log::debug!("drop: too big for the path, told so (MTU {mtu})");

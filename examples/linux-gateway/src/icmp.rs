@@ -1,7 +1,5 @@
 //! The message for a host whose packet is too long for the tunnel and must not be fragmented (RFC 4301 section 8.2).
 
-use std::net::IpAddr;
-
 use ipsec::ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, protocol};
 use zerocopy::IntoBytes;
 
@@ -11,9 +9,11 @@ const QUOTE_V4: usize = 576 - Ipv4Header::LEN - 8;
 const QUOTE_V6: usize = 1280 - Ipv6Header::LEN - 8;
 const HOP_LIMIT: u8 = 64;
 
-/// "Fragmentation Needed" (RFC 1191 section 4) or "Packet Too Big" (RFC 4443 section 3.2) for `packet`, from one of
-/// `sources`, or else from where the packet wants to go. `None` if it must not be answered with an error.
-pub(crate) fn too_big(packet: &[u8], sources: &[IpAddr], mtu: usize) -> Option<Vec<u8>> {
+/// "Fragmentation Needed" (RFC 1191 section 4) or "Packet Too Big" (RFC 4443 section 3.2) for `packet`. `None` if it must
+/// not be answered with an error.
+///
+/// It comes from where the packet wants to go: the kernel refuses what comes in with an address of its own.
+pub(crate) fn too_big(packet: &[u8], mtu: usize) -> Option<Vec<u8>> {
     let [high, low] = u16::try_from(mtu).ok()?.to_be_bytes();
     if packet.first()? >> 4 == 4 {
         let original = Ipv4Header::parse(packet).ok()?;
@@ -23,8 +23,7 @@ pub(crate) fn too_big(packet: &[u8], sources: &[IpAddr], mtu: usize) -> Option<V
         if header.fragment_offset() != 0 || header.protocol == protocol::ICMP && !is_query {
             return None;
         }
-        let ours = sources.iter().find_map(|a| if let IpAddr::V4(a) = a { Some(*a) } else { None });
-        let (from, to) = (ours.unwrap_or(header.destination()), header.source());
+        let (from, to) = (header.destination(), header.source());
         let mut icmp = vec![3, 4, 0, 0, 0, 0, high, low];
         icmp.extend(packet.iter().take(QUOTE_V4));
         set_checksum(&mut icmp, Checksum::new());
@@ -39,8 +38,7 @@ pub(crate) fn too_big(packet: &[u8], sources: &[IpAddr], mtu: usize) -> Option<V
             return None;
         }
         let header = original.header;
-        let ours = sources.iter().find_map(|a| if let IpAddr::V6(a) = a { Some(*a) } else { None });
-        let (from, to) = (ours.unwrap_or(header.destination()), header.source());
+        let (from, to) = (header.destination(), header.source());
         let mut icmp = vec![2, 0, 0, 0, 0, 0, high, low];
         icmp.extend(packet.iter().take(QUOTE_V6));
         let len = u32::try_from(icmp.len()).ok()?;
@@ -62,7 +60,6 @@ mod tests {
     use super::*;
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    const HERE: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
     const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 9);
     const AWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 2, 9);
 
@@ -75,48 +72,43 @@ mod tests {
     #[test]
     fn a_host_of_ipv4_is_told_the_mtu() {
         let packet = v4(protocol::TCP, &[7; 1400]);
-        let answer =
-            too_big(&packet, &[IpAddr::V6(Ipv6Addr::LOCALHOST), HERE.into()], 1358).unwrap();
+        let answer = too_big(&packet, 1358).unwrap();
         let parsed = Ipv4Header::parse(&answer).unwrap();
         assert!(parsed.checksum_ok());
-        assert_eq!((parsed.header.source(), parsed.header.destination()), (HERE, HOST));
+        assert_eq!((parsed.header.source(), parsed.header.destination()), (AWAY, HOST));
         assert_eq!(parsed.payload[..2], [3, 4]);
         assert_eq!(parsed.payload[6..8], 1358u16.to_be_bytes());
         assert_eq!(parsed.payload[8..], packet[..QUOTE_V4]);
         assert_eq!(Checksum::new().bytes(parsed.payload).finish(), 0);
-        // Without an address of our own, in the name of whom the packet is for.
-        let answer = too_big(&packet, &[], 1358).unwrap();
-        assert_eq!(Ipv4Header::parse(&answer).unwrap().header.source(), AWAY);
     }
 
     /// RFC 4443 section 3.2.
     #[test]
     fn a_host_of_ipv6_is_told_the_mtu() {
-        let (here, host, away) =
-            (Ipv6Addr::LOCALHOST, "fd01::9".parse().unwrap(), "fd02::9".parse().unwrap());
+        let (host, away) = ("fd01::9".parse().unwrap(), "fd02::9".parse().unwrap());
         let header = Ipv6Header::new(host, away, protocol::UDP, 0, 64, 1400).unwrap();
         let packet = [header.as_bytes(), &[7; 1400]].concat();
-        let answer = too_big(&packet, &[here.into()], 1338).unwrap();
+        let answer = too_big(&packet, 1338).unwrap();
         assert_eq!(answer.len(), 1280);
         let parsed = Ipv6Header::parse(&answer).unwrap();
-        assert_eq!((parsed.header.source(), parsed.header.destination()), (here, host));
+        assert_eq!((parsed.header.source(), parsed.header.destination()), (away, host));
         assert_eq!(parsed.payload[..2], [2, 0]);
         assert_eq!(parsed.payload[4..8], 1338u32.to_be_bytes());
         let pseudo =
-            Checksum::new().pseudo_v6(here, host, protocol::ICMPV6, parsed.payload.len() as u32);
+            Checksum::new().pseudo_v6(away, host, protocol::ICMPV6, parsed.payload.len() as u32);
         assert_eq!(pseudo.bytes(parsed.payload).finish(), 0);
     }
 
     /// RFC 1122 section 3.2.2 and RFC 4443 section 2.4.
     #[test]
     fn errors_are_not_answered_with_errors() {
-        assert!(too_big(&v4(protocol::ICMP, &[8; 1400]), &[], 1300).is_some());
-        assert_eq!(too_big(&v4(protocol::ICMP, &[3; 1400]), &[], 1300), None);
+        assert!(too_big(&v4(protocol::ICMP, &[8; 1400]), 1300).is_some());
+        assert_eq!(too_big(&v4(protocol::ICMP, &[3; 1400]), 1300), None);
         let header =
             Ipv6Header::new(Ipv6Addr::LOCALHOST, Ipv6Addr::LOCALHOST, protocol::ICMPV6, 0, 64, 4);
         let packet = [header.unwrap().as_bytes(), &[1; 4]].concat();
-        assert_eq!(too_big(&packet, &[], 1300), None);
-        assert_eq!(too_big(&[], &[], 1300), None);
-        assert_eq!(too_big(&[0x45; 10], &[], 1300), None);
+        assert_eq!(too_big(&packet, 1300), None);
+        assert_eq!(too_big(&[], 1300), None);
+        assert_eq!(too_big(&[0x45; 10], 1300), None);
     }
 }

@@ -31,6 +31,7 @@ impl Sas {
             }
             GatewayEvent::IkeRekeyed { ike, replaces, peer, agreed } => {
                 let path = self.find(replaces).and_then(|sa| sa.path);
+                self.all.retain(|sa| sa.id != replaces);
                 self.all.push(IkeSa { id: ike, peer, path, agreed });
             }
             GatewayEvent::IkeDown { ike, .. } => self.all.retain(|sa| sa.id != ike),
@@ -116,14 +117,19 @@ impl Names {
             }
             GatewayEvent::ChildUp { config, path, agreed, .. } => {
                 log::info!(
-                    "child up child={} path={path} {}",
+                    "child up child={} path={} {}",
                     self.child(*config),
+                    way(path),
                     child_agreed(agreed)
                 );
             }
             GatewayEvent::ChildRekeyed { config, path, agreed, .. } => {
                 let child = self.child(*config);
-                log::info!("child rekeyed child={child} path={path} {}", child_agreed(agreed));
+                log::info!(
+                    "child rekeyed child={child} path={} {}",
+                    way(path),
+                    child_agreed(agreed)
+                );
             }
             GatewayEvent::ChildDown { config, reason: DownReason::Rekeyed, .. } => {
                 log::debug!("child replaced child={}", self.child(*config));
@@ -133,7 +139,7 @@ impl Names {
                 log::info!("child down child={} reason={reason}{still}", self.child(*config));
             }
             GatewayEvent::ChildMoved { config, path, .. } => {
-                log::info!("child moved child={} path={path}", self.child(*config));
+                log::info!("child moved child={} path={}", self.child(*config), way(path));
             }
             GatewayEvent::Failed { peer, child, path, failure } => {
                 let is_up = peer.is_some_and(|peer| sas.of_peer(peer).next().is_some());
@@ -197,6 +203,14 @@ impl Names {
         ];
         lines.extend(counters.drops().map(|(reason, count)| format!("dropped {count}: {reason}")));
         lines
+    }
+}
+
+/// A path of ESP: without UDP it has no ports.
+fn way(path: &Path) -> String {
+    match (path.local.port, path.remote.port) {
+        (0, 0) => format!("{} -> {}", path.local.address, path.remote.address),
+        _ => path.to_string(),
     }
 }
 

@@ -29,9 +29,13 @@ impl Tun {
         let device = DeviceBuilder::new()
             .name(name)
             .mtu(mtu)
+            .enable(false)
             .build_sync()
             .and_then(|device| device.set_nonblocking(true).map(|()| device))
             .map_err(|e| format!("cannot make the TUN device {name}: {e}{}", hint(&e)))?;
+        // No link-local address, so that the kernel does not talk IPv6 by itself; it fails where IPv6 is switched off.
+        let _ = ip(&["link", "set", "dev", name, "addrgenmode", "none"]);
+        ip(&["link", "set", "dev", name, "up"])?;
         for address in addresses {
             let nodad: &[&str] = if address.addr().is_ipv6() { &["nodad"] } else { &[] };
             let add = ["address", "replace", &address.to_string(), "dev", name];
