@@ -9,6 +9,7 @@ pub struct SlotList<'r> {
     links: &'r mut [u32],
     head: u32,
     tail: u32,
+    len: usize,
 }
 
 /// A link of a slot that is not in the list.
@@ -21,7 +22,7 @@ impl<'r> SlotList<'r> {
     /// An empty list for as many slots as there are links.
     pub fn new(links: &'r mut [u32]) -> Self {
         links.fill(ABSENT);
-        Self { links, head: 0, tail: 0 }
+        Self { links, head: 0, tail: 0, len: 0 }
     }
 
     /// How many slots the list has links for.
@@ -37,6 +38,7 @@ impl<'r> SlotList<'r> {
             return;
         }
         *link = LAST;
+        self.len = self.len.saturating_add(1);
         if empty {
             self.head = slot;
         } else if let Some(tail) = self.links.get_mut(self.tail as usize) {
@@ -54,7 +56,13 @@ impl<'r> SlotList<'r> {
             next => next.saturating_sub(OFFSET),
         };
         *link = ABSENT;
+        self.len = self.len.saturating_sub(1);
         Some(slot)
+    }
+
+    /// How many slots are in the list.
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// The first slot, which stays.

@@ -2,6 +2,7 @@
 
 use crate::engine::{Env, Ike};
 use crate::ike_sa;
+use crate::timer::REPLACED_KEPT;
 use ipsec_core::crypto::Provider;
 use ipsec_core::sa::Spi;
 use ipsec_core::selector::Selectors;
@@ -10,6 +11,9 @@ use ipsec_core::time::Instant;
 use crate::event::{ChildId, ChildRef, DownReason, Traffic};
 use crate::keymat::ChildKeys;
 use crate::proposal::ChildChoice;
+
+/// Slots that children which only receive a little longer leave free.
+const SLOTS_LEFT_FREE: usize = 2;
 
 /// Memory for one child SA. All zero is empty.
 pub struct ChildSlot {
@@ -32,6 +36,8 @@ pub(crate) enum ChildState {
     Established,
     /// Replaced by another one, or being deleted. It still receives.
     Leaving,
+    /// Deleted after it was replaced. It receives a little longer, what was on the way.
+    Lingering,
     /// Gone; the caller has not been told.
     Down,
 }
@@ -49,6 +55,7 @@ pub(crate) mod tell {
     pub(crate) const UP: u8 = 1;
     pub(crate) const MOVED: u8 = 2;
     pub(crate) const DOWN: u8 = 4;
+    pub(crate) const LEAVES: u8 = 8;
 }
 
 pub(crate) struct Child {
@@ -68,6 +75,9 @@ pub(crate) struct Child {
     pub(crate) spi_out: u32,
     pub(crate) choice: ChildChoice,
     pub(crate) encapsulated: bool,
+    /// The lower nonce of the exchange that made it, as far as it is compared with others: when both sides have rekeyed
+    /// at once, it tells which child stays.
+    pub(crate) lower_nonce: [u8; 16],
     pub(crate) traffic: Traffic,
     pub(crate) replaces: Option<ChildId>,
     pub(crate) reason: DownReason,
@@ -88,6 +98,7 @@ impl Child {
         spi_out: 0,
         choice: ChildChoice::EMPTY,
         encapsulated: false,
+        lower_nonce: [0; 16],
         traffic: Traffic::Now,
         replaces: None,
         reason: DownReason::Closed,
@@ -215,8 +226,9 @@ impl<P: Provider> Ike<'_, P> {
             return;
         }
         let (installed, spi) = (child.installed, child.spi_in);
+        child.reason =
+            if child.state == ChildState::Lingering { DownReason::Rekeyed } else { reason };
         child.state = ChildState::Down;
-        child.reason = reason;
         child.want = 0;
         child.tell = tell::DOWN;
         self.disown_child(number);
@@ -228,6 +240,32 @@ impl<P: Provider> Ike<'_, P> {
                 env.spis.release(spi);
             }
             self.release_child(number);
+        }
+    }
+
+    /// Ends a child that another one has replaced: packets that its deletion has overtaken are still received.
+    ///
+    /// The oldest goes at once where two slots are not left free: a rekey must not wait for it.
+    pub(crate) fn child_lingers(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(child) = self.child(number) else { return };
+        child.state = ChildState::Lingering;
+        child.reason = DownReason::Rekeyed;
+        child.want = 0;
+        child.spi_out = 0; // the peer may use it again
+        child.rekey_at = Instant::MAX;
+        child.expire_at = env.now.after(REPLACED_KEPT);
+        child.tell |= tell::LEAVES;
+        let node = self.child_node(number);
+        self.events.push(node);
+        self.schedule_child(number);
+        self.lingering.push(number);
+        while self.free_children.len() < SLOTS_LEFT_FREE
+            && let Some(oldest) = self.lingering.pop()
+        {
+            if self.child(oldest).is_some_and(|c| c.state == ChildState::Lingering) {
+                self.child_down(env, oldest, DownReason::Rekeyed);
+                break;
+            }
         }
     }
 

@@ -58,7 +58,7 @@ impl<P: Provider> IkeMemory<'_, P> {
         children: usize,
         buffers: usize,
     ) -> usize {
-        5 * sas + 8 * handshakes + 4 * exchanges + 2 * children + 2 * buffers
+        5 * sas + 8 * handshakes + 4 * exchanges + 3 * children + 2 * buffers
     }
 }
 
@@ -84,6 +84,8 @@ pub struct Ike<'r, P: Provider> {
     /// Numbered from zero, unlike the contexts.
     pub(crate) free_exchanges: SlotList<'r>,
     pub(crate) free_children: SlotList<'r>,
+    /// Children that receive a little longer, the oldest first.
+    pub(crate) lingering: SlotList<'r>,
     /// Contexts with a message to send, then SAs with a keepalive to send.
     pub(crate) transmits: SlotList<'r>,
     /// Contexts with a job to hand out.
@@ -148,6 +150,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             free_handshakes: full(links.take(h)),
             free_exchanges: full(links.take(e)),
             free_children: full(links.take(c)),
+            lingering: SlotList::new(links.take(c)),
             transmits: SlotList::new(links.take(contexts.saturating_add(s))),
             jobs: SlotList::new(links.take(contexts)),
             events: SlotList::new(links.take(contexts.saturating_add(s).saturating_add(c))),

@@ -80,6 +80,14 @@ pub enum Event<'a> {
         /// What was agreed.
         agreed: ChildAgreed,
     },
+    /// A child has been replaced and deleted: send nothing on it any more. Its SA to receive on stays for a moment, for
+    /// packets that the deletion has overtaken; [`Event::ChildDown`] follows.
+    ChildLeaves {
+        /// The child.
+        child: ChildId,
+        /// Its configuration.
+        config: ChildRef,
+    },
     /// A child is gone: remove both its SAs.
     ChildDown {
         /// The child.

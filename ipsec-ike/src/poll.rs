@@ -30,6 +30,7 @@ enum Told {
     Failed(u32),
     ChildUp(u32),
     ChildMoved(u32),
+    ChildLeaves(u32),
     ChildDown(u32),
 }
 
@@ -178,6 +179,7 @@ impl<P: Provider> Ike<'_, P> {
         match lowest {
             child_sa::tell::UP => Some(Told::ChildUp(number)),
             child_sa::tell::MOVED => Some(Told::ChildMoved(number)),
+            child_sa::tell::LEAVES => Some(Told::ChildLeaves(number)),
             child_sa::tell::DOWN => Some(Told::ChildDown(number)),
             _ => None,
         }
@@ -254,6 +256,11 @@ impl<P: Provider> Ike<'_, P> {
                 let id = self.child_id(number);
                 let sa = self.child(number)?.ike;
                 Some(Event::ChildMoved { child: id, path: self.sa(sa)?.path })
+            }
+            Told::ChildLeaves(number) => {
+                let id = self.child_id(number);
+                let config = self.child(number)?.config;
+                Some(Event::ChildLeaves { child: id, config })
             }
             Told::ChildDown(number) => {
                 let id = self.child_id(number);

@@ -23,6 +23,8 @@ pub(crate) const CALLER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(crate) const RESPONSE_KEPT: Duration = Duration::from_secs(180);
 /// An SA that the peer deleted, or whose handshake failed, repeats its last response for so long.
 pub(crate) const LINGER: Duration = Duration::from_secs(10);
+/// A child that was replaced and deleted receives for so long what was on the way.
+pub(crate) const REPLACED_KEPT: Duration = Duration::from_secs(5);
 /// A NAT's mapping is refreshed so often (RFC 3948 section 4).
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Work that found no room, or a peer that was busy, is tried again after about this.
@@ -121,6 +123,10 @@ impl<P: Provider> Ike<'_, P> {
             return;
         }
         if now >= child.expire_at {
+            if child.state == ChildState::Lingering {
+                self.child_down(env, number, DownReason::Rekeyed);
+                return;
+            }
             if child.want & child_sa::want::DELETE != 0 {
                 // Its deletion does not come about: the IKE SA is busy, or gone.
                 self.child_down(env, number, DownReason::Expired);

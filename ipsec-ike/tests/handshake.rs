@@ -68,6 +68,7 @@ enum Seen {
     IkeRekeyed,
     IkeDown(DownReason),
     ChildUp(Traffic, bool),
+    ChildLeaves,
     ChildDown(DownReason),
     Failed(Failure),
 }
@@ -150,6 +151,7 @@ impl Side {
                     self.child = Some(child);
                     self.seen.push(Seen::ChildUp(traffic, replaces.is_some()));
                 }
+                Some(Event::ChildLeaves { .. }) => self.seen.push(Seen::ChildLeaves),
                 Some(Event::ChildDown { reason, .. }) => self.seen.push(Seen::ChildDown(reason)),
                 Some(Event::Failed { failure, .. }) => self.seen.push(Seen::Failed(failure)),
                 Some(_) => {}
@@ -267,16 +269,20 @@ fn children_are_rekeyed_from_either_side_with_and_without_a_key_exchange() {
             let child = first.child.unwrap();
             first.with(now, |e, env| e.rekey_child(env, child)).unwrap();
             assert_eq!(exchange(now, first, second), 4);
-            let rekeyed = Seen::ChildDown(DownReason::Rekeyed);
-            assert_eq!(
-                first.take_seen(),
-                [Seen::ChildUp(Traffic::Now, true), Seen::ChildDown(DownReason::Rekeyed)]
-            );
+            assert_eq!(first.take_seen(), [Seen::ChildUp(Traffic::Now, true), Seen::ChildLeaves]);
             assert_eq!(
                 second.take_seen(),
-                [Seen::ChildUp(Traffic::AfterFirstPacket, true), rekeyed]
+                [Seen::ChildUp(Traffic::AfterFirstPacket, true), Seen::ChildLeaves]
             );
             agree(first, second);
+            // The old one receives a little longer.
+            let later = Instant::from_secs(8);
+            for side in [&mut *first, &mut *second] {
+                assert_eq!(side.engine.children_in_use(), 2);
+                side.with(later, |e, env| e.handle_timeout(env));
+                side.settle(later);
+                assert_eq!(side.take_seen(), [Seen::ChildDown(DownReason::Rekeyed)]);
+            }
             assert_eq!((first.engine.children_in_use(), second.engine.children_in_use()), (1, 1));
         }
     }
@@ -382,4 +388,59 @@ fn encapsulation_can_be_forced() {
     a.with(now, |e, env| e.initiate(env, FIRST)).unwrap();
     assert_eq!(exchange(now, &mut a, &mut b), 4);
     assert_eq!(a.take_seen(), [Seen::IkeUp, Seen::ChildUp(Traffic::Now, false)]);
+}
+
+#[test]
+fn both_sides_rekey_a_child_at_once_and_one_replacement_stays() {
+    // RFC 7296 section 2.8.1
+    let mut survivors = [0; 2];
+    for seed in 0..20 {
+        for delay in 0..2 {
+            let (mut a, mut b) = up(|_, _| {});
+            a.rng.0 = seed;
+            let now = Instant::from_secs(2);
+            let child = a.child.unwrap();
+            a.with(now, |e, env| e.rekey_child(env, child)).unwrap();
+            let child = b.child.unwrap();
+            b.with(now, |e, env| e.rekey_child(env, child)).unwrap();
+            // Both requests are on their way before either arrives.
+            let mut requests = [(); 2].map(|()| ([0; 2100], None));
+            for (side, (buf, sent)) in [&mut a, &mut b].into_iter().zip(&mut requests) {
+                side.settle(now);
+                *sent = side.engine.poll_transmit(buf).unwrap();
+            }
+            for turn in 0..2 {
+                let to_b = (turn == 0) == (delay == 0);
+                let (to, (buf, sent)) =
+                    if to_b { (&mut b, &requests[0]) } else { (&mut a, &requests[1]) };
+                let sent = sent.unwrap();
+                let path = Path::new(sent.path.remote, sent.path.local);
+                let mut datagram = buf[..sent.len].to_vec();
+                to.with(now, |e, env| e.handle_datagram(env, path, &mut datagram)).unwrap();
+                to.settle(now);
+            }
+            exchange(now, &mut a, &mut b);
+            let later = Instant::from_secs(8);
+            for side in [&mut a, &mut b] {
+                side.with(later, |e, env| e.handle_timeout(env));
+                side.settle(later);
+            }
+            exchange(later, &mut a, &mut b);
+            let mine: Vec<_> = a.engine.established_children().collect();
+            assert_eq!(
+                (mine.len(), b.engine.established_children().count()),
+                (1, 1),
+                "seed {seed}"
+            );
+            assert_eq!((a.engine.children_in_use(), b.engine.children_in_use()), (1, 1));
+            // The survivors are of one and the same exchange: they can be deleted by either name.
+            let id = mine[0].0;
+            a.with(later, |e, env| e.close_child(env, id)).unwrap();
+            exchange(later, &mut a, &mut b);
+            assert_eq!((a.engine.children_in_use(), b.engine.children_in_use()), (0, 0));
+            let asked_by_a = a.take_seen().contains(&Seen::ChildUp(Traffic::Now, true));
+            survivors[usize::from(asked_by_a)] += 1;
+        }
+    }
+    assert!(survivors.iter().all(|n| *n > 5), "{survivors:?}");
 }

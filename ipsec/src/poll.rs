@@ -10,7 +10,7 @@ use ipsec_core::sa::{Encapsulation, SaParams};
 use ipsec_core::sad::InstallError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
-use ipsec_ike::event::{ChildId, Direction, Event, Traffic};
+use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Traffic};
 use ipsec_ike::jobs::{Answer, Job, JobId, MAX_PUBLIC};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
 use rand_core::CryptoRng;
@@ -120,6 +120,21 @@ impl<P: Provider> Gateway<'_, P> {
                         GatewayEvent::ChildRekeyed { child, replaces, config, ike, path, agreed }
                     }
                 })
+            }
+            Event::ChildLeaves { child, config } => {
+                let Some((number, _)) = self.tunnels.find(child) else {
+                    return Some(Step::Done);
+                };
+                self.tunnels.unlist(number);
+                let pair = self.tunnels.pair_mut(number)?;
+                let (tunnel, outbound) = (pair.tunnel, pair.outbound.take());
+                pair.up = false; // its end is told now
+                if let Some(id) = outbound {
+                    self.sad.remove_outbound(id);
+                }
+                let tunnel_up = self.tunnels.current(tunnel).is_some();
+                let reason = DownReason::Rekeyed;
+                Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })
             }
             Event::ChildDown { child, config, reason } => {
                 let Some((number, pair)) = self.tunnels.find(child) else {

@@ -317,8 +317,15 @@ fn no_packet_is_lost_to_a_rekey() {
                         "{who}"
                     );
                     assert_eq!(site.gateway.counters().rekeys, 1);
+                    // The old SA receives a little longer what the deletion has overtaken.
+                    let in_use = site.gateway.statistics();
+                    assert_eq!((in_use.inbound_sas, in_use.outbound_sas), (2, 1));
+                    let later = NOW.after(Duration::from_secs(6));
+                    site.gateway.handle_timeout(later, &mut rng);
+                    site.settle(later, wire);
                     let in_use = site.gateway.statistics();
                     assert_eq!((in_use.inbound_sas, in_use.outbound_sas), (1, 1));
+                    assert!(site.events().is_empty());
                 }
             },
         );

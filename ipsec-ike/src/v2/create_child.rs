@@ -386,13 +386,9 @@ impl<P: Provider> Ike<'_, P> {
                 Refusal::no_child(spi)
             });
         };
-        let id = self.child_id(old);
-        let rekeyed_by_us = ours
-            .and_then(|(_, child)| self.child(child.checked_sub(1)?))
-            .is_some_and(|child| child.replaces == Some(id));
         let state = self.child(old).map(|c| c.state);
-        if rekeyed_by_us || state != Some(ChildState::Established) {
-            // RFC 7296 section 2.25.1.
+        if state != Some(ChildState::Established) {
+            // RFC 7296 section 2.25.1: it is being closed. One that we are rekeying, too, is answered as usual.
             return Err(Refusal::new(NotifyType::TEMPORARY_FAILURE));
         }
         Ok(Some(old))

@@ -5,6 +5,7 @@ use ipsec_core::time::Instant;
 
 use crate::child_sa::ChildState;
 use crate::engine::{Env, Ike};
+use crate::event::DownReason;
 use crate::exchange::Kind;
 use crate::ike_sa::SaState;
 use crate::wire::{ExchangeType, ProtocolId};
@@ -48,7 +49,11 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(number) = child
             && let Some(reason) = self.child(number).map(|c| c.reason)
         {
-            self.child_down(env, number, reason);
+            if reason == DownReason::Rekeyed {
+                self.child_lingers(env, number);
+            } else {
+                self.child_down(env, number, reason);
+            }
         }
         self.end_exchange(env, context);
         self.next_task(env, sa);

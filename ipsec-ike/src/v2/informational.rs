@@ -59,13 +59,15 @@ impl<P: Provider> Ike<'_, P> {
             let replaced =
                 child.state == ChildState::Leaving && matches!(child.reason, DownReason::Rekeyed);
             let (spi_in, own_reason) = (child.spi_in, child.reason);
-            let reason = if replaced { DownReason::Rekeyed } else { DownReason::Deleted };
-            if deleting == Some(number) {
-                // RFC 7296 section 1.4.1: both sides delete it, and neither names it in its answer.
-                self.child_down(env, number, own_reason);
-            } else {
+            let ours = deleting == Some(number);
+            if !ours {
+                // RFC 7296 section 1.4.1: if both sides delete it, neither names it in its answer.
                 let _ = spis.push(spi_in);
-                self.child_down(env, number, reason);
+            }
+            if replaced {
+                self.child_lingers(env, number);
+            } else {
+                self.child_down(env, number, if ours { own_reason } else { DownReason::Deleted });
             }
         }
         let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| {
@@ -80,7 +82,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The child that our request under way deletes.
-    fn child_being_deleted(&mut self, sa: u32) -> Option<u32> {
+    pub(crate) fn child_being_deleted(&mut self, sa: u32) -> Option<u32> {
         let ours = self.sa(sa)?.ours.checked_sub(1)?;
         let x = self.contexts.exchange(ours).filter(|x| x.kind == Kind::DeleteChild)?;
         x.negotiation.child.checked_sub(1)

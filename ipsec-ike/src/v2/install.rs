@@ -75,30 +75,92 @@ impl<P: Provider> Ike<'_, P> {
         child.state = ChildState::Established;
         child.rekey_at = soft;
         child.expire_at = hard;
-        child.tell |= child_sa::tell::UP;
         let replaces = child.replaces;
         // RFC 7296 section 2.8: the initiator of a rekey sends on the new SA at once; the responder knows that it can
         // when it has seen the initiator do so.
         child.traffic =
             if ours || replaces.is_none() { Traffic::Now } else { Traffic::AfterFirstPacket };
+        child.tell |= child_sa::tell::UP;
         self.schedule_child(slot);
         self.events.push(node);
-        let old = replaces.and_then(|id| self.child_number(id));
-        if let Some(old) = old.and_then(|old| self.child(old)) {
-            old.state = ChildState::Leaving;
-            old.reason = DownReason::Rekeyed;
-            old.want = if ours { child_sa::want::DELETE } else { 0 };
+        if replaces.is_some() {
+            let old = replaces.and_then(|id| self.child_number(id));
+            let deletes = match self.rival(sa, slot, replaces) {
+                Some(rival) => self.settle_rivals(slot, rival, ours),
+                None if ours && old.is_none_or(|old| self.is_deleted(old)) => {
+                    // Whoever asked for the survivor deletes the old one, and the peer did.
+                    self.leave_child(slot, true);
+                    false
+                }
+                None => ours,
+            };
+            if let Some(old) = old {
+                self.leave_child(old, deletes);
+            }
         }
         if ours {
-            if let Some(sa) = self.sa(sa)
-                && old.is_some()
-            {
-                sa.want |= ike_sa::want::CHILD;
-            }
             self.end_exchange(env, number);
             self.next_task(env, sa);
         } else {
             self.send_response(env, number, RESPONSE_KEPT);
+        }
+    }
+
+    /// The other child that is to replace the same one: both sides have begun at once.
+    fn rival(&mut self, sa: u32, slot: u32, replaces: Option<ChildId>) -> Option<u32> {
+        let mut next = self.sa(sa)?.children;
+        while let Some(number) = next.checked_sub(1) {
+            let child = self.child(number)?;
+            let made = !matches!(child.state, ChildState::Larval | ChildState::Down);
+            if made && child.replaces == replaces && number != slot {
+                return Some(number);
+            }
+            next = child.next;
+        }
+        None
+    }
+
+    /// Whether the peer has deleted a child of ours that it replaced.
+    fn is_deleted(&mut self, number: u32) -> bool {
+        self.child(number).is_none_or(|c| c.state == ChildState::Lingering)
+    }
+
+    /// Of two children that replace the same one, ends the one whose exchange had the lowest of the four nonces; each is
+    /// deleted by who asked for it, and the old one by who asked for the survivor (RFC 7296 section 2.8.1).
+    ///
+    /// `slot` has come up just now, `ours` if we asked for it; then the peer asked for `rival`, and the other way round.
+    /// Says whether the old child is ours to delete.
+    fn settle_rivals(&mut self, slot: u32, rival: u32, ours: bool) -> bool {
+        let mine = self.child(slot).map(|c| c.lower_nonce);
+        let theirs = self.child(rival).map(|c| c.lower_nonce);
+        let loser = if mine < theirs { slot } else { rival };
+        let we_lose = (loser == slot) == ours;
+        if we_lose {
+            // The peer can receive on the survivor by the time it hears of this deletion.
+            if let Some(survivor) = self.child(if loser == slot { rival } else { slot }) {
+                survivor.traffic = Traffic::Now;
+            }
+        }
+        self.leave_child(loser, we_lose);
+        !we_lose
+    }
+
+    /// A child has been replaced. Who asked for its replacement deletes it.
+    fn leave_child(&mut self, number: u32, deletes: bool) {
+        let Some(sa) = self.child(number).map(|c| c.ike) else { return };
+        let begun = self.child_being_deleted(sa) == Some(number);
+        let Some(child) = self.child(number) else { return };
+        if begun || !matches!(child.state, ChildState::Established | ChildState::Leaving) {
+            return;
+        }
+        child.state = ChildState::Leaving;
+        child.reason = DownReason::Rekeyed;
+        child.traffic = Traffic::AfterFirstPacket; // of one that is not announced yet: it is no more sent on
+        child.want = if deletes { child_sa::want::DELETE } else { 0 };
+        if let Some(sa) = self.sa(sa)
+            && deletes
+        {
+            sa.want |= ike_sa::want::CHILD;
         }
     }
 

@@ -250,7 +250,10 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), Failure> {
         let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
-        let suite = self.children.get(child as usize).ok_or(Failure::Protocol)?.child.choice.suite;
+        let made = &mut self.children.get_mut(child as usize).ok_or(Failure::Protocol)?.child;
+        // Lowest octet by octet (RFC 7296 section 2.8.1); a nonce has at least 16.
+        bytes::copy_prefix(&mut made.lower_nonce, ni.min(nr).get(..16).unwrap_or_default());
+        let suite = made.choice.suite;
         let sa = &self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?.sa;
         x.negotiation
             .keys

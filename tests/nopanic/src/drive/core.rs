@@ -94,7 +94,7 @@ fn lifetime() {
 
 fn list() {
     reach! {
-        fn(_) -> _: SlotList::new, SlotList::slots, SlotList::pop, SlotList::first, SlotList::is_empty;
+        fn(_) -> _: SlotList::new, SlotList::slots, SlotList::len, SlotList::pop, SlotList::first, SlotList::is_empty;
         fn(_, _) -> _: SlotList::push, SlotList::contains;
         fn(_) -> _: Deadlines::new, Deadlines::next;
         fn(_, _) -> _: Deadlines::take_due;
