@@ -74,37 +74,54 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod aes_key;
+mod block_mac;
+mod blocks;
+mod ccm;
+mod chacha;
 mod cipher;
-mod hmac_key;
+mod encrypt_then_mac;
+mod gcm;
+mod keyed_hash;
 mod kx;
+mod lists;
 mod mac;
 mod prf;
+mod select;
 pub mod single;
 
 pub use cipher::Cipher;
 pub use kx::{Kx, Secret};
 pub use mac::Mac;
 pub use prf::Prf;
+pub use select::{All, Minimal, Off, On, Select, Switch};
+
+use core::marker::PhantomData;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{CryptoError, Group, HashId, Integ, PrfId, Provider, Suite};
 use sha1::{Digest, Sha1};
 use sha2::Sha256;
 
-/// The provider: only a name, never a value.
+use lists::Lists;
+
+/// The provider with every algorithm.
+pub type RustCrypto = Only<All>;
+
+/// The provider with only the algorithms of `S`: a name, whose values mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RustCrypto {}
+pub struct Only<S>(PhantomData<S>);
 
-impl Provider for RustCrypto {
-    type Cipher = Cipher;
-    type Mac = Mac;
-    type Prf = Prf;
-    type Kx = Kx;
+impl<S: Select> Provider for Only<S> {
+    type Cipher = Cipher<S>;
+    type Mac = Mac<S>;
+    type Prf = Prf<S>;
+    type Kx = Kx<S>;
 
-    const SUITES: &'static [Suite] = cipher::SUITES;
-    const INTEGS: &'static [Integ] = mac::INTEGS;
-    const PRFS: &'static [PrfId] = prf::PRFS;
-    const GROUPS: &'static [Group] = kx::GROUPS;
+    const SUITES: &'static [Suite] = Lists::<S>::SUITES;
+    const INTEGS: &'static [Integ] = Lists::<S>::INTEGS;
+    const PRFS: &'static [PrfId] = Lists::<S>::PRFS;
+    const GROUPS: &'static [Group] = Lists::<S>::GROUPS;
 
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
         hash(id, parts, out)

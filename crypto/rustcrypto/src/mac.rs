@@ -1,75 +1,87 @@
-//! Integrity alone, for AH.
+//! Integrity: the MAC of a packet's ciphertext, and AH.
 
 use ipsec_core::crypto::{self, CryptoError, Integ};
 
-use crate::hmac_key::HmacKey;
+use crate::gcm::{Gmac, compare, write};
+use crate::keyed_hash::KeyedHash;
+use crate::select::{All, If, Select, Switch};
 
-/// The integrity algorithms of [`Mac`].
-pub(crate) const INTEGS: &[Integ] = &[
-    Integ::HMAC_SHA2_256_128,
-    Integ::HMAC_SHA2_384_192,
-    Integ::HMAC_SHA2_512_256,
-    Integ::HMAC_SHA1_96,
-];
+/// A keyed integrity function, for AH.
+pub struct Mac<S: Select = All>(Keys<S>);
 
-/// A keyed integrity function: HMAC-SHA1-96 (RFC 2404) and the HMAC-SHA2 of RFC 4868.
-pub struct Mac {
-    key: HmacKey,
+enum Keys<S: Select> {
+    Auth(Auth<S>),
+    Gmac(If<S::AesGmac, Gmac<S>>),
+}
+
+/// One that needs no nonce.
+pub(crate) struct Auth<S: Select> {
+    key: KeyedHash<S>,
     icv_len: usize,
 }
 
-impl Mac {
+impl<S: Select> Auth<S> {
+    pub(crate) fn new(integ: Integ, key: &[u8]) -> Result<Self, CryptoError> {
+        let icv_len = integ.icv_len().ok_or(CryptoError::Unsupported)?;
+        Ok(Self { key: KeyedHash::of_integ(integ, key)?, icv_len })
+    }
+
     /// The integrity check value over `parts`, of the exact length of the algorithm.
-    pub(crate) fn compute(&self, parts: &[&[u8]], icv: &mut [u8]) -> Result<(), CryptoError> {
-        if icv.len() != self.icv_len {
-            return Err(CryptoError::Length);
-        }
-        self.key.compute(parts, icv)
+    pub(crate) fn sign(&self, parts: &[&[u8]], icv: &mut [u8]) -> Result<(), CryptoError> {
+        self.check_length(icv)?;
+        self.key.compute(parts, |tag| write(tag, icv, self.icv_len))
     }
 
-    /// Verifies an integrity check value, which must have the exact length of the algorithm: a shorter one is easier to
-    /// guess, and is no match.
-    pub(crate) fn check(&self, parts: &[&[u8]], icv: &[u8]) -> Result<(), CryptoError> {
-        if icv.len() != self.icv_len {
-            return Err(CryptoError::Length);
-        }
-        self.key.verify(parts, icv)
+    /// Verifies one, which must have the exact length of the algorithm.
+    pub(crate) fn verify(&self, parts: &[&[u8]], icv: &[u8]) -> Result<(), CryptoError> {
+        self.check_length(icv)?;
+        self.key.compute(parts, |tag| compare(tag, icv, self.icv_len))
     }
 
-    /// The length of the integrity check value.
-    pub(crate) const fn icv_len(&self) -> usize {
-        self.icv_len
+    pub(crate) const fn check_length(&self, icv: &[u8]) -> Result<(), CryptoError> {
+        if icv.len() == self.icv_len { Ok(()) } else { Err(CryptoError::Length) }
     }
 }
 
-impl crypto::Mac for Mac {
+impl<S: Select> crypto::Mac for Mac<S> {
     fn new(integ: Integ, key: &[u8]) -> Result<Self, CryptoError> {
-        let prepare = match integ {
-            Integ::HMAC_SHA1_96 => HmacKey::sha1,
-            Integ::HMAC_SHA2_256_128 => HmacKey::sha256,
-            Integ::HMAC_SHA2_384_192 => HmacKey::sha384,
-            Integ::HMAC_SHA2_512_256 => HmacKey::sha512,
-            _ => return Err(CryptoError::Unsupported),
-        };
-        // RFC 4868 section 2.1.1: keys have a fixed length, no other is supported.
-        if integ.key_len() != Some(key.len()) {
-            return Err(CryptoError::Length);
-        }
-        let icv_len = integ.icv_len().ok_or(CryptoError::Unsupported)?;
-        Ok(Self { key: prepare(key)?, icv_len })
+        Ok(Self(match integ {
+            Integ::AES_128_GMAC | Integ::AES_192_GMAC | Integ::AES_256_GMAC => {
+                Keys::Gmac(<S::AesGmac>::make(|| gmac(integ, key))?)
+            }
+            _ => Keys::Auth(Auth::new(integ, key)?),
+        }))
     }
 
     fn sign(&self, nonce: &[u8], parts: &[&[u8]], icv: &mut [u8]) -> Result<(), CryptoError> {
-        if !nonce.is_empty() {
-            return Err(CryptoError::Length);
+        match &self.0 {
+            Keys::Auth(auth) if nonce.is_empty() => auth.sign(parts, icv),
+            Keys::Auth(_) => Err(CryptoError::Length),
+            Keys::Gmac(key) => <S::AesGmac>::get::<Gmac<S>>(key).sign(nonce, parts, icv),
         }
-        self.compute(parts, icv)
     }
 
     fn verify(&self, nonce: &[u8], parts: &[&[u8]], icv: &[u8]) -> Result<(), CryptoError> {
-        if !nonce.is_empty() {
-            return Err(CryptoError::Length);
+        match &self.0 {
+            Keys::Auth(auth) if nonce.is_empty() => auth.verify(parts, icv),
+            Keys::Auth(_) => Err(CryptoError::Length),
+            Keys::Gmac(key) => <S::AesGmac>::get::<Gmac<S>>(key).verify(nonce, parts, icv),
         }
-        self.check(parts, icv)
     }
+}
+
+/// A key size that was not selected is not supported, whatever the length of the key.
+fn gmac<S: Select>(integ: Integ, key: &[u8]) -> Result<Gmac<S>, CryptoError> {
+    let selected = match integ {
+        Integ::AES_128_GMAC => S::Aes128::ON,
+        Integ::AES_192_GMAC => S::Aes192::ON,
+        _ => S::Aes256::ON,
+    };
+    if !selected {
+        return Err(CryptoError::Unsupported);
+    }
+    if integ.key_len() != Some(key.len()) {
+        return Err(CryptoError::Length);
+    }
+    Gmac::new(key)
 }

@@ -78,15 +78,24 @@ fn secret(group: Group, private: &[u8], peer: &[u8]) -> Result<Vec<u8>, CryptoEr
 const P256_I: &str = "C88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433";
 const P256_R: &str = "C6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53";
 
-/// Exponents whose top bit is set, so that it does not matter who sets it.
-fn modp_exponents() -> (Vec<u8>, Vec<u8>) {
-    ((0x80..0xa0).collect(), (0xc0..0xe0).collect())
+/// Private values of both sides, as many bytes as the group draws. The top bit is set, so that it does not matter who sets
+/// it; P-521 clears it.
+fn privates(group: Group) -> (Vec<u8>, Vec<u8>) {
+    let len = match group {
+        Group::MODP_3072 => 40,
+        Group::MODP_4096 | Group::P384 => 48,
+        Group::MODP_6144 => 56,
+        Group::MODP_8192 => 64,
+        Group::P521 => 66,
+        _ => 32,
+    };
+    ((0x80..0x80 + len).collect(), (0xc0..=0xff).cycle().take(len.into()).collect())
 }
 
 #[test]
 fn both_sides_agree() {
-    let (i, r) = modp_exponents();
     for &group in RustCrypto::GROUPS {
+        let (i, r) = privates(group);
         let (kx, public_i) = start(group, &i);
         let mut public_r = vec![0; group.public_len().unwrap() + 3];
         let (secret_r, len) =
@@ -103,8 +112,8 @@ fn both_sides_agree() {
 
 #[test]
 fn lengths_are_exact_and_unknown_groups_refused() {
-    let (i, r) = modp_exponents();
     for &group in RustCrypto::GROUPS {
+        let (i, r) = privates(group);
         let (_, mut public) = start(group, &r);
         let len = public.len();
         public.push(0);
@@ -117,7 +126,12 @@ fn lengths_are_exact_and_unknown_groups_refused() {
         assert_eq!(result, Err(CryptoError::Length), "{group}");
         assert_eq!(small, vec![0; len - 1], "{group}");
     }
-    for group in [Group::NONE, Group::MODP_1024, Group::X448, Group(0xfffe)] {
+    let legacy = [Group::MODP_768, Group::MODP_1024, Group::MODP_1536];
+    for group in [Group::NONE, Group::X448, Group(0xfffe)].into_iter().chain(legacy) {
+        if cfg!(feature = "legacy") && legacy.contains(&group) {
+            assert!(RustCrypto::GROUPS.contains(&group));
+            continue;
+        }
         let mut public = [0; 2048];
         let started = Kx::start(group, &mut Script::new(&[]), &mut public).map(|_| ());
         assert_eq!(started, Err(CryptoError::Unsupported), "{group}");
@@ -302,7 +316,7 @@ const MODP_2048_P: &str = concat!(
 // the formula of RFC 3526 section 3, pi included.
 #[test]
 fn modp_2048() {
-    let (xi, xr) = modp_exponents();
+    let (xi, xr) = privates(Group::MODP_2048);
     let (i, public_i) = start(Group::MODP_2048, &xi);
     let (r, public_r) = start(Group::MODP_2048, &xr);
     assert_eq!(public_i, hex(MODP_2048_GI));
@@ -316,7 +330,7 @@ fn modp_2048() {
 fn modp_keeps_leading_zeros() {
     let mut peer = [0; 256];
     peer[255] = 200;
-    let shared = secret(Group::MODP_2048, &modp_exponents().0, &peer).unwrap();
+    let shared = secret(Group::MODP_2048, &privates(Group::MODP_2048).0, &peer).unwrap();
     assert_eq!(shared.len(), 256);
     assert_eq!(shared[..4], hex("008cb2c9"));
     assert_eq!(shared, hex(MODP_2048_200_I));
@@ -325,7 +339,7 @@ fn modp_keeps_leading_zeros() {
 // RFC 6989 section 2.1: 1 < r < p-1.
 #[test]
 fn modp_peer_values() {
-    let private = modp_exponents().0;
+    let private = privates(Group::MODP_2048).0;
     let p = hex(MODP_2048_P);
     let p_with_last = |last| [&p[..255], &[last]].concat();
     let number = |n| {

@@ -252,14 +252,15 @@ impl Suite {
     }
 
     /// The sizes of this suite; `None` if an algorithm or key size is unknown, if encryption would go without
-    /// integrity (RFC 4303 section 3.2: such a combination is refused here), or if an AEAD is given a MAC besides.
+    /// integrity (RFC 4303 section 3.2: such a combination is refused here), if an AEAD is given a MAC besides, or if the
+    /// MAC is a GMAC, which needs a nonce of its own: it is for AH, and ESP has [`Encr::NULL_AES_GMAC`] (RFC 4543).
     pub const fn shape(&self) -> Option<Shape> {
         let Some(cipher) = self.encr.cipher_shape(self.key_bits) else { return None };
         if cipher.aead {
             return if self.integ.0 == Integ::NONE.0 { Some(cipher) } else { None };
         }
         match (self.integ.icv_len(), self.integ.key_len()) {
-            (Some(icv_len), Some(integ_key_len)) => {
+            (Some(icv_len), Some(integ_key_len)) if !self.integ.needs_nonce() => {
                 Some(Shape { integ_key_len, icv_len, ..cipher })
             }
             _ => None,
@@ -331,6 +332,11 @@ impl Encr {
 }
 
 impl Integ {
+    /// Whether each packet has a nonce of its own: the GMACs (RFC 4543), which are for AH alone.
+    const fn needs_nonce(self) -> bool {
+        matches!(self, Self::AES_128_GMAC | Self::AES_192_GMAC | Self::AES_256_GMAC)
+    }
+
     /// Bytes of the key; `None` for [`Integ::NONE`] and unknown algorithms.
     pub const fn key_len(self) -> Option<usize> {
         Some(match self {
@@ -418,6 +424,19 @@ mod tests {
         assert_eq!(Suite::aead(Encr::NULL, 0).shape(), None);
         let both = Suite { integ: Integ::HMAC_SHA1_96, ..Suite::AES_128_GCM };
         assert_eq!(both.shape(), None);
+    }
+
+    // RFC 4543 section 5: AES-GMAC stands alone in ESP, and as an integrity algorithm in AH.
+    #[test]
+    fn no_cipher_has_a_gmac_beside_it() {
+        for encr in [Encr::AES_CBC, Encr::AES_CTR, Encr::NULL, Encr::DES3] {
+            let key_bits = if encr.has_key_length() { 128 } else { 0 };
+            for integ in [Integ::AES_128_GMAC, Integ::AES_192_GMAC, Integ::AES_256_GMAC] {
+                assert_eq!(Suite { encr, key_bits, integ }.shape(), None);
+            }
+            assert!(Suite { encr, key_bits, integ: Integ::AES_CMAC_96 }.shape().is_some());
+        }
+        assert!(Suite::aead(Encr::NULL_AES_GMAC, 128).shape().is_some());
     }
 
     #[test]

@@ -9,25 +9,35 @@ use p256::elliptic_curve::{
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{DiffieHellman, Secret};
+use super::DiffieHellman;
 
 /// How often a private value is drawn anew when it is no scalar of the curve. For P-256 one draw fails with a
-/// probability of 2^-32, so that failing means a broken random source.
+/// probability of 2^-32, for the others with much less, so that failing means a broken random source.
 const DRAWS: usize = 4;
 
-/// A scalar from 1 to the order of the group, exclusive. Wiped on drop.
-pub(crate) struct Private<C: CurveArithmetic>(SecretKey<C>);
+/// A scalar from 1 to the order of the group, exclusive. Wiped on drop. `TOP` has the bits that its first byte may have.
+pub(crate) struct Private<C: CurveArithmetic, const TOP: u8>(SecretKey<C>);
 
-impl<C> DiffieHellman for Private<C>
+pub(crate) type P256 = Private<p256::NistP256, 0xff>;
+pub(crate) type P384 = Private<p384::NistP384, 0xff>;
+/// 521 bits are 65 bytes and one bit.
+pub(crate) type P521 = Private<p521::NistP521, 0x01>;
+
+impl<C, const TOP: u8> DiffieHellman for Private<C, TOP>
 where
     C: CurveArithmetic,
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
+    type Secret = Zeroizing<FieldBytes<C>>;
+
     fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {
         let mut draw = Zeroizing::new(FieldBytes::<C>::default());
         for _ in 0..DRAWS {
             rng.fill_bytes(&mut draw);
+            if let Some(top) = draw.first_mut() {
+                *top &= TOP;
+            }
             if let Ok(key) = SecretKey::from_bytes(&draw) {
                 return Ok(Self(key));
             }
@@ -48,10 +58,10 @@ where
         Ok(out.len())
     }
 
-    fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
+    fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError> {
         let peer = parse::<C>(peer).ok_or(CryptoError::PeerValue)?;
         // RFC 5903 section 7: the secret is x alone. The order of the curve is prime, so it is not the point at infinity.
-        Secret::copy(self.0.diffie_hellman(&peer).raw_secret_bytes())
+        Ok(Zeroizing::new(*self.0.diffie_hellman(&peer).raw_secret_bytes()))
     }
 }
 

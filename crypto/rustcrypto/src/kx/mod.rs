@@ -2,64 +2,27 @@
 
 mod ecp;
 mod modp;
-pub(crate) mod x25519;
+mod x25519;
 
-use ipsec_core::bytes;
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange};
-use p256::NistP256;
 use rand_core::CryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use modp::Modp2048;
-
-/// The groups of [`Kx`].
-pub(crate) const GROUPS: &[Group] = &[Group::X25519, Group::P256, Group::MODP_2048];
-
-/// The longest secret of any group in [`GROUPS`]: MODP-2048.
-const MAX_SECRET: usize = 256;
+use crate::lists::List;
+use crate::select::{All, If, Select, Switch};
 
 /// The private side of a key exchange that was begun. It is small (the public value is not kept), and is wiped on drop.
 ///
 /// See the front page of the crate for the stack that each group needs.
-pub struct Kx(Private);
-
-enum Private {
-    X25519(x25519::Private),
-    P256(ecp::Private<NistP256>),
-    Modp2048(modp::Private<Modp2048, { Modp2048::LIMBS }>),
-}
+pub struct Kx<S: Select = All>(Private<S>);
 
 /// A shared secret, wiped on drop. Its length is fixed by the group: leading zeros are kept.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct Secret {
-    bytes: [u8; MAX_SECRET],
-    len: usize,
-}
-
-impl Secret {
-    /// A secret of `len` bytes, at most [`MAX_SECRET`], that `fill` writes in place.
-    fn write(len: usize, fill: impl FnOnce(&mut [u8])) -> Result<Self, CryptoError> {
-        let mut secret = Self { bytes: [0; MAX_SECRET], len };
-        fill(secret.bytes.get_mut(..len).ok_or(CryptoError::Failed)?);
-        Ok(secret)
-    }
-
-    /// A secret that another type computed.
-    fn copy(from: &[u8]) -> Result<Self, CryptoError> {
-        let mut secret = Self { bytes: [0; MAX_SECRET], len: from.len() };
-        bytes::copy_prefix(&mut secret.bytes, from).ok_or(CryptoError::Failed)?;
-        Ok(secret)
-    }
-}
-
-impl AsRef<[u8]> for Secret {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-}
+pub struct Secret<S: Select = All>(Shared<S>);
 
 /// What the groups have in common: all of them are Diffie-Hellman.
-pub(crate) trait DiffieHellman: Sized {
+trait DiffieHellman: Sized {
+    /// The bytes of a shared secret, wiped on drop.
+    type Secret: AsRef<[u8]>;
+
     /// Draws a private value. It takes a bounded number of draws.
     fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError>;
 
@@ -67,30 +30,96 @@ pub(crate) trait DiffieHellman: Sized {
     fn public(&self, out: &mut [u8]) -> Result<usize, CryptoError>;
 
     /// Checks the peer's public value, and only then computes the secret.
-    fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError>;
+    fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError>;
 }
 
-impl Kx {
-    fn generate(group: Group, rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {
-        Ok(Self(match group {
-            Group::X25519 => Private::X25519(DiffieHellman::generate(rng)?),
-            Group::P256 => Private::P256(DiffieHellman::generate(rng)?),
-            Group::MODP_2048 => Private::Modp2048(DiffieHellman::generate(rng)?),
-            _ => return Err(CryptoError::Unsupported),
-        }))
-    }
-
-    fn public(&self, out: &mut [u8]) -> Result<usize, CryptoError> {
-        match &self.0 {
-            Private::X25519(private) => private.public(out),
-            Private::P256(private) => private.public(out),
-            Private::Modp2048(private) => private.public(out),
+/// The groups in the order of preference: the number, the switch, the type of a private value.
+macro_rules! groups {
+    ($($(#[$meta:meta])* $group:ident, $name:ident, $private:ty;)*) => {
+        enum Private<S: Select> {
+            $($(#[$meta])* $name(If<S::$name, $private>),)*
         }
-    }
+
+        enum Shared<S: Select> {
+            $($(#[$meta])* $name(If<S::$name, <$private as DiffieHellman>::Secret>),)*
+        }
+
+        /// The groups that `S` has.
+        pub(crate) const fn groups<S: Select>() -> List<Group, 12> {
+            let mut list = List::new(Group::NONE);
+            $($(#[$meta])* list.push(S::$name::ON, Group::$group);)*
+            list
+        }
+
+        impl<S: Select> Kx<S> {
+            fn generate(group: Group, rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {
+                Ok(Self(match group {
+                    $(
+                        $(#[$meta])*
+                        Group::$group => Private::$name(
+                            <S::$name>::make(|| <$private>::generate(rng))?
+                        ),
+                    )*
+                    _ => return Err(CryptoError::Unsupported),
+                }))
+            }
+
+            fn public(&self, out: &mut [u8]) -> Result<usize, CryptoError> {
+                match &self.0 {
+                    $(
+                        $(#[$meta])*
+                        Private::$name(key) => <S::$name>::get::<$private>(key).public(out),
+                    )*
+                }
+            }
+
+            fn agree(&self, peer: &[u8]) -> Result<Secret<S>, CryptoError> {
+                Ok(Secret(match &self.0 {
+                    $(
+                        $(#[$meta])*
+                        Private::$name(key) => Shared::$name(
+                            <S::$name>::make(|| <S::$name>::get::<$private>(key).agree(peer))?
+                        ),
+                    )*
+                }))
+            }
+        }
+
+        impl<S: Select> AsRef<[u8]> for Secret<S> {
+            fn as_ref(&self) -> &[u8] {
+                match &self.0 {
+                    $(
+                        $(#[$meta])*
+                        Shared::$name(secret) => {
+                            <S::$name>::get::<<$private as DiffieHellman>::Secret>(secret).as_ref()
+                        }
+                    )*
+                }
+            }
+        }
+    };
 }
 
-impl KeyExchange for Kx {
-    type Secret = Secret;
+groups! {
+    X25519, X25519, x25519::Private;
+    P256, P256, ecp::P256;
+    P384, P384, ecp::P384;
+    P521, P521, ecp::P521;
+    MODP_3072, Modp3072, modp::Modp3072;
+    MODP_4096, Modp4096, modp::Modp4096;
+    MODP_2048, Modp2048, modp::Modp2048;
+    MODP_6144, Modp6144, modp::Modp6144;
+    MODP_8192, Modp8192, modp::Modp8192;
+    #[cfg(feature = "legacy")]
+    MODP_1536, Modp1536, modp::Modp1536;
+    #[cfg(feature = "legacy")]
+    MODP_1024, Modp1024, modp::Modp1024;
+    #[cfg(feature = "legacy")]
+    MODP_768, Modp768, modp::Modp768;
+}
+
+impl<S: Select> KeyExchange for Kx<S> {
+    type Secret = Secret<S>;
 
     fn start(
         group: Group,
@@ -107,7 +136,7 @@ impl KeyExchange for Kx {
         rng: &mut dyn CryptoRng,
         peer: &[u8],
         public: &mut [u8],
-    ) -> Result<(Secret, usize), CryptoError> {
+    ) -> Result<(Secret<S>, usize), CryptoError> {
         let private = Self::generate(group, rng)?;
         // First the secret: a bad value from the peer must not cost us the public value too.
         let secret = private.finish(peer)?;
@@ -115,11 +144,7 @@ impl KeyExchange for Kx {
         Ok((secret, len))
     }
 
-    fn finish(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
-        match &self.0 {
-            Private::X25519(private) => private.agree(peer),
-            Private::P256(private) => private.agree(peer),
-            Private::Modp2048(private) => private.agree(peer),
-        }
+    fn finish(&self, peer: &[u8]) -> Result<Secret<S>, CryptoError> {
+        self.agree(peer)
     }
 }

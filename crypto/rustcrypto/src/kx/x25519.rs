@@ -6,12 +6,14 @@ use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::{DiffieHellman, Secret};
+use super::DiffieHellman;
 
 /// A scalar, wiped on drop.
 pub(crate) struct Private(StaticSecret);
 
 impl DiffieHellman for Private {
+    type Secret = Zeroizing<[u8; 32]>;
+
     fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {
         Ok(Self(StaticSecret::random_from_rng(rng)))
     }
@@ -22,14 +24,7 @@ impl DiffieHellman for Private {
         Ok(public.as_bytes().len())
     }
 
-    fn agree(&self, peer: &[u8]) -> Result<Secret, CryptoError> {
-        Secret::copy(&*self.shared(peer)?)
-    }
-}
-
-impl Private {
-    /// The shared secret in its own size.
-    pub(crate) fn shared(&self, peer: &[u8]) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
+    fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError> {
         // RFC 7748 section 5: the top bit is masked and non-canonical values are accepted, so only the length can be wrong
         // before the computation.
         let peer = <[u8; 32]>::try_from(peer).map_err(|_| CryptoError::PeerValue)?;
