@@ -1,0 +1,124 @@
+//! ESP in tunnel mode beside the AEAD inside it.
+//!
+//! The bare AEAD has the IP packet alone for its text; ESP has to do with padding and trailer besides.
+
+use std::hint::black_box;
+
+use ipsec_benches::packets::{KEYMAT, Tunnel};
+use ipsec_benches::{best_of, time};
+use ipsec_core::crypto::{PacketCipher, Suite, Work};
+use ipsec_rustcrypto::{Cipher, RustCrypto};
+
+const SUITES: [Suite; 2] = [Suite::AES_128_GCM, Suite::CHACHA20_POLY1305];
+const SIZES: [usize; 4] = [64, 512, 1420, 9000];
+const ROUNDS: u32 = 1000;
+const ICV_LEN: usize = 16;
+
+fn main() {
+    println!(
+        "ESP, tunnel mode, IPv4 in IPv4, with SPD and SAD, beside the bare AEAD of the same provider:"
+    );
+    println!(
+        "nanoseconds of CPU time a packet, the best of {ROUNDS} rounds in turn. Ratio: AEAD / ESP.\n"
+    );
+    println!(
+        "{:<18} {:>5}  {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}",
+        "", "bytes", "AEAD seal", "ESP seal", "ratio", "AEAD open", "ESP open", "ratio"
+    );
+    for suite in SUITES {
+        for size in SIZES {
+            let [bare_seal, seal, bare_open, open] = measure(suite, size);
+            println!(
+                "{:<18} {size:>5}  {bare_seal:>9.1} {seal:>9.1} {:>6.3}  {bare_open:>9.1} {open:>9.1} {:>6.3}",
+                suite.to_string(),
+                bare_seal / seal,
+                bare_open / open,
+            );
+        }
+    }
+}
+
+/// Nanoseconds a packet: bare seal, ESP seal, bare open, ESP open.
+fn measure(suite: Suite, size: usize) -> [f64; 4] {
+    // Enough that reading the clock does not count.
+    let count = if size < 1000 { 256 } else { 48 };
+    let bare = Bare::new(suite);
+    let mut sealer = Tunnel::<RustCrypto>::new(suite);
+    let mut opener = Tunnel::<RustCrypto>::new(suite);
+
+    // All work on the same buffers: what is cached for one is cached for the other.
+    let batch = std::cell::RefCell::new(sealer.batch(count, size));
+    let times = best_of(
+        ROUNDS,
+        [
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
+                let start = batch.packet_start();
+                time(|| bare.seal(&mut batch.buffers, start, size))
+            },
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
+                time(|| sealer.seal(&mut batch))
+            },
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
+                let start = batch.packet_start();
+                bare.seal(&mut batch.buffers, start, size);
+                time(|| bare.open(&mut batch.buffers, start, size))
+            },
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
+                opener.seal(&mut batch);
+                time(|| opener.open(&mut batch))
+            },
+        ],
+    );
+    times.map(|time| time.as_nanos() as f64 / count as f64)
+}
+
+/// The cipher alone, as a program without ESP would call it.
+struct Bare {
+    cipher: Cipher,
+    salt: [u8; 4],
+}
+
+const HEAD: [u8; 8] = [0, 0, 1, 0, 0, 0, 0, 1];
+
+impl Bare {
+    fn new(suite: Suite) -> Self {
+        let shape = suite.shape().expect("it is known");
+        let cipher = Cipher::new(suite, &KEYMAT[..shape.key_len], &[]).expect("it is implemented");
+        Self { cipher, salt: [7; 4] }
+    }
+
+    fn nonce(&self, number: usize) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        nonce[..4].copy_from_slice(&self.salt);
+        nonce[4..].copy_from_slice(&(number as u64).to_be_bytes());
+        nonce
+    }
+
+    fn seal(&self, buffers: &mut [Vec<u8>], start: usize, len: usize) {
+        for (number, buffer) in buffers.iter_mut().enumerate() {
+            let nonce = self.nonce(number);
+            let (text, rest) = buffer[start..].split_at_mut(len);
+            let icv = &mut rest[..ICV_LEN];
+            let work = Work { nonce: &nonce, head: &HEAD, text, tail: &[], icv };
+            black_box(self.cipher.seal(work)).expect("it cannot fail");
+        }
+    }
+
+    fn open(&self, buffers: &mut [Vec<u8>], start: usize, len: usize) {
+        for (number, buffer) in buffers.iter_mut().enumerate() {
+            let nonce = self.nonce(number);
+            let (text, rest) = buffer[start..].split_at_mut(len);
+            let icv = &mut rest[..ICV_LEN];
+            let work = Work { nonce: &nonce, head: &HEAD, text, tail: &[], icv };
+            black_box(self.cipher.open(work)).expect("it was sealed");
+        }
+    }
+}

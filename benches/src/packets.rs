@@ -1,0 +1,143 @@
+//! One SA with a provider of choice, both ends of it, and a batch of packets to send through it.
+
+use std::hint::black_box;
+
+use ipsec_core::crypto::{Provider, Suite};
+use ipsec_core::lifetime::Lifetime;
+use ipsec_core::packet::PacketBuf;
+use ipsec_core::path::{Endpoint, Path};
+use ipsec_core::sa::{Encapsulation, SaParams};
+use ipsec_core::sad::{InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator};
+use ipsec_core::selector::{Selectors, TrafficSelector};
+use ipsec_core::spd::{Action, Policy, Spd};
+use ipsec_core::time::Instant;
+use ipsec_core::wire::{Ipv4Header, protocol};
+use ipsec_esp::{Inbound, Outbound, Overhead, inbound_ip, outbound};
+use ipsec_testkit::rng::SeededRng;
+use zerocopy::IntoBytes;
+
+/// Keying material: a benchmark has no secrets.
+pub const KEYMAT: [u8; 64] = [0x5a; 64];
+
+const NOW: Instant = Instant::from_secs(1);
+
+/// An SA database with one SA of each direction, and a policy that leads to it.
+pub struct Tunnel<P: Provider> {
+    sad: Sad<'static, P>,
+    spd: Spd<'static>,
+    id: OutboundId,
+    overhead: Overhead,
+}
+
+impl<P: Provider> Tunnel<P> {
+    /// ESP as IP protocol 50, IPv4 in IPv4, with an anti-replay window of 64 packets. Its memory is leaked.
+    pub fn new(suite: Suite) -> Self {
+        let mut sad = Sad::new(SadMemory {
+            inbound: Vec::leak(vec![InboundSlot::EMPTY]),
+            outbound: Vec::leak(vec![OutboundSlot::EMPTY]),
+            windows: Vec::leak(vec![0; 4]),
+            links: Vec::leak(vec![0; 4]),
+        });
+        let mut spd = Spd::new(Vec::leak(vec![Policy::EMPTY]));
+        let side = |third| TrafficSelector::network([192, 168, third, 0].into(), 24).unwrap();
+        let selectors = Selectors::pair(side(1), side(2));
+        let reversed = Selectors::pair(side(2), side(1));
+        let ends = [[192, 0, 2, 1], [198, 51, 100, 2]].map(|a| Endpoint::new(a.into(), 0));
+        let mut params = SaParams {
+            spi: sad.reserve(&mut SeededRng::new(1)).unwrap(),
+            suite,
+            keymat: &KEYMAT[..suite.shape().unwrap().keymat_len()],
+            path: Path::new(ends[0], ends[1]),
+            encapsulation: Encapsulation::Ip,
+            esn: false,
+            replay_window: 64,
+            lifetime: Lifetime::UNLIMITED,
+            selectors: &selectors,
+            tag: 0,
+        };
+        let id = sad.install_outbound(NOW, &params).unwrap();
+        params.path = Path::new(ends[1], ends[0]);
+        params.selectors = &reversed;
+        sad.install_inbound(NOW, &params).unwrap();
+        spd.push(Policy::new(selectors, Action::Protect(0))).unwrap();
+        let overhead = Overhead::of(&sad.outbound(id).unwrap().protection);
+        Self { sad, spd, id, overhead }
+    }
+
+    /// Room for so many packets of `len` bytes and all that sealing adds, with the packets in their place.
+    pub fn batch(&self, count: usize, len: usize) -> Batch {
+        let head = self.overhead.headroom();
+        let size = self.overhead.sealed_len(len);
+        Batch { packet: packet(len), head, buffers: vec![vec![0; size]; count] }
+    }
+
+    /// Seals every packet: policy, SA, sequence number, headers, padding, cipher.
+    ///
+    /// # Panics
+    /// If one is not sealed.
+    pub fn seal(&mut self, batch: &mut Batch) {
+        let range = batch.head..batch.head + batch.packet.len();
+        let id = self.id;
+        for buffer in &mut batch.buffers {
+            let mut packet = PacketBuf::new(buffer, range.clone()).expect("it was made so");
+            let sealed = outbound(&mut self.sad, &self.spd, NOW, &mut packet, |_, _| Some(id));
+            assert!(matches!(black_box(sealed), Ok(Outbound::Sealed(_))));
+        }
+    }
+
+    /// Opens every packet: outer header, SA, window, cipher, padding, selectors.
+    ///
+    /// # Panics
+    /// If one is not opened.
+    pub fn open(&mut self, batch: &mut Batch) {
+        for buffer in &mut batch.buffers {
+            let opened = inbound_ip(&mut self.sad, NOW, buffer);
+            assert!(matches!(black_box(opened), Ok(Inbound::Packet { .. })));
+        }
+    }
+}
+
+/// Buffers with a packet each.
+pub struct Batch {
+    packet: Vec<u8>,
+    head: usize,
+    /// The buffers: room, the packet, and room again.
+    pub buffers: Vec<Vec<u8>>,
+}
+
+impl Batch {
+    /// Puts the packets in clear back into their places.
+    pub fn refill(&mut self) {
+        for buffer in &mut self.buffers {
+            buffer[self.head..][..self.packet.len()].copy_from_slice(&self.packet);
+        }
+    }
+
+    /// Gives each sealed packet the next sequence number, for a receiver whose cipher does not mind.
+    pub fn renumber(&mut self, sequence: &mut u32) {
+        for buffer in &mut self.buffers {
+            *sequence += 1;
+            buffer[Ipv4Header::LEN + 4..][..4].copy_from_slice(&sequence.to_be_bytes());
+        }
+    }
+
+    /// Bytes of each packet.
+    pub fn packet_len(&self) -> usize {
+        self.packet.len()
+    }
+
+    /// Where in each buffer the packet lies.
+    pub fn packet_start(&self) -> usize {
+        self.head
+    }
+}
+
+/// A UDP packet of `len` bytes, from one network to the other.
+fn packet(len: usize) -> Vec<u8> {
+    let body = len - Ipv4Header::LEN;
+    let (a, b) = ([192, 168, 1, 7].into(), [192, 168, 2, 8].into());
+    let header = Ipv4Header::new(a, b, protocol::UDP, 0, 64, body).unwrap();
+    let mut packet = header.as_bytes().to_vec();
+    packet.extend((0..body).map(|i| i.to_le_bytes()[0]));
+    packet
+}
