@@ -17,6 +17,7 @@ use ipsec_ike::config::{Child, ChildProposal, Config, IkeProposal, Peer, Retrans
 use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
 use ipsec_ike::identity::Identity;
 use ipsec_ike::jobs::{JobId, MAX_PUBLIC};
+use ipsec_ike::wire::Header;
 use ipsec_ike::{ChildSlot, Env, ExchangeSlot, HandshakeSlot, Ike, IkeMemory, IkeSlot};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::toy::Toy;
@@ -34,6 +35,20 @@ const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198
 /// Where the first side appears to be when there is a NAT before it.
 const NAT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 3);
 const NAT_PORTS: u16 = 30_000;
+
+/// Tells a reader what happens, if the environment asks for it.
+macro_rules! trace {
+    ($($arg:tt)*) => {
+        if *$crate::pair::TRACE {
+            eprintln!($($arg)*);
+        }
+    };
+}
+pub(crate) use trace;
+
+/// Whether `IPSEC_FUZZ_TRACE` is set: to read what an input does.
+pub(crate) static TRACE: LazyLock<bool> =
+    LazyLock::new(|| std::env::var_os("IPSEC_FUZZ_TRACE").is_some());
 
 /// What a pair is like.
 #[derive(Clone, Copy, Default)]
@@ -239,9 +254,9 @@ pub(crate) struct Side<'m> {
     pub(crate) children: Vec<ChildId>,
     pub(crate) jobs: Vec<JobId>,
     pub(crate) keys: Vec<IkeKeys>,
-    /// How often a child moved, and how often one or its IKE SA went.
+    /// How often a child moved.
     pub(crate) moves: usize,
-    pub(crate) losses: usize,
+    name: char,
     /// So many of the next installs fail.
     pub(crate) refuse_installs: u8,
 }
@@ -263,7 +278,7 @@ impl<'m> Side<'m> {
             jobs: Vec::new(),
             keys: Vec::new(),
             moves: 0,
-            losses: 0,
+            name: ['a', 'b'][side],
             refuse_installs: 0,
         }
     }
@@ -303,6 +318,7 @@ impl<'m> Side<'m> {
         let mut answer = None;
         match event {
             Event::Install { child, direction, params } => {
+                trace!("{} install {direction:?} {child:?} {}", self.name, params.spi);
                 let refused = self.refuse_installs > 0;
                 self.refuse_installs = self.refuse_installs.saturating_sub(1);
                 answer = Some((child, direction, if refused { Err(()) } else { Ok(()) }));
@@ -332,22 +348,32 @@ impl<'m> Side<'m> {
                     }
                 }
             }
-            Event::ChildUp { child, .. } => {
+            Event::ChildUp { child, replaces, .. } => {
+                trace!("{} up {child:?} for {replaces:?}", self.name);
                 let record = self.installed.iter_mut().find(|i| i.child == child).unwrap();
                 assert!(record.inbound.is_some() && record.outbound.is_some());
                 record.up = true;
                 self.children.push(child);
             }
-            Event::ChildDown { child, .. } => {
+            Event::ChildDown { child, reason, .. } => {
+                trace!("{} down {child:?}: {reason}", self.name);
                 let known = self.installed.iter().filter(|i| i.child == child).count();
                 assert_eq!(known, 1, "what goes was installed, and goes once");
                 self.installed.retain(|i| i.child != child);
                 self.spis.taken.retain(|(owner, _)| *owner != child);
-                self.losses += 1;
             }
-            Event::ChildMoved { .. } => self.moves += 1,
-            Event::IkeUp { ike, .. } | Event::IkeRekeyed { ike, .. } => self.ikes.push(ike),
-            Event::IkeDown { .. } => self.losses += 1,
+            Event::ChildMoved { child, path } => {
+                trace!("{} moved {child:?}: {path}", self.name);
+                self.moves += 1;
+            }
+            Event::IkeUp { ike, .. } | Event::IkeRekeyed { ike, .. } => {
+                trace!("{} {ike:?}", self.name);
+                self.ikes.push(ike);
+            }
+            Event::IkeDown { ike, reason, .. } => {
+                trace!("{} down {ike:?}: {reason}", self.name);
+            }
+            Event::Failed { failure, .. } => trace!("{} failed: {failure}", self.name),
             Event::IkeKeys { initiator_spi, responder_spi, suite, encryption, integrity } => {
                 self.keys.push(IkeKeys {
                     spis: (initiator_spi, responder_spi),
@@ -487,7 +513,14 @@ impl<'m> Pair<'m> {
     ) -> Result<(), ipsec_ike::DatagramError> {
         let now = self.now;
         let Datagram { to, path, bytes } = &mut datagram;
-        self.sides[*to].with(now, |e, env| e.handle_datagram(env, *path, bytes))
+        let header = Header::parse(bytes).ok();
+        let result = self.sides[*to].with(now, |e, env| e.handle_datagram(env, *path, bytes));
+        if let Some(header) = header.filter(|_| *TRACE) {
+            let what = if header.is_response() { "response" } else { "request" };
+            let Header { exchange, message_id, .. } = header;
+            eprintln!("{now:?} to {to} on {path}: {exchange} {what} {message_id}: {result:?}");
+        }
+        result
     }
 
     /// Lets both sides talk on a perfect wire until nobody has anything to say.
