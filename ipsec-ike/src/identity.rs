@@ -143,6 +143,13 @@ impl Display for DisplayId<'_> {
         if !is_name {
             write!(f, "{kind}:")?;
         }
+        // A domain name that reads like something else, such as an address, is marked as what it is.
+        if kind == IdType::FQDN
+            && core::str::from_utf8(data)
+                .is_ok_and(|name| Identity::parse(name) != Identity::Fqdn(name))
+        {
+            f.write_char('@')?;
+        }
         for byte in data.iter().take(Self::MAX_SHOWN) {
             match byte {
                 b'!'..=b'~' if is_name && *byte != b'\\' => f.write_char(char::from(*byte))?,
@@ -306,6 +313,9 @@ mod tests {
         assert_eq!(Identity::parse("@gw"), Identity::Fqdn("gw"));
         assert_eq!(Identity::parse("%any"), Identity::Any);
         assert_eq!(Identity::parse("%any").to_string(), "%any");
+        for text in ["@10.0.0.1", "@user@host", "@%any", "@@"] {
+            assert_eq!(Identity::parse(text).to_string(), text);
+        }
         assert_eq!(Identity::parse(""), Identity::Fqdn(""));
         assert_eq!(Identity::parse("10.0.0.256"), Identity::Fqdn("10.0.0.256"));
     }
