@@ -281,12 +281,17 @@ impl<P: Provider> Ike<'_, P> {
         Some(number)
     }
 
-    /// Takes a context for a half-open exchange. A quarter of them, and at least one if there are two, is kept for
-    /// those that we begin.
-    pub(crate) fn begin_handshake(&mut self, sa: u32, ours: bool) -> Option<u32> {
+    /// How many half-open exchanges other initiators may have. A quarter of the pool, and at least one if there are two,
+    /// is kept for those that we begin.
+    pub(crate) fn half_open_limit(&self) -> usize {
         let pool = self.contexts.handshakes.len();
         let reserve = if pool < 2 { 0 } else { (pool / 4).max(1) };
-        if !ours && self.half_open_count >= pool.saturating_sub(reserve) {
+        pool.saturating_sub(reserve)
+    }
+
+    /// Takes a context for a half-open exchange.
+    pub(crate) fn begin_handshake(&mut self, sa: u32, ours: bool) -> Option<u32> {
+        if !ours && self.half_open_count >= self.half_open_limit() {
             return None;
         }
         let number = self.free_handshakes.pop()?;

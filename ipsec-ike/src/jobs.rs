@@ -5,7 +5,7 @@
 //! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
 
 use crate::exchange::{Kind, Maybe, Stage, Work};
-use crate::wire::Message;
+use crate::wire::{Message, NotifyType};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use rand_core::CryptoRng;
 
@@ -198,7 +198,7 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
-            (_, Answer::Failed(_)) => self.job_failed(env, number),
+            (_, Answer::Failed(_)) => self.job_failed(env, number, NotifyType::INVALID_SYNTAX),
             _ => {}
         }
     }

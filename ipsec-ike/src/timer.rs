@@ -173,16 +173,11 @@ impl<P: Provider> Ike<'_, P> {
                     self.release_larval(env, sa);
                 }
             }
-            Stage::Job | Stage::Install(_) => {
-                let failure =
-                    if stage == Stage::Job { Failure::Crypto } else { Failure::NotInstalled };
-                if self.contexts.is_handshake(number) || kind == Kind::Auth {
-                    self.handshake_failed(env, number, failure);
-                } else {
-                    self.fail(env, number, None, failure);
-                    self.next_task(env, sa);
-                }
+            Stage::Job if kind == Kind::SaInit => {
+                self.handshake_failed(env, number, Failure::Crypto);
             }
+            Stage::Job => self.job_failed(env, number, NotifyType::TEMPORARY_FAILURE),
+            Stage::Install(_) => self.not_installed(env, number),
         }
     }
 
@@ -248,7 +243,13 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn send_request(&mut self, env: &Env<'_>, number: u32) {
         let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
         let Some(rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
+        let handshake = self.contexts.is_handshake(number);
         let Some(x) = self.contexts.get(number) else { return };
+        if let Some(slot) = self.sas.get_mut(sa as usize)
+            && !handshake
+        {
+            slot.sa.send_id = x.message_id.wrapping_add(1);
+        }
         x.stage = Stage::Response;
         let (retransmit, at) = crate::retransmit::Retransmit::start(env.now, &rules);
         x.retransmit = retransmit;

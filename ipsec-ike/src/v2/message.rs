@@ -345,7 +345,8 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    /// A context for a request of ours, with the next message ID. `None` if there is no room.
+    /// A context for a request of ours, with the next message ID, which is used up when the request is sent. `None` if
+    /// there is no room.
     pub(crate) fn begin_request(&mut self, sa: u32, kind: Kind) -> Option<u32> {
         if self.buffers.free() < 2 {
             return None;
@@ -353,7 +354,6 @@ impl<P: Provider> Ike<'_, P> {
         let number = self.begin_exchange(sa, kind, true)?;
         let sa = self.sa(sa)?;
         let (message_id, path) = (sa.send_id, sa.path);
-        sa.send_id = message_id.wrapping_add(1);
         sa.ours = number.saturating_add(1);
         if let Some(x) = self.contexts.get(number) {
             x.message_id = message_id;

@@ -79,7 +79,7 @@ impl<P: Provider> Ike<'_, P> {
             self.send_request(env, number);
         } else {
             self.fail(env, number, None, Failure::NoRoom);
-            self.skip_request(sa);
+            self.retry_rekey_ike(env, sa, RETRY);
         }
     }
 
@@ -141,7 +141,13 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    fn retry_rekey_ike(&mut self, env: &mut Env<'_>, sa: u32, pause: core::time::Duration) {
+    /// Tries once more, after about `pause`.
+    pub(crate) fn retry_rekey_ike(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        pause: core::time::Duration,
+    ) {
         let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
         if let Some(sa) = self.sa(sa) {
             sa.rekey_at = at;
@@ -158,6 +164,7 @@ impl<P: Provider> Ike<'_, P> {
             .and_then(|nr| self.derive_successor(number, secret, (&ni, &nr)));
         let Ok(successor) = derived else {
             self.fail(env, number, None, Failure::Crypto);
+            self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
             self.next_task(env, sa);
             return;
         };

@@ -19,7 +19,7 @@ use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
 use crate::nat;
 use crate::proposal::{self, Implemented};
-use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY};
 use crate::wire::{
     Collected, ExchangeType, Flags, Header, Message, MessageWriter, NoRoom, Notify, NotifyType,
 };
@@ -391,7 +391,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::UnknownPeer);
         }
         let source = self.sources.hash(&[&address]);
-        if self.half_open_count >= self.config.cookie_threshold {
+        if self.asks_for_cookies() {
             self.cookies.rotate(env.now, env.rng);
             let presented = collected.notify(NotifyType::COOKIE).map(|n| n.data);
             let good = presented.is_some_and(|cookie| {
@@ -434,8 +434,11 @@ impl<P: Provider> Ike<'_, P> {
             let slot = self.contexts.handshakes.get(*number as usize);
             slot.is_some_and(|slot| slot.handshake.source == source)
         };
-        if self.sources.find(source).filter(same_source).take(PER_SOURCE).count() >= PER_SOURCE
-            || self.buffers.free() < 3
+        // One source may have half of what there is for such.
+        let most = PER_SOURCE.min(self.half_open_limit().div_ceil(2));
+        // Two for the messages, and two for what is established.
+        if self.sources.find(source).filter(same_source).take(most).count() >= most
+            || self.buffers.free() < 4
             || self.free_sas.is_empty()
         {
             return Err(DatagramError::NoRoom);
@@ -446,11 +449,13 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::NoRoom);
         };
         let request = self.buffers.store(message.bytes());
+        let response = self.buffers.take();
         if let Some((x, handshake)) = self.contexts.handshake(number) {
             x.path = path;
             x.group = choice.group;
             env.rng.fill_bytes(&mut x.nonce);
             handshake.request = request.unwrap_or_default();
+            handshake.response = response.unwrap_or_default();
             handshake.hash = hash;
             handshake.source = source;
         }
@@ -473,6 +478,14 @@ impl<P: Provider> Ike<'_, P> {
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())
+    }
+
+    /// Whether a newcomer must show first that it is where it says (RFC 7296 section 2.6): before something gets scarce.
+    fn asks_for_cookies(&self) -> bool {
+        let threshold = self.config.cookie_threshold.min(self.half_open_limit() / 2);
+        let last_sa = self.free_sas.len() < 2 && self.sas.len() > 1;
+        let buffers = self.buffers.free() < self.buffers.count() / 2;
+        self.half_open_count >= threshold || last_sa || buffers
     }
 
     /// The handshake that this very request began. Another request with the same SPI begins another one: one of the two
@@ -613,12 +626,13 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// A job of an exchange failed.
-    pub(crate) fn job_failed(&mut self, env: &mut Env<'_>, number: u32) {
+    /// A job of an exchange failed, or was never done. The peer, if it waits for it, is told so with `notify`.
+    pub(crate) fn job_failed(&mut self, env: &mut Env<'_>, number: u32, notify: NotifyType) {
         let Some(x) = self.contexts.get(number) else { return };
-        let (kind, ours, sa) = (x.kind, x.ours, x.sa);
+        let (kind, ours, sa, path, agreeing) =
+            (x.kind, x.ours, x.sa, x.path, x.work == Work::Agree);
         match (kind, ours) {
-            (Kind::SaInit, true) if x.work == Work::Agree => {
+            (Kind::SaInit, true) if agreeing => {
                 // The value may be forged: the request stands, and another answer may come.
                 x.work = Work::None;
                 if let Some((_, handshake)) = self.contexts.handshake(number) {
@@ -634,13 +648,17 @@ impl<P: Provider> Ike<'_, P> {
                 self.send_request(env, number);
             }
             (Kind::SaInit, _) => self.handshake_failed(env, number, Failure::Crypto),
-            (Kind::CreateChild | Kind::RekeyIke, false) => {
-                let notify = Notify::new(NotifyType::INVALID_SYNTAX, &[]);
+            (_, false) => {
+                let peer = self.sa(sa).map(|sa| sa.peer);
+                self.refuse(peer, None, path, Failure::Crypto);
                 self.drop_negotiation(env, number);
+                let notify = Notify::new(notify, &[]);
                 self.answer_error(env, number, ExchangeType::CREATE_CHILD_SA, &notify);
             }
-            _ => {
+            (Kind::CreateChild, true) => self.abandon_child(env, number, Failure::Crypto, agreeing),
+            (_, true) => {
                 self.fail(env, number, None, Failure::Crypto);
+                self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
                 self.next_task(env, sa);
             }
         }
