@@ -196,6 +196,10 @@ pub(crate) struct Handshake {
     pub(crate) child: ChildRef,
     /// What came back without proof of its origin.
     pub(crate) hint: Option<NotifyType>,
+    /// Not all that came back can be the peer's answer to one request: somebody else may have sent a part of it.
+    pub(crate) disturbed: bool,
+    /// How often it was begun anew for that reason.
+    pub(crate) restarts: u8,
 }
 
 impl Handshake {
@@ -210,6 +214,8 @@ impl Handshake {
         cookie_len: 0,
         child: ChildRef { peer: 0, child: 0 },
         hint: None,
+        disturbed: false,
+        restarts: 0,
     };
 
     pub(crate) fn cookie(&self) -> &[u8] {

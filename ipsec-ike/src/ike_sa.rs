@@ -173,11 +173,8 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// Takes a slot for an IKE SA and chooses our SPI: its low bits are the slot's number, the rest is random.
     pub(crate) fn new_sa(&mut self, env: &mut Env<'_>, initiator: bool) -> Option<u32> {
         let number = self.free_sas.first()?;
+        let spi = self.choose_spi(env, number);
         let slot = self.sas.get_mut(number as usize)?;
-        let random = env.rng.next_u64() & !self.slot_mask;
-        // An SPI is never zero (RFC 7296 section 3.1).
-        let random = if random == 0 { !self.slot_mask } else { random };
-        let spi = random | u64::from(number);
         slot.generation = slot.generation.wrapping_add(1);
         slot.sa = IkeSa::EMPTY;
         slot.sa.state = SaState::Larval;
@@ -189,6 +186,14 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         let _ = self.free_sas.pop();
         Some(number)
+    }
+
+    /// An SPI of ours for a slot.
+    pub(crate) fn choose_spi(&self, env: &mut Env<'_>, number: u32) -> u64 {
+        let random = env.rng.next_u64() & !self.slot_mask;
+        // An SPI is never zero (RFC 7296 section 3.1).
+        let random = if random == 0 { !self.slot_mask } else { random };
+        random | u64::from(number)
     }
 
     /// Wipes an IKE SA and gives back its slot.

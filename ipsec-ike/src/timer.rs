@@ -13,6 +13,7 @@ use crate::engine::{Env, Ike, Node};
 use crate::event::{DownReason, Failure};
 use crate::exchange::{Kind, Stage};
 use crate::ike_sa::{self, SaState};
+use crate::v2::disturbed::TRIES_IF_DISTURBED;
 use crate::wire::{ExchangeType, NotifyType};
 
 /// A half-open exchange of another initiator, and a job or install that nobody answers, are given up after this.
@@ -186,10 +187,13 @@ impl<P: Provider> Ike<'_, P> {
         let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
-        let hint = handshake.and_then(|(_, h)| h.hint);
-        if hint.is_some() {
+        let (hint, disturbed) = handshake.map_or((None, false), |(x, h)| {
+            let auth = x.kind == Kind::Auth;
+            (h.hint, h.hint.is_some() || h.disturbed && auth)
+        });
+        if disturbed {
             // An error came back, though nobody vouches for it: the true answer has a little time left.
-            rules.tries = rules.tries.min(3);
+            rules.tries = rules.tries.min(TRIES_IF_DISTURBED);
         }
         if self.try_alternative(env, number) {
             return;
@@ -203,6 +207,9 @@ impl<P: Provider> Ike<'_, P> {
         let (kind, tries) = (x.kind, x.retransmit.sent());
         if !self.contexts.is_handshake(number) {
             self.sa_down(env, sa, DownReason::PeerSilent);
+            return;
+        }
+        if kind == Kind::Auth && self.begin_anew(env, number) {
             return;
         }
         let exchange =

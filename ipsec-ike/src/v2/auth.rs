@@ -123,7 +123,9 @@ impl<P: Provider> Ike<'_, P> {
                 Some(kind) => Failure::Refused(kind),
                 None => Failure::Protocol,
             };
-            self.handshake_failed(env, number, failure);
+            if !self.begin_anew(env, number) {
+                self.handshake_failed(env, number, failure);
+            }
             return Err(DatagramError::Refused);
         };
         let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Stale)?;
@@ -138,7 +140,9 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Integrity);
         }
         if !proven {
-            self.handshake_failed(env, number, Failure::AuthenticationFailed);
+            if !self.begin_anew(env, number) {
+                self.handshake_failed(env, number, Failure::AuthenticationFailed);
+            }
             return Err(DatagramError::Integrity);
         }
         if !known {

@@ -197,11 +197,12 @@ impl<P: Provider> Ike<'_, P> {
             (Kind::SaInit, Stage::Response) => {}
             (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Response) => {
                 // Another answer, while we try the first: kept, in case that one was forged.
-                let first = self.buffers.bytes(handshake.response);
-                if first == message.bytes() || !handshake.alternative.is_none() {
+                let known = [handshake.response, handshake.alternative];
+                if known.iter().any(|id| self.buffers.bytes(*id) == message.bytes()) {
                     return Err(DatagramError::Stale);
                 }
-                if collected.sa.is_none() {
+                handshake.disturbed = true;
+                if collected.sa.is_none() || !handshake.alternative.is_none() {
                     return Err(DatagramError::Stale);
                 }
                 handshake.alternative =
@@ -219,6 +220,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         if let Some(error) = collected.error() {
             handshake.hint = Some(error.kind);
+            handshake.disturbed = true;
             return Err(DatagramError::Refused);
         }
         let mut old = core::mem::replace(&mut handshake.response, BufferId::NONE);
@@ -244,12 +246,16 @@ impl<P: Provider> Ike<'_, P> {
         cookie: &[u8],
     ) -> Result<(), DatagramError> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if cookie == handshake.cookie() {
+            return Err(DatagramError::Stale);
+        }
         if cookie.is_empty() || x.retries >= MAX_RETRIES {
             return Err(DatagramError::Unexpected);
         }
         bytes::copy_prefix(&mut handshake.cookie, cookie).ok_or(DatagramError::Unexpected)?;
         handshake.cookie_len = cookie.len();
         x.retries = x.retries.saturating_add(1);
+        handshake.disturbed = true;
         let buffer = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         self.write_request(number, Public::OfLastRequest, buffer)
             .map_err(|_| DatagramError::NoRoom)?;
@@ -270,18 +276,24 @@ impl<P: Provider> Ike<'_, P> {
         });
         if !allowed || group == x.group || x.retries >= MAX_RETRIES {
             handshake.hint = Some(NotifyType::INVALID_KE_PAYLOAD);
+            handshake.disturbed = true;
             return Err(DatagramError::Refused);
         }
         x.retries = x.retries.saturating_add(1);
         x.group = group;
         x.kx = Maybe::Nothing;
+        handshake.disturbed = true;
         self.queue_job(number, Work::Generate);
         self.give_up_after(env, number, CALLER_TIMEOUT);
         Ok(())
     }
 
     /// Begins to follow the answer that was stored.
-    fn sa_init_consider(&mut self, env: &mut Env<'_>, number: u32) -> Result<(), DatagramError> {
+    pub(crate) fn sa_init_consider(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+    ) -> Result<(), DatagramError> {
         let considered = self.try_sa_init_consider(number);
         match considered {
             Ok(()) => {
@@ -331,35 +343,6 @@ impl<P: Provider> Ike<'_, P> {
             return self.handshake_failed(env, number, Failure::Crypto);
         }
         self.auth_request(env, number);
-    }
-
-    /// Turns to the other answer to our IKE_SA_INIT, once the first has led nowhere. Says whether there was one.
-    pub(crate) fn try_alternative(&mut self, env: &mut Env<'_>, number: u32) -> bool {
-        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
-        if x.kind != Kind::Auth || x.retransmit.sent() < 3 || handshake.alternative.is_none() {
-            return false;
-        }
-        let mut message = core::mem::replace(&mut x.message, BufferId::NONE);
-        core::mem::swap(&mut handshake.response, &mut handshake.alternative);
-        let mut forged = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
-        x.kind = Kind::SaInit;
-        let remote = self.config.peers.get(usize::from(handshake.child.peer));
-        let remote = remote.map_or(0, |peer| peer.ports.ike);
-        x.path = x.path.with_ports(self.config.ports.ike, remote);
-        // Who refused was the other one. The child stays the same, since the peer may have it already: of the forged answer
-        // it may have been another part that was changed.
-        handshake.hint = None;
-        let (sa, path) = (x.sa, x.path);
-        self.buffers.release(&mut message);
-        self.buffers.release(&mut forged);
-        if let Some(sa) = self.sa(sa) {
-            sa.path = path;
-        }
-        if self.sa_init_consider(env, number).is_err() {
-            // Neither led anywhere: the request once more, for whoever is there.
-            self.send_request(env, number);
-        }
-        true
     }
 
     // ---- responder ----
