@@ -243,6 +243,7 @@ impl<P: Provider> Contexts<'_, P> {
         (number as usize) < self.handshakes.len()
     }
 
+    #[inline(never)]
     pub(crate) fn slot(&self, number: u32) -> Option<&ExchangeSlot<P>> {
         let index = number as usize;
         match self.handshakes.get(index) {
@@ -251,6 +252,7 @@ impl<P: Provider> Contexts<'_, P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn slot_mut(&mut self, number: u32) -> Option<&mut ExchangeSlot<P>> {
         let index = number as usize;
         let handshakes = self.handshakes.len();
@@ -261,16 +263,19 @@ impl<P: Provider> Contexts<'_, P> {
     }
 
     /// A context that is in use.
+    #[inline(never)]
     pub(crate) fn exchange(&self, number: u32) -> Option<&Exchange<P>> {
         self.slot(number).map(|s| &s.exchange).filter(|x| x.stage != Stage::Free)
     }
 
     /// A context that is in use.
+    #[inline(never)]
     pub(crate) fn get(&mut self, number: u32) -> Option<&mut Exchange<P>> {
         self.slot_mut(number).map(|s| &mut s.exchange).filter(|x| x.stage != Stage::Free)
     }
 
     /// A handshake that is in use.
+    #[inline(never)]
     pub(crate) fn handshake(&mut self, number: u32) -> Option<(&mut Exchange<P>, &mut Handshake)> {
         let slot = self.handshakes.get_mut(number as usize)?;
         (slot.slot.exchange.stage != Stage::Free)

@@ -239,6 +239,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         })
     }
 
+    #[inline(never)]
     pub(crate) fn sa(&mut self, number: u32) -> Option<&mut IkeSa> {
         self.sas.get_mut(number as usize).map(|s| &mut s.sa).filter(|s| s.state != SaState::Empty)
     }
@@ -249,6 +250,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         (slot.generation == id.generation && slot.sa.is_authenticated()).then_some(id.slot)
     }
 
+    #[inline(never)]
     pub(crate) fn ike_id(&self, number: u32) -> IkeId {
         let generation = self.sas.get(number as usize).map_or(0, |s| s.generation);
         IkeId { slot: number, generation }
@@ -270,12 +272,14 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 
     /// The configuration of an SA's peer.
+    #[inline(never)]
     pub(crate) fn peer_of(&self, sa: u32) -> Option<&'r Peer<'r>> {
         let peer = self.sas.get(sa as usize)?.sa.peer;
         self.config.peers.get(usize::from(peer))
     }
 
     /// The configuration of a child.
+    #[inline(never)]
     pub(crate) fn child_config(&self, config: ChildRef) -> Option<&'r config::Child<'r>> {
         let peer = self.config.peers.get(usize::from(config.peer))?;
         peer.children.get(usize::from(config.child))

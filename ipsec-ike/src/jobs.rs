@@ -155,6 +155,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Gives the answer to a job. One that is late, repeated or of the wrong kind is ignored.
+    #[inline(never)]
     pub fn handle_job(&mut self, env: &mut Env<'_>, id: JobId, answer: Answer<'_, P>) {
         let Some(slot) = self
             .contexts

@@ -6,7 +6,6 @@ use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
-use rand_core::CryptoRng;
 
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike, Node};
@@ -273,13 +272,16 @@ impl<P: Provider> Ike<'_, P> {
     }
 }
 
-/// `time`, less a random part of its tenth, so that the two sides do not rekey at once (RFC 7296 section 2.8).
-pub(crate) fn jittered(rng: &mut dyn CryptoRng, time: Duration) -> Duration {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    if micros == u64::MAX {
-        return Duration::MAX;
+/// The instant `time` from now, less a random part of its tenth, so that the two sides do not rekey at once (RFC 7296 section 2.8).
+pub(crate) fn jittered(env: &mut Env<'_>, time: Duration) -> Instant {
+    let at = env.now.after(time);
+    if at == Instant::MAX {
+        return at;
     }
-    let tenth = micros / 10;
-    let part = (u128::from(rng.next_u64()) * u128::from(tenth)) >> 64;
-    Duration::from_micros(micros.saturating_sub(u64::try_from(part).unwrap_or(0)))
+    // Without a division: a processor of 32 bits has none for 64.
+    let share = u64::from(env.rng.next_u32() / 10);
+    let micros = at.as_micros().saturating_sub(env.now.as_micros());
+    let (high, low) = (micros >> 32, micros & u64::from(u32::MAX));
+    let part = high.saturating_mul(share).saturating_add(low.saturating_mul(share) >> 32);
+    Instant::from_micros(at.as_micros().saturating_sub(part))
 }

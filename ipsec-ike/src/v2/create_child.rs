@@ -265,7 +265,7 @@ impl<P: Provider> Ike<'_, P> {
         pause: core::time::Duration,
     ) {
         let Some(number) = child.and_then(|id| self.child_number(id)) else { return };
-        let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
+        let at = jittered(env, pause.saturating_mul(2));
         if let Some(child) = self.child(number) {
             child.rekey_at = at;
         }
@@ -328,6 +328,7 @@ impl<P: Provider> Ike<'_, P> {
     // ---- the peer asks ----
 
     /// The peer wants a child, or other keys for one, or for the IKE SA itself.
+    #[inline(never)]
     pub(crate) fn create_child_received(
         &mut self,
         env: &mut Env<'_>,

@@ -31,6 +31,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer's request: deletions, or a question whether we live.
+    #[inline(never)]
     pub(crate) fn informational_received(
         &mut self,
         env: &mut Env<'_>,

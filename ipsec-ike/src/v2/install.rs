@@ -67,8 +67,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(config) = self.child(slot).map(|c| c.config) else { return };
         let lifetime = self.child_config(config).map(|c| c.lifetime);
         let (soft, hard) = lifetime.map_or((Instant::MAX, Instant::MAX), |l| {
-            let soft = jittered(env.rng, l.soft.time);
-            (env.now.after(soft), env.now.after(l.hard.time))
+            (jittered(env, l.soft.time), env.now.after(l.hard.time))
         });
         let node = self.child_node(slot);
         let Some(child) = self.child(slot) else { return };

@@ -21,6 +21,7 @@ impl<P: Provider> Ike<'_, P> {
     ///
     /// # Errors
     /// Why it was dropped. No SA has changed then.
+    #[inline(never)]
     pub fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -317,7 +318,17 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         exchange: ExchangeType,
-        fill: impl FnOnce(&mut SkWriter<'_>) -> Result<(), NoRoom>,
+        mut fill: impl FnMut(&mut SkWriter<'_>) -> Result<(), NoRoom>,
+    ) -> Result<(), DatagramError> {
+        // Compiled once for all messages.
+        self.compose_filled(number, exchange, &mut fill)
+    }
+
+    fn compose_filled(
+        &mut self,
+        number: u32,
+        exchange: ExchangeType,
+        fill: &mut dyn FnMut(&mut SkWriter<'_>) -> Result<(), NoRoom>,
     ) -> Result<(), DatagramError> {
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
         if x.message.is_none() {

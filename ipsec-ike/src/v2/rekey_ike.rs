@@ -84,6 +84,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer's answer to our request.
+    #[inline(never)]
     pub(crate) fn rekey_ike_response(
         &mut self,
         env: &mut Env<'_>,
@@ -148,7 +149,7 @@ impl<P: Provider> Ike<'_, P> {
         sa: u32,
         pause: core::time::Duration,
     ) {
-        let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
+        let at = jittered(env, pause.saturating_mul(2));
         if let Some(sa) = self.sa(sa) {
             sa.rekey_at = at;
         }
@@ -343,7 +344,7 @@ impl<P: Provider> Ike<'_, P> {
         let old = x.sa;
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
-        let rekey_after = jittered(env.rng, peer.rekey_after);
+        let rekey_at = jittered(env, peer.rekey_after);
         let Some(sa) = self.sa(old) else { return };
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
@@ -361,7 +362,7 @@ impl<P: Provider> Ike<'_, P> {
         new.nat_remote = nat_remote;
         new.heard = env.now;
         new.sent = env.now;
-        new.rekey_at = env.now.after(rekey_after);
+        new.rekey_at = rekey_at;
         new.expire_at = env.now.after(peer.expire_after);
         new.replaces = Some(id);
         new.want = close;
