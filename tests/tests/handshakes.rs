@@ -1,12 +1,13 @@
 //! Handshakes under loss, repetition, reordering and NAT: every one comes up, carries traffic, and leaves nothing.
 
+use core::net::{IpAddr, Ipv6Addr};
 use core::time::Duration;
 
-use ipsec::{GatewayEvent, Retransmission};
+use ipsec::{AddressRange, GatewayEvent, Retransmission, TrafficSelector};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::link::Weather;
 use ipsec_testkit::pair::{Memory, Pair};
-use ipsec_testkit::setup::{Setup, Side};
+use ipsec_testkit::setup::{Setup, Side, leak_all};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -135,6 +136,45 @@ fn behind_a_nat_everything_moves_to_port_4500() {
         assert_eq!(found, 1, "{}", node.log());
     }
     pair.close_and_check(Side::A);
+}
+
+/// IPv6 outside, and either inside.
+#[test]
+fn over_ipv6() {
+    let address = |n: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, 1));
+    let lan = |n: u16| {
+        let start = Ipv6Addr::new(0xfd00, n, 0, 0, 0, 0, 0, 0);
+        let end = Ipv6Addr::new(0xfd00, n, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff, 0xffff);
+        TrafficSelector::addresses(AddressRange::V6 { start, end })
+    };
+    for v6_inside in [false, true] {
+        let mut setup = Setup::new(4);
+        for side in Side::BOTH {
+            let (ours, theirs) = if side == Side::A { (1, 2) } else { (2, 1) };
+            let plan = setup.plan(side);
+            plan.address = address(ours);
+            plan.peers[0].local = Some(address(ours));
+            plan.peers[0].remote = Some(address(theirs));
+            if v6_inside {
+                plan.host = IpAddr::V6(Ipv6Addr::new(0xfd00, ours, 0, 0, 0, 0, 0, 7));
+                setup = setup.children_of(side, |child| {
+                    child.local = leak_all([lan(ours)]);
+                    child.remote = leak_all([lan(theirs)]);
+                });
+            }
+        }
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.ping();
+        pair.rekey(Side::B).unwrap();
+        pair.run_for(SECOND);
+        pair.rekey_ike(Side::A).unwrap();
+        pair.run_for(SECOND);
+        pair.ping();
+        assert!(pair.a.errors.is_empty() && pair.b.errors.is_empty(), "{}", pair.log());
+        pair.close_and_check(Side::B);
+    }
 }
 
 /// With real algorithms, a few: the toy ones cannot hide a mistake in the order of keys from the vectors of the RFCs,

@@ -210,6 +210,57 @@ fn both_sides_have_limits() {
     }
 }
 
+/// RFC 7296 section 2.8: an IKE SA has a lifetime of its own, whichever side has it.
+#[test]
+fn an_ike_sa_is_replaced_in_time_without_loss() {
+    for sides in [&[Side::A][..], &[Side::B], &Side::BOTH] {
+        let mut setup = Setup::new(7);
+        for side in sides {
+            setup.plan(*side).peers[0].rekey_after = 20 * SECOND;
+        }
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        let mut stream = Stream { next: 0, gap: Duration::from_millis(50) };
+        stream.run(&mut pair, 2200);
+        pair.run_for(SECOND);
+        let all: Vec<u32> = (0..stream.next).collect();
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.numbers(), all, "{}", pair.log());
+            // 110 seconds, and each rekey comes after 18 to 20.
+            assert!((5..=6).contains(&node.ike_rekeys()), "{sides:?}\n{}", pair.log());
+            assert!(node.ike_downs().is_empty() && node.child_downs().is_empty());
+        }
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// An IKE SA that cannot be replaced ends when its time is over, with its children; traffic begins another.
+#[test]
+fn an_ike_sa_that_is_not_replaced_expires() {
+    let mut setup = Setup::new(7).peers(|peer| {
+        peer.rekey_after = 50 * SECOND;
+        peer.expire_after = MINUTE;
+        peer.liveness = None;
+    });
+    // No room for a second one.
+    setup.a.sizes.ike_sas = 1;
+    setup.b.sizes.ike_sas = 1;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.run_for(MINUTE + SECOND);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.ike_downs(), [DownReason::Expired], "{}", pair.log());
+        assert_eq!(node.child_downs().len(), 1);
+        node.assert_empty();
+    }
+    assert_eq!(pair.send(Side::A, 1), Sent::Waiting);
+    assert!(pair.wait(SECOND, Pair::is_up), "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::B);
+}
+
 /// RFC 4301 section 4.4.2.1: the hard limit comes before a rekey is done, since B has no room for one. The SA ends, not
 /// one packet more passes, and traffic begins another.
 #[test]
