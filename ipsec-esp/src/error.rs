@@ -40,6 +40,8 @@ pub enum SealError {
     /// Local: there is no such SA, or no longer. From finish: it went while the job was under way, the packet's
     /// contents are unspecified, and it must not be sent.
     NoSa,
+    /// Local: the SA is one of AH.
+    NotEsp,
     /// Local: a hard limit of the SA's lifetime is reached.
     Expired(Audit),
     /// Local: the SA's last sequence number has been used (RFC 4303 section 3.3.3).
@@ -60,6 +62,7 @@ impl SealError {
         match self {
             Self::Inner(_) => Fault::Peer,
             Self::NoSa
+            | Self::NotEsp
             | Self::Expired(_)
             | Self::SequenceOverflow(_)
             | Self::Path
@@ -82,6 +85,7 @@ impl core::fmt::Display for SealError {
         match self {
             Self::Inner(e) => e.fmt(f),
             Self::NoSa => f.write_str("no such security association"),
+            Self::NotEsp => f.write_str("the security association is not one of ESP"),
             Self::Expired(audit) => write!(f, "{audit}: lifetime is over"),
             Self::SequenceOverflow(audit) => write!(f, "{audit}: sequence numbers are used up"),
             Self::Path => f.write_str("the outer addresses or ports are not usable"),

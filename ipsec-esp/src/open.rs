@@ -8,7 +8,7 @@ use core::ops::Range;
 use ipsec_core::crypto::{CryptoError, Iv, PacketCipher, Provider, Work};
 use ipsec_core::lifetime::Age;
 use ipsec_core::path::Path;
-use ipsec_core::sa::{Encapsulation, InboundSa, Spi};
+use ipsec_core::sa::{Encapsulation, InboundSa, Protocol, Spi};
 use ipsec_core::sad::{InboundId, Sad};
 use ipsec_core::seq;
 use ipsec_core::time::Instant;
@@ -69,7 +69,7 @@ impl OpenJob {
 
     /// The keys; `None` if the SA is gone.
     pub fn cipher<'s, P: Provider>(&self, sad: &'s Sad<'_, P>) -> Option<&'s P::Cipher> {
-        sad.inbound(self.id).map(|sa| &sa.protection.cipher)
+        Some(&sad.inbound(self.id)?.protection.esp()?.cipher)
     }
 
     /// What [`PacketCipher::open`] is to do. `esp` is the packet that [`open_begin`] saw; `None` if it is shorter.
@@ -123,9 +123,10 @@ pub fn open_begin<P: Provider>(
     let seen = Audit { spi, sequence: low.into() };
     let unknown = OpenError::UnknownSpi(seen);
     let spi = Spi::new(spi).ok_or(unknown)?;
-    let id = sad.lookup(spi).ok_or(unknown)?;
+    let id = sad.lookup(Protocol::Esp, spi).ok_or(unknown)?;
     let sa = sad.inbound(id).ok_or(unknown)?;
     let protection = &sa.protection;
+    let esp_keys = protection.esp().ok_or(unknown)?;
 
     let overhead = Overhead::of(protection);
     let text = text_range(esp.len(), &overhead).ok_or(OpenError::Length(seen))?;
@@ -139,12 +140,12 @@ pub fn open_begin<P: Provider>(
     sad.check_replay(id, sequence).ok_or(unknown)?.map_err(|why| OpenError::Replay(audit, why))?;
 
     let implicit = sequence.to_be_bytes();
-    let iv = match protection.shape.iv {
+    let iv = match esp_keys.shape.iv {
         Iv::Implicit => Some(&implicit[..]),
-        Iv::None | Iv::Counter | Iv::Unpredictable => rest.get(..protection.shape.iv_len),
+        Iv::None | Iv::Counter | Iv::Unpredictable => rest.get(..esp_keys.shape.iv_len),
     };
     let parts = iv
-        .and_then(|iv| Parts::new(protection, sequence, iv, text))
+        .and_then(|iv| Parts::new(protection, esp_keys, sequence, iv, text))
         .ok_or(OpenError::Length(audit))?;
     Ok(OpenJob { id, spi, sequence, arrival: *arrival, parts })
 }

@@ -8,7 +8,7 @@ use ipsec_core::crypto::{CryptoError, Iv, PacketCipher, Provider, Work};
 use ipsec_core::lifetime::Age;
 use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::Path;
-use ipsec_core::sa::{Encapsulation, Protection, Spi};
+use ipsec_core::sa::{Encapsulation, EspTransform, Protection, Spi};
 use ipsec_core::sad::{OutboundId, Sad};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, IpPacket, UdpHeader, protocol};
@@ -69,7 +69,7 @@ impl SealJob {
 
     /// The keys; `None` if the SA is gone.
     pub fn cipher<'s, P: Provider>(&self, sad: &'s Sad<'_, P>) -> Option<&'s P::Cipher> {
-        sad.outbound(self.sealed.id).map(|sa| &sa.protection.cipher)
+        Some(&sad.outbound(self.sealed.id)?.protection.esp()?.cipher)
     }
 
     /// What [`PacketCipher::seal`] is to do. `packet` is the packet as [`seal_begin`] left it; `None` if it is shorter.
@@ -130,6 +130,7 @@ fn begin<P: Provider>(
 ) -> Result<SealJob, SealError> {
     let sa = sad.outbound(id).ok_or(SealError::NoSa)?;
     let protection = &sa.protection;
+    let esp = protection.esp().ok_or(SealError::NotEsp)?;
     let overhead = Overhead::of(protection);
     let plan = Plan::new(protection, inner, overhead)?;
 
@@ -146,10 +147,10 @@ fn begin<P: Provider>(
     }
 
     let sequence = sa.sequence().saturating_add(1);
-    let iv = PacketIv::new(protection, sequence).map_err(SealError::Crypto)?;
+    let iv = PacketIv::new(esp, sequence).map_err(SealError::Crypto)?;
     let text_start = overhead.headroom();
     let text_end = plan.total_len.saturating_sub(overhead.icv);
-    let parts = Parts::new(protection, sequence, iv.in_nonce(), text_start..text_end)
+    let parts = Parts::new(protection, esp, sequence, iv.in_nonce(), text_start..text_end)
         .ok_or(SealError::Crypto(CryptoError::Length))?;
     let sealed = Sealed {
         id,
@@ -309,8 +310,8 @@ struct PacketIv {
 
 impl PacketIv {
     /// A counter IV is the sequence number, which is never used twice under one key.
-    fn new<P: Provider>(protection: &Protection<P>, sequence: u64) -> Result<Self, CryptoError> {
-        let shape = &protection.shape;
+    fn new<P: Provider>(esp: &EspTransform<P>, sequence: u64) -> Result<Self, CryptoError> {
+        let shape = &esp.shape;
         let mut iv =
             Self { bytes: [0; MAX_NONCE], nonce_len: shape.nonce_iv_len, wire_len: shape.iv_len };
         let room = iv.bytes.get_mut(..shape.nonce_iv_len).ok_or(CryptoError::Length)?;
@@ -319,7 +320,7 @@ impl PacketIv {
             Iv::Counter | Iv::Implicit => {
                 bytes::copy(room, &sequence.to_be_bytes()).ok_or(CryptoError::Length)?;
             }
-            Iv::Unpredictable => protection.cipher.unpredictable_iv(sequence, room)?,
+            Iv::Unpredictable => esp.cipher.unpredictable_iv(sequence, room)?,
         }
         Ok(iv)
     }

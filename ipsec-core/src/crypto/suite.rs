@@ -252,11 +252,15 @@ impl Suite {
     }
 
     /// The sizes of this suite; `None` if an algorithm or key size is unknown, if encryption would go without
-    /// integrity (RFC 4303 section 3.2: such a combination is refused here), or if an AEAD is given a MAC besides.
+    /// integrity (RFC 4303 section 3.2: such a combination is refused here), if an AEAD is given a MAC besides, or if the
+    /// MAC is a GMAC, which in ESP is an encryption algorithm ([`Encr::NULL_AES_GMAC`]).
     pub const fn shape(&self) -> Option<Shape> {
         let Some(cipher) = self.encr.cipher_shape(self.key_bits) else { return None };
         if cipher.aead {
             return if self.integ.0 == Integ::NONE.0 { Some(cipher) } else { None };
+        }
+        if self.integ.is_gmac() {
+            return None;
         }
         match (self.integ.icv_len(), self.integ.key_len()) {
             (Some(icv_len), Some(integ_key_len)) => {
@@ -342,6 +346,21 @@ impl Integ {
             Self::HMAC_SHA2_512_256 => 64,
             _ => return None,
         })
+    }
+
+    /// Bytes of the salt that follows the key in the keying material: GMAC has one (RFC 4543 section 5.1).
+    pub const fn salt_len(self) -> usize {
+        if self.is_gmac() { 4 } else { 0 }
+    }
+
+    /// Bytes of the IV that AH sends before the integrity check value: GMAC has one (RFC 4543 section 4).
+    pub const fn iv_len(self) -> usize {
+        if self.is_gmac() { 8 } else { 0 }
+    }
+
+    /// Whether the algorithm needs a nonce, so that only AH can use it: AES-GMAC.
+    pub const fn is_gmac(self) -> bool {
+        matches!(self, Self::AES_128_GMAC | Self::AES_192_GMAC | Self::AES_256_GMAC)
     }
 
     /// Bytes of the integrity check value; `None` for [`Integ::NONE`] and unknown algorithms.

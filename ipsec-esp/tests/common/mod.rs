@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use ipsec_core::crypto::{Provider, Suite};
 use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::Mode;
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay;
@@ -91,7 +92,8 @@ impl Setup {
     fn params<'k>(&'k self, spi: Spi, path: Path, selectors: &'k Selectors) -> SaParams<'k> {
         SaParams {
             spi,
-            suite: self.suite,
+            protection: self.suite.into(),
+            mode: Mode::TUNNEL,
             keymat: &self.keymat,
             path,
             encapsulation: self.encapsulation,

@@ -145,7 +145,8 @@ fn sad() {
     reach! {
         fn(_) -> _: Sad::new, Sad::max_window, Sad::inbound_in_use, Sad::outbound_in_use, Sad::poll_event;
         fn(_) -> _: inbound_sas, outbound_sas;
-        fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::lookup, Sad::inbound, Sad::outbound;
+        fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
+        fn(_, _, _) -> _: Sad::lookup;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
         fn(_, _, _) -> _: Sad::check_replay, Sad::skip_sequence;
