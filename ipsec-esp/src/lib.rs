@@ -1,4 +1,5 @@
-//! ESP, in place: packets are sealed and opened inside the caller's buffer (RFC 4303, RFC 4301 section 5).
+//! ESP and AH, in place: packets are sealed and opened inside the caller's buffer (RFC 4303, RFC 4302,
+//! RFC 4301 section 5).
 //!
 //! # A packet that leaves
 //!
@@ -17,6 +18,7 @@
 //! program that has an accelerator, other threads, or many packets at once makes those calls itself.
 #![no_std]
 
+pub mod ah;
 pub mod error;
 pub mod inbound;
 pub mod mtu;
@@ -27,11 +29,16 @@ pub mod seal;
 pub mod tunnel;
 pub mod wire;
 
+mod beet;
+mod inner;
+mod layout;
+mod mutable;
 mod parts;
+mod transport;
 
 pub use error::{Audit, Fault, OpenError, SealError};
 pub use inbound::{Inbound, inbound_ip, inbound_udp};
 pub use mtu::Overhead;
-pub use open::{Arrival, OpenJob, Opened, open, open_begin, open_finish};
+pub use open::{Arrival, Before, OpenJob, Opened, open, open_begin, open_finish};
 pub use outbound::{Outbound, outbound};
-pub use seal::{SealJob, Sealed, seal, seal_begin, seal_finish};
+pub use seal::{SealJob, Sealed, seal, seal_begin, seal_dummy, seal_finish};
