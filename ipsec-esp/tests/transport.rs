@@ -50,7 +50,7 @@ fn sum(packet: &[u8]) -> u16 {
         (std::net::IpAddr::V6(a), std::net::IpAddr::V6(b)) => {
             Checksum::new().pseudo_v6(a, b, protocol, len.try_into().unwrap())
         }
-        _ => unreachable!(),
+        ends => panic!("{ends:?}"),
     };
     sum.bytes(upper).finish()
 }
