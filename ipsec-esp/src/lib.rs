@@ -12,10 +12,19 @@
 //! [`inbound_ip()`](inbound::inbound_ip) takes a whole IP packet, [`inbound_udp()`](inbound::inbound_udp) the payload
 //! of a datagram on port 4500. What comes out is a packet for the protected side, or a message for IKE.
 //!
+//! # Modes
+//!
+//! An SA is of [ESP or AH](ipsec_core::sa::Algorithms), in [tunnel, transport or BEET mode](ipsec_core::mode::Mode).
+//! [`seal()`](seal::seal) looks at the SA and does what it says; in transport mode the packet's own IP header moves to
+//! the front and stays. What arrives is told apart by its protocol number: [`open()`](open::open) is for ESP,
+//! [`ah::open`] for AH, which needs the whole packet, since it covers the IP header. A packet with AH and ESP comes out
+//! of the first with the second inside: give it to [`inbound_ip()`](inbound::inbound_ip) again.
+//!
 //! # Cryptography elsewhere
 //!
-//! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish. A
-//! program that has an accelerator, other threads, or many packets at once makes those calls itself.
+//! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish; so are
+//! [`ah::sign`] and [`ah::open`]. A program that has an accelerator, other threads, or many packets at once makes those
+//! calls itself.
 #![no_std]
 
 pub mod ah;

@@ -440,6 +440,16 @@ mod tests {
     }
 
     #[test]
+    fn gmac_is_no_mac_of_esp() {
+        // RFC 4543 section 3
+        let gmac = Suite { integ: Integ::AES_128_GMAC, ..Suite::aead(Encr::NULL, 0) };
+        assert_eq!(gmac.shape(), None);
+        assert!(Suite::aead(Encr::NULL_AES_GMAC, 128).shape().is_some_and(|s| s.aead));
+        assert_eq!((Integ::AES_128_GMAC.salt_len(), Integ::AES_128_GMAC.iv_len()), (4, 8));
+        assert_eq!((Integ::HMAC_SHA1_96.salt_len(), Integ::HMAC_SHA1_96.iv_len()), (0, 0));
+    }
+
+    #[test]
     fn key_sizes_are_checked() {
         assert_eq!(Suite::aead(Encr::AES_GCM_16, 0).shape(), None);
         assert_eq!(Suite::aead(Encr::AES_GCM_16, 512).shape(), None);
