@@ -6,8 +6,8 @@ use std::hint::black_box;
 
 use ipsec_benches::packets::{KEYMAT, Tunnel};
 use ipsec_benches::{best_of, time};
-use ipsec_core::crypto::{PacketCipher, Suite, Work};
-use ipsec_rustcrypto::{Cipher, RustCrypto};
+use ipsec_core::crypto::{PacketCipher, Provider, Suite, Work};
+use ipsec_rustcrypto::RustCrypto;
 
 const SUITES: [Suite; 2] = [Suite::AES_128_GCM, Suite::CHACHA20_POLY1305];
 const SIZES: [usize; 4] = [64, 512, 1420, 9000];
@@ -79,6 +79,8 @@ fn measure(suite: Suite, size: usize) -> [f64; 4] {
     );
     times.map(|time| time.as_nanos() as f64 / count as f64)
 }
+
+type Cipher = <RustCrypto as Provider>::Cipher;
 
 /// The cipher alone, as a program without ESP would call it.
 struct Bare {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use ipsec::{Child, Config, IkeProposal, Peer};
 use ipsec::{ChildRef, Gateway, GatewayConfig, Identity, Path, Pools, Sizes, Store};
 use ipsec_benches::{best_of, time};
-use ipsec_core::crypto::{Group, KeyExchange, PrfId, Suite};
+use ipsec_core::crypto::{Group, KeyExchange, PrfId, Provider, Suite};
 use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
-use ipsec_rustcrypto::{Kx, RustCrypto};
+use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::rng::SeededRng;
 
 const ROUNDS: u32 = 300;
@@ -77,6 +77,8 @@ fn four_operations(rng: &mut SeededRng, room: &mut [u8; 64]) {
     let same = kx.finish(theirs).expect("the value is good");
     assert_eq!(black_box(secret).as_ref(), black_box(same).as_ref());
 }
+
+type Kx = <RustCrypto as Provider>::Kx;
 
 struct Vecs;
 

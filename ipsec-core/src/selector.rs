@@ -41,7 +41,9 @@ impl AddressRange {
     pub fn new(start: IpAddr, end: IpAddr) -> Option<Self> {
         match (start, end) {
             (IpAddr::V4(start), IpAddr::V4(end)) if start <= end => Some(Self::V4 { start, end }),
-            (IpAddr::V6(start), IpAddr::V6(end)) if start <= end => Some(Self::V6 { start, end }),
+            (IpAddr::V6(start), IpAddr::V6(end)) if start.octets() <= end.octets() => {
+                Some(Self::V6 { start, end })
+            }
             _ => None,
         }
     }
@@ -94,7 +96,10 @@ impl AddressRange {
     pub fn contains(&self, address: IpAddr) -> bool {
         match (*self, address) {
             (Self::V4 { start, end }, IpAddr::V4(a)) => start <= a && a <= end,
-            (Self::V6 { start, end }, IpAddr::V6(a)) => start <= a && a <= end,
+            (Self::V6 { start, end }, IpAddr::V6(a)) => {
+                let (start, end, a) = (start.octets(), end.octets(), a.octets());
+                start <= a && a <= end
+            }
             _ => false,
         }
     }

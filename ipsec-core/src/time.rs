@@ -37,8 +37,11 @@ impl Instant {
     }
 
     /// The instant `after` later, or [`Instant::MAX`] on overflow.
+    #[inline(never)]
     pub fn after(self, after: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(after.as_micros()).unwrap_or(u64::MAX)))
+        let micros = after.as_secs().saturating_mul(1_000_000);
+        let micros = micros.saturating_add(after.subsec_micros().into());
+        Self(self.0.saturating_add(micros))
     }
 
     /// The time from `earlier` to `self`, zero if `earlier` is later.

@@ -52,6 +52,11 @@ impl<'r> Buffers<'r> {
         Self { bytes, len, used, free, free_count: count }
     }
 
+    /// How many buffers there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.used.len()
+    }
+
     /// How many buffers are free.
     pub(crate) const fn free(&self) -> usize {
         self.free_count

@@ -186,6 +186,7 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn child(&mut self, number: u32) -> Option<&mut Child> {
         self.children
             .get_mut(number as usize)
@@ -193,6 +194,7 @@ impl<P: Provider> Ike<'_, P> {
             .filter(|c| c.state != ChildState::Empty)
     }
 
+    #[inline(never)]
     pub(crate) fn child_id(&self, number: u32) -> ChildId {
         let generation = self.children.get(number as usize).map_or(0, |c| c.generation);
         ChildId { slot: number, generation }

@@ -15,7 +15,8 @@ pub struct Config<'r> {
     /// In order of preference: a responder takes the first whose address and identities fit.
     pub peers: &'r [Peer<'r>],
     /// With this many half-open exchanges of other initiators, a newcomer must return a cookie first
-    /// (RFC 7296 section 2.6). 0 asks everyone.
+    /// (RFC 7296 section 2.6). 0 asks everyone. Whatever it is, a newcomer is asked when half of the memory for such
+    /// exchanges, or of the message buffers, is in use, or only one IKE SA is left.
     pub cookie_threshold: usize,
     /// Our UDP ports.
     pub ports: Ports,

@@ -196,6 +196,10 @@ pub(crate) struct Handshake {
     pub(crate) child: ChildRef,
     /// What came back without proof of its origin.
     pub(crate) hint: Option<NotifyType>,
+    /// Not all that came back can be the peer's answer to one request: somebody else may have sent a part of it.
+    pub(crate) disturbed: bool,
+    /// How often it was begun anew for that reason.
+    pub(crate) restarts: u8,
 }
 
 impl Handshake {
@@ -210,6 +214,8 @@ impl Handshake {
         cookie_len: 0,
         child: ChildRef { peer: 0, child: 0 },
         hint: None,
+        disturbed: false,
+        restarts: 0,
     };
 
     pub(crate) fn cookie(&self) -> &[u8] {
@@ -237,6 +243,7 @@ impl<P: Provider> Contexts<'_, P> {
         (number as usize) < self.handshakes.len()
     }
 
+    #[inline(never)]
     pub(crate) fn slot(&self, number: u32) -> Option<&ExchangeSlot<P>> {
         let index = number as usize;
         match self.handshakes.get(index) {
@@ -245,6 +252,7 @@ impl<P: Provider> Contexts<'_, P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn slot_mut(&mut self, number: u32) -> Option<&mut ExchangeSlot<P>> {
         let index = number as usize;
         let handshakes = self.handshakes.len();
@@ -255,16 +263,19 @@ impl<P: Provider> Contexts<'_, P> {
     }
 
     /// A context that is in use.
+    #[inline(never)]
     pub(crate) fn exchange(&self, number: u32) -> Option<&Exchange<P>> {
         self.slot(number).map(|s| &s.exchange).filter(|x| x.stage != Stage::Free)
     }
 
     /// A context that is in use.
+    #[inline(never)]
     pub(crate) fn get(&mut self, number: u32) -> Option<&mut Exchange<P>> {
         self.slot_mut(number).map(|s| &mut s.exchange).filter(|x| x.stage != Stage::Free)
     }
 
     /// A handshake that is in use.
+    #[inline(never)]
     pub(crate) fn handshake(&mut self, number: u32) -> Option<(&mut Exchange<P>, &mut Handshake)> {
         let slot = self.handshakes.get_mut(number as usize)?;
         (slot.slot.exchange.stage != Stage::Free)
@@ -281,12 +292,17 @@ impl<P: Provider> Ike<'_, P> {
         Some(number)
     }
 
-    /// Takes a context for a half-open exchange. A quarter of them, and at least one if there are two, is kept for
-    /// those that we begin.
-    pub(crate) fn begin_handshake(&mut self, sa: u32, ours: bool) -> Option<u32> {
+    /// How many half-open exchanges other initiators may have. A quarter of the pool, and at least one if there are two,
+    /// is kept for those that we begin.
+    pub(crate) fn half_open_limit(&self) -> usize {
         let pool = self.contexts.handshakes.len();
         let reserve = if pool < 2 { 0 } else { (pool / 4).max(1) };
-        if !ours && self.half_open_count >= pool.saturating_sub(reserve) {
+        pool.saturating_sub(reserve)
+    }
+
+    /// Takes a context for a half-open exchange.
+    pub(crate) fn begin_handshake(&mut self, sa: u32, ours: bool) -> Option<u32> {
+        if !ours && self.half_open_count >= self.half_open_limit() {
             return None;
         }
         let number = self.free_handshakes.pop()?;

@@ -173,11 +173,8 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// Takes a slot for an IKE SA and chooses our SPI: its low bits are the slot's number, the rest is random.
     pub(crate) fn new_sa(&mut self, env: &mut Env<'_>, initiator: bool) -> Option<u32> {
         let number = self.free_sas.first()?;
+        let spi = self.choose_spi(env, number);
         let slot = self.sas.get_mut(number as usize)?;
-        let random = env.rng.next_u64() & !self.slot_mask;
-        // An SPI is never zero (RFC 7296 section 3.1).
-        let random = if random == 0 { !self.slot_mask } else { random };
-        let spi = random | u64::from(number);
         slot.generation = slot.generation.wrapping_add(1);
         slot.sa = IkeSa::EMPTY;
         slot.sa.state = SaState::Larval;
@@ -189,6 +186,14 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         let _ = self.free_sas.pop();
         Some(number)
+    }
+
+    /// An SPI of ours for a slot.
+    pub(crate) fn choose_spi(&self, env: &mut Env<'_>, number: u32) -> u64 {
+        let random = env.rng.next_u64() & !self.slot_mask;
+        // An SPI is never zero (RFC 7296 section 3.1).
+        let random = if random == 0 { !self.slot_mask } else { random };
+        random | u64::from(number)
     }
 
     /// Wipes an IKE SA and gives back its slot.
@@ -234,6 +239,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         })
     }
 
+    #[inline(never)]
     pub(crate) fn sa(&mut self, number: u32) -> Option<&mut IkeSa> {
         self.sas.get_mut(number as usize).map(|s| &mut s.sa).filter(|s| s.state != SaState::Empty)
     }
@@ -244,6 +250,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         (slot.generation == id.generation && slot.sa.is_authenticated()).then_some(id.slot)
     }
 
+    #[inline(never)]
     pub(crate) fn ike_id(&self, number: u32) -> IkeId {
         let generation = self.sas.get(number as usize).map_or(0, |s| s.generation);
         IkeId { slot: number, generation }
@@ -265,12 +272,14 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 
     /// The configuration of an SA's peer.
+    #[inline(never)]
     pub(crate) fn peer_of(&self, sa: u32) -> Option<&'r Peer<'r>> {
         let peer = self.sas.get(sa as usize)?.sa.peer;
         self.config.peers.get(usize::from(peer))
     }
 
     /// The configuration of a child.
+    #[inline(never)]
     pub(crate) fn child_config(&self, config: ChildRef) -> Option<&'r config::Child<'r>> {
         let peer = self.config.peers.get(usize::from(config.peer))?;
         peer.children.get(usize::from(config.child))

@@ -5,7 +5,7 @@
 //! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
 
 use crate::exchange::{Kind, Maybe, Stage, Work};
-use crate::wire::Message;
+use crate::wire::{Message, NotifyType};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use rand_core::CryptoRng;
 
@@ -155,6 +155,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Gives the answer to a job. One that is late, repeated or of the wrong kind is ignored.
+    #[inline(never)]
     pub fn handle_job(&mut self, env: &mut Env<'_>, id: JobId, answer: Answer<'_, P>) {
         let Some(slot) = self
             .contexts
@@ -198,7 +199,7 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
-            (_, Answer::Failed(_)) => self.job_failed(env, number),
+            (_, Answer::Failed(_)) => self.job_failed(env, number, NotifyType::INVALID_SYNTAX),
             _ => {}
         }
     }

@@ -120,6 +120,7 @@ impl<P: Provider> Ike<'_, P> {
     ///
     /// Call again after every `handle_*`, `installed` and command, until `None`, and before [`Ike::poll_transmit`]:
     /// messages wait for the installs that must precede them.
+    #[inline(never)]
     #[must_use = "an install has to be answered"]
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
         if let Some(refused) = self.refusal.take() {

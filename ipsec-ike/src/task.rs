@@ -11,58 +11,64 @@ use crate::ike_sa::{self, SaState};
 impl<P: Provider> Ike<'_, P> {
     /// Begins the most urgent work of an SA, if nothing of ours is under way.
     ///
-    /// Work that finds no room stays wanted; the SA's deadline tries again.
+    /// Work that finds no room stays wanted, and keeps no other from beginning; the SA's deadline tries again.
     pub(crate) fn next_task(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(sa) = self.sa(number) else { return };
         if sa.ours != 0 || !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
             return;
         }
         let want = sa.want;
-        let begun = if want & ike_sa::want::CLOSE != 0 {
-            self.delete_ike_begin(env, number)
-        } else if want & ike_sa::want::CHILD != 0
-            && let Some(begun) = self.child_task(env, number)
-        {
-            begun
-        } else if want & ike_sa::want::REKEY != 0 {
-            self.rekey_ike_begin(env, number)
-        } else if want & ike_sa::want::LIVENESS != 0 {
-            self.liveness_begin(env, number)
+        let mut room = true;
+        if want & ike_sa::want::CLOSE != 0 {
+            room = self.delete_ike_begin(env, number);
         } else {
-            true
-        };
-        if !begun {
+            if want & ike_sa::want::CHILD != 0 {
+                room = self.child_task(env, number);
+            }
+            if want & ike_sa::want::REKEY != 0 && self.is_at_rest(number) {
+                room &= self.rekey_ike_begin(env, number);
+            }
+            if want & ike_sa::want::LIVENESS != 0 && self.is_at_rest(number) {
+                room &= self.liveness_begin(env, number);
+            }
+        }
+        if !room {
             self.schedule_sa(env.now, number);
         }
     }
 
-    /// Begins the work of one child: `None` if no child wants anything, and `Some(false)` if there is no room.
-    fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> Option<bool> {
-        let mut next = self.sa(sa)?.children;
+    /// Whether nothing of ours is under way.
+    fn is_at_rest(&mut self, number: u32) -> bool {
+        self.sa(number).is_some_and(|sa| sa.ours == 0)
+    }
+
+    /// Begins the work of one child. `false` if there was no room for that of one.
+    fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        let mut room = true;
+        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
         while let Some(number) = next.checked_sub(1) {
-            let child = self.child(number)?;
+            let Some(child) = self.child(number) else { return room };
             next = child.next;
             let (want, state) = (child.want, child.state);
-            let begun = if want & child_sa::want::DELETE != 0 {
-                self.delete_child_begin(env, number)
+            if want & child_sa::want::DELETE != 0 {
+                room &= self.delete_child_begin(env, number);
             } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
-                self.create_child_begin(env, number, true)
+                room &= self.create_child_begin(env, number, true);
             } else if want & child_sa::want::CREATE != 0 {
-                self.create_child_begin(env, number, false)
-            } else {
-                if let Some(child) = self.child(number) {
-                    child.want = 0;
-                }
-                continue;
-            };
-            if !begun || self.sa(sa).is_none_or(|sa| sa.ours != 0) {
-                return Some(begun);
+                room &= self.create_child_begin(env, number, false);
+            } else if let Some(child) = self.child(number) {
+                child.want = 0;
+            }
+            if !self.is_at_rest(sa) {
+                return room;
             }
         }
-        if let Some(sa) = self.sa(sa) {
+        if let Some(sa) = self.sa(sa)
+            && room
+        {
             sa.want &= !ike_sa::want::CHILD;
         }
-        None
+        room
     }
 
     /// Notes that `sa` should have a child of this configuration, unless it has one or is making one.

@@ -6,13 +6,13 @@ use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
-use rand_core::CryptoRng;
 
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike, Node};
 use crate::event::{DownReason, Failure};
 use crate::exchange::{Kind, Stage};
 use crate::ike_sa::{self, SaState};
+use crate::v2::disturbed::TRIES_IF_DISTURBED;
 use crate::wire::{ExchangeType, NotifyType};
 
 /// A half-open exchange of another initiator, and a job or install that nobody answers, are given up after this.
@@ -173,16 +173,11 @@ impl<P: Provider> Ike<'_, P> {
                     self.release_larval(env, sa);
                 }
             }
-            Stage::Job | Stage::Install(_) => {
-                let failure =
-                    if stage == Stage::Job { Failure::Crypto } else { Failure::NotInstalled };
-                if self.contexts.is_handshake(number) || kind == Kind::Auth {
-                    self.handshake_failed(env, number, failure);
-                } else {
-                    self.fail(env, number, None, failure);
-                    self.next_task(env, sa);
-                }
+            Stage::Job if kind == Kind::SaInit => {
+                self.handshake_failed(env, number, Failure::Crypto);
             }
+            Stage::Job => self.job_failed(env, number, NotifyType::TEMPORARY_FAILURE),
+            Stage::Install(_) => self.not_installed(env, number),
         }
     }
 
@@ -191,10 +186,13 @@ impl<P: Provider> Ike<'_, P> {
         let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
-        let hint = handshake.and_then(|(_, h)| h.hint);
-        if hint.is_some() {
+        let (hint, disturbed) = handshake.map_or((None, false), |(x, h)| {
+            let auth = x.kind == Kind::Auth;
+            (h.hint, h.hint.is_some() || h.disturbed && auth)
+        });
+        if disturbed {
             // An error came back, though nobody vouches for it: the true answer has a little time left.
-            rules.tries = rules.tries.min(3);
+            rules.tries = rules.tries.min(TRIES_IF_DISTURBED);
         }
         if self.try_alternative(env, number) {
             return;
@@ -208,6 +206,9 @@ impl<P: Provider> Ike<'_, P> {
         let (kind, tries) = (x.kind, x.retransmit.sent());
         if !self.contexts.is_handshake(number) {
             self.sa_down(env, sa, DownReason::PeerSilent);
+            return;
+        }
+        if kind == Kind::Auth && self.begin_anew(env, number) {
             return;
         }
         let exchange =
@@ -248,7 +249,13 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn send_request(&mut self, env: &Env<'_>, number: u32) {
         let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
         let Some(rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
+        let handshake = self.contexts.is_handshake(number);
         let Some(x) = self.contexts.get(number) else { return };
+        if let Some(slot) = self.sas.get_mut(sa as usize)
+            && !handshake
+        {
+            slot.sa.send_id = x.message_id.wrapping_add(1);
+        }
         x.stage = Stage::Response;
         let (retransmit, at) = crate::retransmit::Retransmit::start(env.now, &rules);
         x.retransmit = retransmit;
@@ -265,13 +272,16 @@ impl<P: Provider> Ike<'_, P> {
     }
 }
 
-/// `time`, less a random part of its tenth, so that the two sides do not rekey at once (RFC 7296 section 2.8).
-pub(crate) fn jittered(rng: &mut dyn CryptoRng, time: Duration) -> Duration {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    if micros == u64::MAX {
-        return Duration::MAX;
+/// The instant `time` from now, less a random part of its tenth, so that the two sides do not rekey at once (RFC 7296 section 2.8).
+pub(crate) fn jittered(env: &mut Env<'_>, time: Duration) -> Instant {
+    let at = env.now.after(time);
+    if at == Instant::MAX {
+        return at;
     }
-    let tenth = micros / 10;
-    let part = (u128::from(rng.next_u64()) * u128::from(tenth)) >> 64;
-    Duration::from_micros(micros.saturating_sub(u64::try_from(part).unwrap_or(0)))
+    // Without a division: a processor of 32 bits has none for 64.
+    let share = u64::from(env.rng.next_u32() / 10);
+    let micros = at.as_micros().saturating_sub(env.now.as_micros());
+    let (high, low) = (micros >> 32, micros & u64::from(u32::MAX));
+    let part = high.saturating_mul(share).saturating_add(low.saturating_mul(share) >> 32);
+    Instant::from_micros(at.as_micros().saturating_sub(part))
 }

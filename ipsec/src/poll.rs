@@ -37,6 +37,7 @@ impl<P: Provider> Gateway<'_, P> {
     ///
     /// Call again after every `inbound*`, `outbound`, `handle_*` and command, until `None`, and before
     /// [`Gateway::poll_transmit`].
+    #[inline(never)]
     #[must_use = "call it until it gives None"]
     pub fn poll_event(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<GatewayEvent> {
         self.pump(now, rng);
@@ -59,6 +60,7 @@ impl<P: Provider> Gateway<'_, P> {
     }
 
     /// Acts on one event of the engine.
+    #[inline(never)]
     fn step(&mut self, now: Instant) -> Option<Step> {
         let key_log = self.ike.config().key_log;
         Some(match self.ike.poll_event()? {
@@ -242,6 +244,7 @@ impl<P: Provider> Gateway<'_, P> {
 
     /// Does every job that waits, here and now. Says whether there was one: then [`Gateway::poll_event`] may have more
     /// to tell.
+    #[inline(never)]
     pub fn run_jobs(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> bool {
         let mut public = [0; MAX_PUBLIC];
         let mut any = false;

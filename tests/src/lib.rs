@@ -8,6 +8,7 @@
 //! | [`link`] | a network that loses, repeats, reorders and delays, with middleboxes that translate addresses |
 //! | [`setup`] | two gateways and a network, as most tests want them |
 //! | [`pair`] | the two gateways, driven by virtual time |
+//! | [`engines`] | two bare IKE engines, for what a gateway does not let through |
 //! | [`pcap`] | what the network carried, as a capture file |
 //! | [`keylog`] | keys, as the files with which Wireshark decrypts such a capture |
 //! | [`conformance`] | the checks that every crypto provider must pass |
@@ -26,6 +27,8 @@ pub mod toy;
 pub mod clock;
 #[cfg(feature = "std")]
 pub mod conformance;
+#[cfg(feature = "std")]
+pub mod engines;
 #[cfg(feature = "std")]
 pub mod keylog;
 #[cfg(feature = "std")]

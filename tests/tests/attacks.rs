@@ -40,6 +40,9 @@ fn exchange_of(datagram: &Datagram) -> Option<u8> {
     datagram.bytes.get(ike_offset(datagram)? + 18).copied()
 }
 
+/// The child that a tunnel sends on, and what it has sent and received.
+type Use = (Option<ChildId>, (u64, u64), (u64, u64));
+
 /// Everything that can be seen of a node.
 #[derive(PartialEq, Debug)]
 struct Digest {
@@ -48,7 +51,7 @@ struct Digest {
     rng: SeededRng,
     ikes: Vec<(IkeId, u16)>,
     children: Vec<(ChildId, ChildRef)>,
-    tunnels: Vec<(Option<ChildId>, (u64, u64), (u64, u64))>,
+    tunnels: Vec<Use>,
     paths: Vec<Path>,
     events: usize,
     received: usize,

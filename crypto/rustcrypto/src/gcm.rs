@@ -55,15 +55,34 @@ impl<S: Select> Gcm<S> {
         Ok((stream, mask))
     }
 
-    /// The whole tag; the integrity check value is its beginning.
-    fn tag(&self, mut mask: Block, head: &[&[u8]], text: &[u8]) -> Block {
+    /// The whole tag of a packet; the integrity check value is its beginning.
+    fn tag(&self, mask: Block, head: &[u8], text: &[u8]) -> Block {
         let mut ghash = self.ghash.clone();
-        let head_len = absorb(&mut ghash, head);
-        let text_len = absorb(&mut ghash, &[text]);
-        let bits = u128::from(head_len) << 67 | u128::from(text_len) << 3;
-        ghash.update(&[Block::from(bits.to_be_bytes())]);
-        xor(&mut mask, &ghash.finalize());
-        mask
+        for part in [head, text] {
+            let (blocks, rest) = Block::slice_as_chunks(part);
+            ghash.update(blocks);
+            if !rest.is_empty() {
+                let mut last = Block::default();
+                let _ = bytes::copy_prefix(&mut last, rest);
+                ghash.update(slice::from_ref(&last));
+            }
+        }
+        finish(ghash, mask, head.len() as u64, text.len() as u64)
+    }
+
+    /// The whole tag of parts that stay as they are: all of them are head.
+    fn tag_of_parts(&self, mask: Block, parts: &[&[u8]]) -> Block {
+        let mut ghash = self.ghash.clone();
+        let mut pending = Pending::default();
+        let mut len = 0u64;
+        for part in parts {
+            len = len.saturating_add(part.len() as u64);
+            pending.feed(part, |blocks| ghash.update(blocks));
+        }
+        if let Some(last) = pending.take_padded(0) {
+            ghash.update(slice::from_ref(&last));
+        }
+        finish(ghash, mask, len, 0)
     }
 
     /// The lengths of everything but the text, which has no wrong length here.
@@ -78,13 +97,13 @@ impl<S: Select> Gcm<S> {
     /// Writes the integrity check value over parts that stay as they are.
     fn sign(&self, nonce: &[u8], parts: &[&[u8]], icv: &mut [u8]) -> Result<(), CryptoError> {
         let (_, mask) = self.start(nonce)?;
-        write(&self.tag(mask, parts, &[]), icv, self.icv_len)
+        write(&self.tag_of_parts(mask, parts), icv, self.icv_len)
     }
 
     /// Compares it in constant time.
     fn verify(&self, nonce: &[u8], parts: &[&[u8]], icv: &[u8]) -> Result<(), CryptoError> {
         let (_, mask) = self.start(nonce)?;
-        compare(&self.tag(mask, parts, &[]), icv, self.icv_len)
+        compare(&self.tag_of_parts(mask, parts), icv, self.icv_len)
     }
 }
 
@@ -93,14 +112,14 @@ impl<S: Select> Packets for Gcm<S> {
         self.check_lengths(&work)?;
         let (stream, mask) = self.start(work.nonce)?;
         apply(stream, work.text)?;
-        write(&self.tag(mask, &[work.head], work.text), work.icv, self.icv_len)
+        write(&self.tag(mask, work.head, work.text), work.icv, self.icv_len)
     }
 
     /// It verifies before it decrypts, so a forged packet costs one pass.
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         self.check_lengths(&work)?;
         let (stream, mask) = self.start(work.nonce)?;
-        compare(&self.tag(mask, &[work.head], work.text), work.icv, self.icv_len)?;
+        compare(&self.tag(mask, work.head, work.text), work.icv, self.icv_len)?;
         apply(stream, work.text)
     }
 }
@@ -145,18 +164,12 @@ impl<S: Select> Packets for Gmac<S> {
     }
 }
 
-/// Hashes `parts`, zeros after the last to a whole block, and says how many bytes they had.
-fn absorb(ghash: &mut GHash, parts: &[&[u8]]) -> u64 {
-    let mut pending = Pending::default();
-    let mut len = 0u64;
-    for part in parts {
-        len = len.saturating_add(part.len() as u64);
-        pending.feed(part, |blocks| ghash.update(blocks));
-    }
-    if let Some(last) = pending.take_padded(0) {
-        ghash.update(slice::from_ref(&last));
-    }
-    len
+/// The lengths in bits end the hash, and the mask hides it.
+fn finish(mut ghash: GHash, mut mask: Block, head_len: u64, text_len: u64) -> Block {
+    let bits = u128::from(head_len) << 67 | u128::from(text_len) << 3;
+    ghash.update(&[Block::from(bits.to_be_bytes())]);
+    xor(&mut mask, &ghash.finalize());
+    mask
 }
 
 /// The beginning of a tag into `icv`, which has exactly `len` bytes.

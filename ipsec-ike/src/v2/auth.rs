@@ -100,6 +100,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer's identity and its proof, and the first child.
+    #[inline(never)]
     pub(crate) fn auth_response(
         &mut self,
         env: &mut Env<'_>,
@@ -123,7 +124,9 @@ impl<P: Provider> Ike<'_, P> {
                 Some(kind) => Failure::Refused(kind),
                 None => Failure::Protocol,
             };
-            self.handshake_failed(env, number, failure);
+            if !self.begin_anew(env, number) {
+                self.handshake_failed(env, number, failure);
+            }
             return Err(DatagramError::Refused);
         };
         let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Stale)?;
@@ -138,7 +141,9 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Integrity);
         }
         if !proven {
-            self.handshake_failed(env, number, Failure::AuthenticationFailed);
+            if !self.begin_anew(env, number) {
+                self.handshake_failed(env, number, Failure::AuthenticationFailed);
+            }
             return Err(DatagramError::Integrity);
         }
         if !known {
@@ -191,6 +196,7 @@ impl<P: Provider> Ike<'_, P> {
     // ---- responder ----
 
     /// The initiator's identity and its proof, and the child that it wants.
+    #[inline(never)]
     pub(crate) fn auth_received(
         &mut self,
         env: &mut Env<'_>,
@@ -374,12 +380,12 @@ impl<P: Provider> Ike<'_, P> {
     /// An SA is authenticated.
     fn sa_up(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(peer) = self.peer_of(number) else { return };
-        let rekey_after = jittered(env.rng, peer.rekey_after);
+        let rekey_at = jittered(env, peer.rekey_after);
         let Some(sa) = self.sa(number) else { return };
         sa.state = SaState::Established;
         sa.heard = env.now;
         sa.sent = env.now;
-        sa.rekey_at = env.now.after(rekey_after);
+        sa.rekey_at = rekey_at;
         sa.expire_at = env.now.after(peer.expire_after);
         sa.tell |= ike_sa::tell::UP;
         self.events.push(number);

@@ -3,11 +3,12 @@
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::Path;
+use ipsec_core::time::Instant;
 
 use super::auth::Nonce;
 use super::message::Inner;
 use super::negotiation::Refusal;
-use crate::child_sa::{self, ChildState};
+use crate::child_sa::{self, ChildState, Negotiation};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{ChildId, DownReason, Failure};
@@ -90,11 +91,7 @@ impl<P: Provider> Ike<'_, P> {
         if self.try_create_child_request(number, public).is_ok() {
             self.send_request(env, number);
         } else {
-            let sa = self.contexts.get(number).map(|x| x.sa);
-            self.fail(env, number, None, Failure::NoRoom);
-            if let Some(sa) = sa {
-                self.skip_request(sa);
-            }
+            self.abandon_child(env, number, Failure::NoRoom, false);
         }
     }
 
@@ -147,7 +144,7 @@ impl<P: Provider> Ike<'_, P> {
             self.next_task(env, sa);
             return Err(DatagramError::Stale);
         };
-        let (config, replaces) = (made.config, made.replaces);
+        let config = made.config;
         if let Some(error) = collected.error() {
             let wanted = bytes::Reader::new(error.data).u16().map(Group);
             if let (NotifyType::INVALID_KE_PAYLOAD, Some(wanted)) = (error.kind, wanted) {
@@ -162,9 +159,7 @@ impl<P: Provider> Ike<'_, P> {
         let group_fits = collected.ke.map_or(Group::NONE, |ke| ke.group) == group;
         if accepted.is_err() || !group_fits || collected.nonce.is_none() {
             // Authentic and wrong: what the peer believes to have is not there (RFC 7296 section 2.21.3).
-            self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
-            self.fail(env, number, Some(config), accepted.err().unwrap_or(Failure::Protocol));
-            self.next_task(env, sa);
+            self.abandon_child(env, number, accepted.err().unwrap_or(Failure::Protocol), true);
             return Err(DatagramError::Refused);
         }
         self.park(number, received)?;
@@ -270,7 +265,7 @@ impl<P: Provider> Ike<'_, P> {
         pause: core::time::Duration,
     ) {
         let Some(number) = child.and_then(|id| self.child_number(id)) else { return };
-        let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
+        let at = jittered(env, pause.saturating_mul(2));
         if let Some(child) = self.child(number) {
             child.rekey_at = at;
         }
@@ -284,7 +279,7 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         secret: Option<&[u8]>,
     ) {
-        let Some((sa, ni)) = self.contexts.get(number).map(|x| (x.sa, x.nonce)) else { return };
+        let Some(ni) = self.contexts.get(number).map(|x| x.nonce) else { return };
         let nr = self.parked(number).and_then(|c| c.nonce).and_then(Nonce::copy);
         let derived = nr
             .ok_or(Failure::Protocol)
@@ -292,16 +287,48 @@ impl<P: Provider> Ike<'_, P> {
         self.release_parked(number);
         match derived {
             Ok(()) => self.begin_install(env, number),
-            Err(failure) => {
-                self.fail(env, number, None, failure);
-                self.next_task(env, sa);
+            Err(failure) => self.abandon_child(env, number, failure, true),
+        }
+    }
+
+    /// Our exchange for a child came to nothing on our side. If the peer has made the child (`made`), it is deleted like
+    /// any other; what it was to replace is rekeyed later.
+    pub(crate) fn abandon_child(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        failure: Failure,
+        made: bool,
+    ) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
+        let child = slot.and_then(|slot| self.child(slot));
+        let (config, replaces) = child.map_or((None, None), |c| (Some(c.config), c.replaces));
+        self.release_parked(number);
+        if let (true, Some(slot)) = (made, slot) {
+            if let Some(x) = self.contexts.get(number) {
+                x.negotiation = Negotiation::EMPTY;
+            }
+            if let Some(child) = self.child(slot) {
+                child.state = ChildState::Leaving;
+                child.reason = DownReason::NotInstalled;
+                child.rekey_at = Instant::MAX;
+                child.expire_at = Instant::MAX;
+                child.want = child_sa::want::DELETE;
+            }
+            if let Some(sa) = self.sa(sa) {
+                sa.want |= ike_sa::want::CHILD;
             }
         }
+        self.fail(env, number, config, failure);
+        self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
+        self.next_task(env, sa);
     }
 
     // ---- the peer asks ----
 
     /// The peer wants a child, or other keys for one, or for the IKE SA itself.
+    #[inline(never)]
     pub(crate) fn create_child_received(
         &mut self,
         env: &mut Env<'_>,

@@ -28,7 +28,6 @@ impl<P: Provider> Ike<'_, P> {
             .compose(context, ExchangeType::INFORMATIONAL, |w| w.delete(ProtocolId::ESP, &[spi]));
         if written.is_err() {
             self.end_exchange(env, context);
-            self.skip_request(sa);
             return false;
         }
         if let Some(child) = self.child(number) {
@@ -66,7 +65,6 @@ impl<P: Provider> Ike<'_, P> {
         let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| w.delete_ike());
         if written.is_err() {
             self.end_exchange(env, context);
-            self.skip_request(number);
             return false;
         }
         if let Some(sa) = self.sa(number) {

@@ -3,13 +3,13 @@
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 
-use crate::child_sa::ChildState;
+use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::event::DownReason;
+use crate::event::{ChildId, DownReason};
 use crate::exchange::Kind;
 use crate::ike_sa;
-use crate::timer::{LINGER, RESPONSE_KEPT};
+use crate::timer::{LINGER, RESPONSE_KEPT, RETRY};
 use crate::wire::{Collected, ExchangeType, Header, ProtocolId};
 
 /// Children that one message can delete; more are told of one by one.
@@ -24,7 +24,6 @@ impl<P: Provider> Ike<'_, P> {
         }
         if self.compose(context, ExchangeType::INFORMATIONAL, |_| Ok(())).is_err() {
             self.end_exchange(env, context);
-            self.skip_request(sa);
             return false;
         }
         self.send_request(env, context);
@@ -32,6 +31,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer's request: deletions, or a question whether we live.
+    #[inline(never)]
     pub(crate) fn informational_received(
         &mut self,
         env: &mut Env<'_>,
@@ -58,7 +58,7 @@ impl<P: Provider> Ike<'_, P> {
             let Some(child) = self.child(number) else { continue };
             let replaced =
                 child.state == ChildState::Leaving && matches!(child.reason, DownReason::Rekeyed);
-            let (spi_in, own_reason) = (child.spi_in, child.reason);
+            let (spi_in, own_reason, replaces) = (child.spi_in, child.reason, child.replaces);
             let ours = deleting == Some(number);
             if !ours {
                 // RFC 7296 section 1.4.1: if both sides delete it, neither names it in its answer.
@@ -68,6 +68,7 @@ impl<P: Provider> Ike<'_, P> {
                 self.child_lingers(env, number);
             } else {
                 self.child_down(env, number, if ours { own_reason } else { DownReason::Deleted });
+                self.stay_with(env, sa, replaces);
             }
         }
         let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| {
@@ -79,6 +80,21 @@ impl<P: Provider> Ike<'_, P> {
             self.end_exchange(env, context);
         }
         Ok(())
+    }
+
+    /// The peer has given up the replacement of a child that it began: the old one stays, and is rekeyed later.
+    fn stay_with(&mut self, env: &Env<'_>, sa: u32, old: Option<ChildId>) {
+        let Some(number) = old.and_then(|id| self.child_number(id)) else { return };
+        if self.rival(sa, number, old).is_some() || self.child_being_deleted(sa) == Some(number) {
+            return;
+        }
+        let Some(child) = self.child(number) else { return };
+        let replaced = child.state == ChildState::Leaving && child.reason == DownReason::Rekeyed;
+        if replaced && child.want & child_sa::want::DELETE == 0 {
+            child.state = ChildState::Established;
+            child.rekey_at = child.rekey_at.min(env.now.after(RETRY.saturating_mul(30)));
+            self.schedule_child(number);
+        }
     }
 
     /// The child that our request under way deletes.

@@ -46,7 +46,7 @@ impl<P: Provider> Ike<'_, P> {
         });
         let Some(number) = context else { return };
         match (direction, result) {
-            (_, Err(())) => self.not_installed(env, number, slot),
+            (_, Err(())) => self.not_installed(env, number),
             (Direction::Inbound, Ok(())) => {
                 let node = self.context_node(number);
                 if let Some(x) = self.contexts.get(number) {
@@ -67,8 +67,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(config) = self.child(slot).map(|c| c.config) else { return };
         let lifetime = self.child_config(config).map(|c| c.lifetime);
         let (soft, hard) = lifetime.map_or((Instant::MAX, Instant::MAX), |l| {
-            let soft = jittered(env.rng, l.soft.time);
-            (env.now.after(soft), env.now.after(l.hard.time))
+            (jittered(env, l.soft.time), env.now.after(l.hard.time))
         });
         let node = self.child_node(slot);
         let Some(child) = self.child(slot) else { return };
@@ -107,7 +106,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The other child that is to replace the same one: both sides have begun at once.
-    fn rival(&mut self, sa: u32, slot: u32, replaces: Option<ChildId>) -> Option<u32> {
+    pub(crate) fn rival(&mut self, sa: u32, slot: u32, replaces: Option<ChildId>) -> Option<u32> {
         let mut next = self.sa(sa)?.children;
         while let Some(number) = next.checked_sub(1) {
             let child = self.child(number)?;
@@ -164,26 +163,28 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The caller could not install an SA.
-    fn not_installed(&mut self, env: &mut Env<'_>, number: u32, slot: u32) {
+    /// The caller could not install an SA, or does not say whether it did.
+    pub(crate) fn not_installed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
-        let (ours, kind, sa, path) = (x.ours, x.kind, x.sa, x.path);
-        let config = self.child(slot).map(|c| c.config);
+        let (ours, kind, path) = (x.ours, x.kind, x.path);
+        if ours {
+            self.abandon_child(env, number, Failure::NotInstalled, true);
+            return;
+        }
+        let slot = x.negotiation.child.checked_sub(1);
+        let config = slot.and_then(|slot| self.child(slot)).map(|c| c.config);
         self.refuse(config.map(|c| c.peer), config, path, Failure::NotInstalled);
-        if !ours && kind == Kind::CreateChild {
+        if kind == Kind::CreateChild {
             self.drop_negotiation(env, number);
             self.answer_refusal(env, number, &Refusal::new(NotifyType::NO_ADDITIONAL_SAS));
             return;
         }
-        // The peer has the child, or is about to: it is deleted like any other.
+        // IKE_AUTH says that the child exists: it is deleted like any other.
         if let Some(x) = self.contexts.get(number) {
             x.negotiation = Negotiation::EMPTY;
         }
-        if ours {
-            self.end_exchange(env, number);
-        } else {
-            self.send_response(env, number, RESPONSE_KEPT);
-        }
+        self.send_response(env, number, RESPONSE_KEPT);
+        let Some(slot) = slot else { return };
         if let Some(child) = self.child(slot) {
             child.state = ChildState::Leaving;
             child.reason = DownReason::NotInstalled;
@@ -191,6 +192,5 @@ impl<P: Provider> Ike<'_, P> {
             child.expire_at = Instant::MAX;
         }
         self.want_of_child(env, slot, child_sa::want::DELETE);
-        self.next_task(env, sa);
     }
 }

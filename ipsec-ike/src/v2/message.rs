@@ -21,6 +21,7 @@ impl<P: Provider> Ike<'_, P> {
     ///
     /// # Errors
     /// Why it was dropped. No SA has changed then.
+    #[inline(never)]
     pub fn handle_datagram(
         &mut self,
         env: &mut Env<'_>,
@@ -317,7 +318,17 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         exchange: ExchangeType,
-        fill: impl FnOnce(&mut SkWriter<'_>) -> Result<(), NoRoom>,
+        mut fill: impl FnMut(&mut SkWriter<'_>) -> Result<(), NoRoom>,
+    ) -> Result<(), DatagramError> {
+        // Compiled once for all messages.
+        self.compose_filled(number, exchange, &mut fill)
+    }
+
+    fn compose_filled(
+        &mut self,
+        number: u32,
+        exchange: ExchangeType,
+        fill: &mut dyn FnMut(&mut SkWriter<'_>) -> Result<(), NoRoom>,
     ) -> Result<(), DatagramError> {
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
         if x.message.is_none() {
@@ -345,7 +356,8 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    /// A context for a request of ours, with the next message ID. `None` if there is no room.
+    /// A context for a request of ours, with the next message ID, which is used up when the request is sent. `None` if
+    /// there is no room.
     pub(crate) fn begin_request(&mut self, sa: u32, kind: Kind) -> Option<u32> {
         if self.buffers.free() < 2 {
             return None;
@@ -353,7 +365,6 @@ impl<P: Provider> Ike<'_, P> {
         let number = self.begin_exchange(sa, kind, true)?;
         let sa = self.sa(sa)?;
         let (message_id, path) = (sa.send_id, sa.path);
-        sa.send_id = message_id.wrapping_add(1);
         sa.ours = number.saturating_add(1);
         if let Some(x) = self.contexts.get(number) {
             x.message_id = message_id;

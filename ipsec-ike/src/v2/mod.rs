@@ -3,6 +3,7 @@
 mod auth;
 mod create_child;
 mod delete;
+pub(crate) mod disturbed;
 mod informational;
 mod install;
 mod message;

@@ -10,7 +10,6 @@ use crate::child_sa::Negotiation;
 use crate::config::{Child, Peer};
 use crate::engine::{Env, Ike};
 use crate::event::{ChildRef, DownReason, Failure};
-use crate::ike_sa::SaState;
 use crate::proposal::{self, ChildChoice, Implemented};
 use crate::selectors;
 use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType, ProtocolId};
@@ -280,15 +279,6 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(x) = self.contexts.get(number) {
             let mut parked = core::mem::replace(&mut x.received, crate::exchange::Parked::NONE);
             self.buffers.release(&mut parked.buffer);
-        }
-    }
-
-    /// A request that was never sent has used no message ID.
-    pub(crate) fn skip_request(&mut self, sa: u32) {
-        if let Some(sa) = self.sa(sa)
-            && sa.state != SaState::Larval
-        {
-            sa.send_id = sa.send_id.wrapping_sub(1);
         }
     }
 }

@@ -79,11 +79,12 @@ impl<P: Provider> Ike<'_, P> {
             self.send_request(env, number);
         } else {
             self.fail(env, number, None, Failure::NoRoom);
-            self.skip_request(sa);
+            self.retry_rekey_ike(env, sa, RETRY);
         }
     }
 
     /// The peer's answer to our request.
+    #[inline(never)]
     pub(crate) fn rekey_ike_response(
         &mut self,
         env: &mut Env<'_>,
@@ -141,8 +142,14 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    fn retry_rekey_ike(&mut self, env: &mut Env<'_>, sa: u32, pause: core::time::Duration) {
-        let at = env.now.after(jittered(env.rng, pause.saturating_mul(2)));
+    /// Tries once more, after about `pause`.
+    pub(crate) fn retry_rekey_ike(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        pause: core::time::Duration,
+    ) {
+        let at = jittered(env, pause.saturating_mul(2));
         if let Some(sa) = self.sa(sa) {
             sa.rekey_at = at;
         }
@@ -158,6 +165,7 @@ impl<P: Provider> Ike<'_, P> {
             .and_then(|nr| self.derive_successor(number, secret, (&ni, &nr)));
         let Ok(successor) = derived else {
             self.fail(env, number, None, Failure::Crypto);
+            self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
             self.next_task(env, sa);
             return;
         };
@@ -336,7 +344,7 @@ impl<P: Provider> Ike<'_, P> {
         let old = x.sa;
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
-        let rekey_after = jittered(env.rng, peer.rekey_after);
+        let rekey_at = jittered(env, peer.rekey_after);
         let Some(sa) = self.sa(old) else { return };
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
@@ -354,7 +362,7 @@ impl<P: Provider> Ike<'_, P> {
         new.nat_remote = nat_remote;
         new.heard = env.now;
         new.sent = env.now;
-        new.rekey_at = env.now.after(rekey_after);
+        new.rekey_at = rekey_at;
         new.expire_at = env.now.after(peer.expire_after);
         new.replaces = Some(id);
         new.want = close;

@@ -19,7 +19,7 @@ use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
 use crate::nat;
 use crate::proposal::{self, Implemented};
-use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY};
 use crate::wire::{
     Collected, ExchangeType, Flags, Header, Message, MessageWriter, NoRoom, Notify, NotifyType,
 };
@@ -197,11 +197,12 @@ impl<P: Provider> Ike<'_, P> {
             (Kind::SaInit, Stage::Response) => {}
             (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Response) => {
                 // Another answer, while we try the first: kept, in case that one was forged.
-                let first = self.buffers.bytes(handshake.response);
-                if first == message.bytes() || !handshake.alternative.is_none() {
+                let known = [handshake.response, handshake.alternative];
+                if known.iter().any(|id| self.buffers.bytes(*id) == message.bytes()) {
                     return Err(DatagramError::Stale);
                 }
-                if collected.sa.is_none() {
+                handshake.disturbed = true;
+                if collected.sa.is_none() || !handshake.alternative.is_none() {
                     return Err(DatagramError::Stale);
                 }
                 handshake.alternative =
@@ -219,6 +220,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         if let Some(error) = collected.error() {
             handshake.hint = Some(error.kind);
+            handshake.disturbed = true;
             return Err(DatagramError::Refused);
         }
         let mut old = core::mem::replace(&mut handshake.response, BufferId::NONE);
@@ -244,12 +246,16 @@ impl<P: Provider> Ike<'_, P> {
         cookie: &[u8],
     ) -> Result<(), DatagramError> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if cookie == handshake.cookie() {
+            return Err(DatagramError::Stale);
+        }
         if cookie.is_empty() || x.retries >= MAX_RETRIES {
             return Err(DatagramError::Unexpected);
         }
         bytes::copy_prefix(&mut handshake.cookie, cookie).ok_or(DatagramError::Unexpected)?;
         handshake.cookie_len = cookie.len();
         x.retries = x.retries.saturating_add(1);
+        handshake.disturbed = true;
         let buffer = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         self.write_request(number, Public::OfLastRequest, buffer)
             .map_err(|_| DatagramError::NoRoom)?;
@@ -270,18 +276,24 @@ impl<P: Provider> Ike<'_, P> {
         });
         if !allowed || group == x.group || x.retries >= MAX_RETRIES {
             handshake.hint = Some(NotifyType::INVALID_KE_PAYLOAD);
+            handshake.disturbed = true;
             return Err(DatagramError::Refused);
         }
         x.retries = x.retries.saturating_add(1);
         x.group = group;
         x.kx = Maybe::Nothing;
+        handshake.disturbed = true;
         self.queue_job(number, Work::Generate);
         self.give_up_after(env, number, CALLER_TIMEOUT);
         Ok(())
     }
 
     /// Begins to follow the answer that was stored.
-    fn sa_init_consider(&mut self, env: &mut Env<'_>, number: u32) -> Result<(), DatagramError> {
+    pub(crate) fn sa_init_consider(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+    ) -> Result<(), DatagramError> {
         let considered = self.try_sa_init_consider(number);
         match considered {
             Ok(()) => {
@@ -333,35 +345,6 @@ impl<P: Provider> Ike<'_, P> {
         self.auth_request(env, number);
     }
 
-    /// Turns to the other answer to our IKE_SA_INIT, once the first has led nowhere. Says whether there was one.
-    pub(crate) fn try_alternative(&mut self, env: &mut Env<'_>, number: u32) -> bool {
-        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
-        if x.kind != Kind::Auth || x.retransmit.sent() < 3 || handshake.alternative.is_none() {
-            return false;
-        }
-        let mut message = core::mem::replace(&mut x.message, BufferId::NONE);
-        core::mem::swap(&mut handshake.response, &mut handshake.alternative);
-        let mut forged = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
-        x.kind = Kind::SaInit;
-        let remote = self.config.peers.get(usize::from(handshake.child.peer));
-        let remote = remote.map_or(0, |peer| peer.ports.ike);
-        x.path = x.path.with_ports(self.config.ports.ike, remote);
-        // Who refused was the other one. The child stays the same, since the peer may have it already: of the forged answer
-        // it may have been another part that was changed.
-        handshake.hint = None;
-        let (sa, path) = (x.sa, x.path);
-        self.buffers.release(&mut message);
-        self.buffers.release(&mut forged);
-        if let Some(sa) = self.sa(sa) {
-            sa.path = path;
-        }
-        if self.sa_init_consider(env, number).is_err() {
-            // Neither led anywhere: the request once more, for whoever is there.
-            self.send_request(env, number);
-        }
-        true
-    }
-
     // ---- responder ----
 
     /// Somebody begins.
@@ -391,7 +374,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::UnknownPeer);
         }
         let source = self.sources.hash(&[&address]);
-        if self.half_open_count >= self.config.cookie_threshold {
+        if self.asks_for_cookies() {
             self.cookies.rotate(env.now, env.rng);
             let presented = collected.notify(NotifyType::COOKIE).map(|n| n.data);
             let good = presented.is_some_and(|cookie| {
@@ -434,8 +417,11 @@ impl<P: Provider> Ike<'_, P> {
             let slot = self.contexts.handshakes.get(*number as usize);
             slot.is_some_and(|slot| slot.handshake.source == source)
         };
-        if self.sources.find(source).filter(same_source).take(PER_SOURCE).count() >= PER_SOURCE
-            || self.buffers.free() < 3
+        // One source may have half of what there is for such.
+        let most = PER_SOURCE.min(self.half_open_limit().div_ceil(2));
+        // Two for the messages, and two for what is established.
+        if self.sources.find(source).filter(same_source).take(most).count() >= most
+            || self.buffers.free() < 4
             || self.free_sas.is_empty()
         {
             return Err(DatagramError::NoRoom);
@@ -446,11 +432,13 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::NoRoom);
         };
         let request = self.buffers.store(message.bytes());
+        let response = self.buffers.take();
         if let Some((x, handshake)) = self.contexts.handshake(number) {
             x.path = path;
             x.group = choice.group;
             env.rng.fill_bytes(&mut x.nonce);
             handshake.request = request.unwrap_or_default();
+            handshake.response = response.unwrap_or_default();
             handshake.hash = hash;
             handshake.source = source;
         }
@@ -473,6 +461,14 @@ impl<P: Provider> Ike<'_, P> {
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())
+    }
+
+    /// Whether a newcomer must show first that it is where it says (RFC 7296 section 2.6): before something gets scarce.
+    fn asks_for_cookies(&self) -> bool {
+        let threshold = self.config.cookie_threshold.min(self.half_open_limit() / 2);
+        let last_sa = self.free_sas.len() < 2 && self.sas.len() > 1;
+        let buffers = self.buffers.free() < self.buffers.count() / 2;
+        self.half_open_count >= threshold || last_sa || buffers
     }
 
     /// The handshake that this very request began. Another request with the same SPI begins another one: one of the two
@@ -613,12 +609,13 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// A job of an exchange failed.
-    pub(crate) fn job_failed(&mut self, env: &mut Env<'_>, number: u32) {
+    /// A job of an exchange failed, or was never done. The peer, if it waits for it, is told so with `notify`.
+    pub(crate) fn job_failed(&mut self, env: &mut Env<'_>, number: u32, notify: NotifyType) {
         let Some(x) = self.contexts.get(number) else { return };
-        let (kind, ours, sa) = (x.kind, x.ours, x.sa);
+        let (kind, ours, sa, path, agreeing) =
+            (x.kind, x.ours, x.sa, x.path, x.work == Work::Agree);
         match (kind, ours) {
-            (Kind::SaInit, true) if x.work == Work::Agree => {
+            (Kind::SaInit, true) if agreeing => {
                 // The value may be forged: the request stands, and another answer may come.
                 x.work = Work::None;
                 if let Some((_, handshake)) = self.contexts.handshake(number) {
@@ -634,13 +631,17 @@ impl<P: Provider> Ike<'_, P> {
                 self.send_request(env, number);
             }
             (Kind::SaInit, _) => self.handshake_failed(env, number, Failure::Crypto),
-            (Kind::CreateChild | Kind::RekeyIke, false) => {
-                let notify = Notify::new(NotifyType::INVALID_SYNTAX, &[]);
+            (_, false) => {
+                let peer = self.sa(sa).map(|sa| sa.peer);
+                self.refuse(peer, None, path, Failure::Crypto);
                 self.drop_negotiation(env, number);
+                let notify = Notify::new(notify, &[]);
                 self.answer_error(env, number, ExchangeType::CREATE_CHILD_SA, &notify);
             }
-            _ => {
+            (Kind::CreateChild, true) => self.abandon_child(env, number, Failure::Crypto, agreeing),
+            (_, true) => {
                 self.fail(env, number, None, Failure::Crypto);
+                self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
                 self.next_task(env, sa);
             }
         }
