@@ -18,8 +18,8 @@ use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{IpPacket, Ipv4Header, Ipv6Header, protocol};
 use ipsec_esp::{
-    Arrival, Before, Inbound, OpenError, OpenJob, Overhead, inbound_ip, inbound_udp, open, open_begin,
-    open_finish, seal,
+    Arrival, Before, Inbound, OpenError, OpenJob, Overhead, inbound_ip, inbound_udp, open,
+    open_begin, open_finish, seal,
 };
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::toy::{Toy, ToyCipher};
@@ -212,7 +212,12 @@ impl<'m> World<'m> {
 
     fn arrival(&self, sa: usize) -> Arrival {
         let path = self.receiver.inbound(self.sas[sa].to).unwrap().protection.path;
-        Arrival { path, encapsulation: self.sas[sa].encapsulation, traffic_class: 0, before: Before::Room(0) }
+        Arrival {
+            path,
+            encapsulation: self.sas[sa].encapsulation,
+            traffic_class: 0,
+            before: Before::Room(0),
+        }
     }
 
     /// Seals a packet and keeps it.
@@ -320,7 +325,7 @@ impl<'m> World<'m> {
         self.check();
     }
 
-    fn must_not_open(&mut self, arrival: &Arrival, Before, esp: &mut [u8]) {
+    fn must_not_open(&mut self, arrival: &Arrival, esp: &mut [u8]) {
         let known = self.sent.iter().any(|p| p.outer[p.esp.clone()] == *esp);
         if known {
             return;
