@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use ipsec_core::crypto::suite::MAX_KEYMAT;
 use ipsec_core::crypto::{Encr, PacketCipher, Suite, Work};
 use ipsec_core::lifetime::Lifetime;
 use ipsec_core::mode::Mode;
@@ -30,7 +31,6 @@ const NOW: Instant = Instant::from_secs(5);
 /// Words of bitmap for each SA.
 const WORDS: usize = 4;
 const SAS: usize = 6;
-const KEYMAT: [u8; 128] = [0x5a; 128];
 
 /// Runs the target.
 pub fn run(data: &[u8]) {
@@ -144,13 +144,16 @@ struct World<'m> {
     sas: Vec<Sa>,
     sent: Vec<Packet>,
     open: Vec<(OpenJob, Vec<u8>, usize)>,
+    keymat: [u8; MAX_KEYMAT],
 }
 
 impl<'m> World<'m> {
     fn new(input: &mut Input<'_>, sender: Sad<'m, Toy>, receiver: Sad<'m, Toy>) -> Self {
-        let mut world =
-            Self { sender, receiver, sas: Vec::new(), sent: Vec::new(), open: Vec::new() };
-        let mut rng = SeededRng::new(7);
+        let mut rng = SeededRng::new(input.seed());
+        let mut keymat = [0; MAX_KEYMAT];
+        rng.fill(&mut keymat);
+        let (sas, sent, open) = (Vec::new(), Vec::new(), Vec::new());
+        let mut world = Self { sender, receiver, sas, sent, open, keymat };
         for _ in 0..=input.below(SAS) {
             world.install(input, &mut rng);
         }
@@ -194,7 +197,7 @@ impl<'m> World<'m> {
             spi,
             protection: suite.into(),
             mode: Mode::TUNNEL,
-            keymat: &KEYMAT[..suite.shape().unwrap().keymat_len()],
+            keymat: &self.keymat[..suite.shape().unwrap().keymat_len()],
             path,
             encapsulation,
             esn,
@@ -419,7 +422,7 @@ impl<'m> World<'m> {
             _ => esp[8..].to_vec(),
         };
         let header = esp.len();
-        let keymat = &KEYMAT[..shape.keymat_len()];
+        let keymat = &self.keymat[..shape.keymat_len()];
         let (key, rest) = keymat.split_at(shape.key_len);
         let (salt, integ_key) = rest.split_at(shape.salt_len);
         let cipher = ToyCipher::new(sa.suite, key, integ_key).unwrap();

@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
         shape.short_lives = false;
     }
     let mut pools = [Pools::new(shape), Pools::new(shape)];
-    let mut pair = Pair::new(shape, &mut pools);
+    let mut pair = Pair::new(shape, &mut pools, input.seed());
     let free = pair.sides.each_ref().map(|s| s.engine.buffers_free());
     if game != 2 {
         pair.bring_up();

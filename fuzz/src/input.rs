@@ -3,11 +3,19 @@
 /// Reads numbers and strings off the front of the input. Behind its end are zeros.
 pub(crate) struct Input<'a> {
     rest: &'a [u8],
+    seed: u64,
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn new(rest: &'a [u8]) -> Self {
-        Self { rest }
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        Self { rest, seed: rest.iter().fold(0xcbf2_9ce4_8422_2325, fnv) }
+    }
+
+    /// Where random numbers, and with them keys, begin: different for every input. A fuzzer sees what is compared, and
+    /// would otherwise learn packets of one input by heart to forge them in another.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The next byte, `None` at the end: what begins a step.

@@ -262,12 +262,12 @@ pub(crate) struct Side<'m> {
 }
 
 impl<'m> Side<'m> {
-    fn new(side: usize, shape: Shape, pools: &'m mut Pools) -> Self {
+    fn new(side: usize, shape: Shape, pools: &'m mut Pools, seed: u64) -> Self {
         let configuration = Configuration::shared(side, shape);
         let mut config = Config::new(&configuration.peers);
         config.cookie_threshold = configuration.cookie_threshold;
         config.key_log = true;
-        let mut rng = SeededRng::new(side as u64);
+        let mut rng = SeededRng::new(seed.wrapping_add(side as u64));
         Self {
             spis: Spis { limit: pools.children.len(), ..Spis::default() },
             engine: Ike::new(config, pools.lend(), &mut rng),
@@ -444,11 +444,11 @@ pub(crate) struct Pair<'m> {
 }
 
 impl<'m> Pair<'m> {
-    pub(crate) fn new(shape: Shape, pools: &'m mut [Pools; 2]) -> Self {
+    pub(crate) fn new(shape: Shape, pools: &'m mut [Pools; 2], seed: u64) -> Self {
         let [a, b] = pools;
         Self {
             now: Instant::from_secs(1000),
-            sides: [Side::new(0, shape, a), Side::new(1, shape, b)],
+            sides: [Side::new(0, shape, a, seed), Side::new(1, shape, b, seed)],
             wire: VecDeque::new(),
             history: Vec::new(),
             nat: shape.nat,

@@ -70,7 +70,7 @@ type Said = (Vec<u8>, Option<(u8, Vec<u8>)>);
 /// What two engines say to bring up a tunnel, to renew its keys, and to end it.
 fn conversation(shape: Shape) -> Vec<Said> {
     let mut pools = [Pools::new(shape), Pools::new(shape)];
-    let mut pair = Pair::new(shape, &mut pools);
+    let mut pair = Pair::new(shape, &mut pools, 0);
     pair.bring_up();
     let now = pair.now;
     let child = pair.sides[0].children[0];

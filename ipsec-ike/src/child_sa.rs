@@ -1,6 +1,7 @@
 //! Child SAs: a pair of SAs, and what stays of their negotiation.
 
 use crate::engine::{Env, Ike};
+use crate::exchange::Stage;
 use crate::ike_sa;
 use crate::timer::REPLACED_KEPT;
 use ipsec_core::crypto::Provider;
@@ -25,6 +26,10 @@ impl ChildSlot {
     /// No child.
     pub const EMPTY: Self = Self { generation: 0, child: Child::EMPTY };
 }
+
+/// Child SAs that a peer may have for each of its tunnels: the one in use and the one that replaces it, and as many again
+/// that linger, or that both sides have begun at once.
+const CHILDREN_PER_TUNNEL: usize = 4;
 
 /// How far a child has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,6 +149,34 @@ impl<P: Provider> Ike<'_, P> {
         Some(number)
     }
 
+    /// Whether the peer of `sa` may have one more child. It has a few for each tunnel, so that none are taken from others;
+    /// those that linger go first.
+    pub(crate) fn limit_children(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        let tunnels = self.peer_of(sa).map_or(0, |peer| peer.children.len());
+        let most = tunnels.saturating_mul(CHILDREN_PER_TUNNEL);
+        let of = self.sa(sa).map_or((0, 0), |sa| (sa.peer, sa.identity));
+        for _ in 0..=most {
+            let (mut count, mut lingering) = (0usize, None);
+            for (_, sa) in self.sas_of(of.0, of.1).filter(|(_, sa)| sa.identity == of.1) {
+                let mut next = sa.children;
+                while let Some(number) = next.checked_sub(1) {
+                    let Some(slot) = self.children.get(number as usize) else { return false };
+                    count = count.saturating_add(1);
+                    if slot.child.state == ChildState::Lingering {
+                        lingering = Some(number);
+                    }
+                    next = slot.child.next;
+                }
+            }
+            match lingering {
+                _ if count < most => return true,
+                Some(number) => self.child_down(env, number, DownReason::Rekeyed),
+                None => return false,
+            }
+        }
+        false
+    }
+
     /// Puts a child at the head of an SA's list.
     fn adopt_child(&mut self, sa: u32, number: u32) {
         let Some(owner) = self.sas.get_mut(sa as usize) else { return };
@@ -233,6 +266,7 @@ impl<P: Provider> Ike<'_, P> {
         child.state = ChildState::Down;
         child.want = 0;
         child.tell = tell::DOWN;
+        self.forget_child(env, number);
         self.disown_child(number);
         self.deadlines.set(self.child_node(number), None);
         if installed {
@@ -242,6 +276,24 @@ impl<P: Provider> Ike<'_, P> {
                 env.spis.release(spi);
             }
             self.release_child(number);
+        }
+    }
+
+    /// No exchange names a child that is gone: its slot will be another one's, maybe of another peer. One of ours that
+    /// was making it ends.
+    fn forget_child(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(sa) = self.child(number).map(|c| c.ike) else { return };
+        let Some(contexts) = self.sa(sa).map(|sa| [sa.ours, sa.theirs]) else { return };
+        for context in contexts.into_iter().filter_map(|n| n.checked_sub(1)) {
+            let Some(x) = self.contexts.get(context) else { continue };
+            if x.negotiation.child != number.saturating_add(1) {
+                continue;
+            }
+            x.negotiation = Negotiation::EMPTY;
+            if x.ours && matches!(x.stage, Stage::Job | Stage::Install(_)) {
+                self.end_exchange(env, context);
+                self.schedule_sa(env.now, sa);
+            }
         }
     }
 

@@ -24,6 +24,9 @@ impl IkeSlot {
     pub const EMPTY: Self = Self { generation: 0, sa: IkeSa::EMPTY };
 }
 
+/// IKE SAs that one peer may have: the one in use, the one that replaces it, and what it has forgotten of earlier ones.
+const SAS_PER_PEER: usize = 4;
+
 /// How far an IKE SA has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -237,6 +240,48 @@ impl<'r, P: Provider> Ike<'r, P> {
             let sa = &self.sas.get(number as usize)?.sa;
             (sa.state != SaState::Empty && sa.peer == peer).then_some((number, sa))
         })
+    }
+
+    /// Makes room for one more SA of a peer. It has a few at most, so that none are taken from others: the oldest of those
+    /// that are over go, and with `anew` the oldest at all. `false` if there is none but `keep`.
+    pub(crate) fn limit_sas(
+        &mut self,
+        env: &mut Env<'_>,
+        keep: u32,
+        (peer, identity): (u16, u64),
+        anew: bool,
+    ) -> bool {
+        let file = self.file_of(peer, identity);
+        for _ in 0..=SAS_PER_PEER {
+            let (mut count, mut oldest) = (0usize, None);
+            for (number, sa) in self.sas_of(peer, identity).filter(|(_, sa)| sa.file == file) {
+                let goes = match sa.state {
+                    SaState::Established => anew,
+                    SaState::Rekeyed => true,
+                    SaState::Deleted => sa.tell == 0,
+                    // Those that we delete end soon, whatever the peer does.
+                    SaState::Empty | SaState::Larval | SaState::Closing => continue,
+                };
+                count = count.saturating_add(1);
+                if goes && number != keep {
+                    oldest = Some((number, sa.state, sa.theirs));
+                }
+            }
+            if count < SAS_PER_PEER {
+                return true;
+            }
+            match oldest {
+                None => return false,
+                Some((number, SaState::Deleted, theirs)) => {
+                    if let Some(context) = theirs.checked_sub(1) {
+                        self.end_exchange(env, context);
+                    }
+                    self.release_sa(number);
+                }
+                Some((number, _, _)) => self.sa_down(env, number, DownReason::Replaced),
+            }
+        }
+        false
     }
 
     #[inline(never)]

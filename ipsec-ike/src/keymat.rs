@@ -525,7 +525,7 @@ mod tests {
         let secret = hex(SECRET);
         let skeyseed = Skeyseed::Initial { secret: &secret };
         let (mut keys, mut auth) = derive(choice(Suite::AES_128_GCM, PrfId::HMAC_SHA1), skeyseed);
-        let unsupported = choice(Suite::AES_128_GCM, PrfId::AES128_XCBC);
+        let unsupported = choice(Suite::AES_128_GCM, PrfId(u16::MAX));
         let nonce = [0; 16];
         assert_eq!(
             keys.derive::<RustCrypto>(&mut auth, &unsupported, skeyseed, &nonce, &nonce, 1, 2),

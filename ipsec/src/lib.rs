@@ -42,7 +42,84 @@
 //!
 //! # Example
 //!
-//! The [README](https://crates.io/crates/ipsec) has two gateways in thirty lines; the tests compile and run them.
+//! Two gateways in one process. The first packet starts the negotiation and is dropped; sent again, it arrives. Here,
+//! ESP is IP protocol 50, and the whole outer packet is handed over; a program on a kernel's sockets hands over
+//! payloads, as the example in the README of the repository does.
+//!
+//! ```
+//! use ipsec::*;
+//! use ipsec_rustcrypto::RustCrypto;
+//!
+//! // For each gateway: one peer, one tunnel.
+//! type Memory = ipsec::resources!(RustCrypto; ike_sas: 3, handshakes: 1, exchanges: 2, children: 2,
+//!     policies: 1, buffers: 6, buffer_len: 1280, window: 64);
+//!
+//! // From 192.168.1.10 to 192.168.2.10: IPv4 and UDP headers, "hello".
+//! const PACKET: [u8; 33] = *b"\x45\x00\x00\x21\x00\x01\x00\x00\x40\x11\xf6\x66\xc0\xa8\x01\x0a\xc0\xa8\x02\x0a\
+//!     \x30\x39\x00\x07\x00\x0d\x00\x00hello";
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `rng` is any `CryptoRng` of `rand_core` 0.10. The one of this test is not random.
+//! # let rng = &mut ipsec_testkit::rng::SeededRng::new(1);
+//! let lan = |third| TrafficSelector::network([192, 168, third, 0].into(), 24).map(|n| [n]);
+//! let (one, two) = (lan(1).ok_or("prefix")?, lan(2).ok_or("prefix")?);
+//! let kolkata = (Some([203, 0, 113, 1].into()), Identity::Fqdn("kolkata.example"));
+//! let delhi = (Some([198, 51, 100, 1].into()), Identity::Fqdn("delhi.example"));
+//! let key = b"at least 16 bytes that are random";
+//!
+//! // Each side names its own first: what is local here is remote there.
+//! let (here, there) = ([Child::new("lan", &one, &two)], [Child::new("lan", &two, &one)]);
+//! let peers_of_kolkata = [Peer { children: &here, ..Peer::psk(kolkata, delhi, key) }];
+//! let peers_of_delhi = [Peer { children: &there, ..Peer::psk(delhi, kolkata, key) }];
+//!
+//! let (mut memory_of_kolkata, mut memory_of_delhi) = (Memory::new(), Memory::new());
+//! let config = GatewayConfig::new(Config::new(&peers_of_kolkata));
+//! let mut kolkata = Gateway::new(&config, memory_of_kolkata.lend(), rng)?;
+//! let config = GatewayConfig::new(Config::new(&peers_of_delhi));
+//! let mut delhi = Gateway::new(&config, memory_of_delhi.lend(), rng)?;
+//!
+//! let mut arrived = false;
+//! for second in 0..2 {
+//!     let now = Instant::from_secs(second);
+//!     let mut buf = [0; 256];
+//!     let range = MAX_HEADROOM..MAX_HEADROOM + PACKET.len();
+//!     buf[range.clone()].copy_from_slice(&PACKET);
+//!     let packet = PacketBuf::new(&mut buf, range).ok_or("the range is in the buffer")?;
+//!     match kolkata.outbound(now, rng, packet)? {
+//!         Outbound::Acquire(_) => assert_eq!(second, 0),
+//!         Outbound::Send(sent) => {
+//!             let Inbound::Packet(received) = delhi.inbound_ip(now, rng, sent.into_outer())? else {
+//!                 return Err("not an ESP packet".into());
+//!             };
+//!             assert_eq!(received.packet, PACKET);
+//!             arrived = true;
+//!         }
+//!         other => return Err(format!("{other:?}").into()),
+//!     }
+//!
+//!     // Steps 5 and 6 for both, until neither has anything to say.
+//!     let mut buf = [0; 2048];
+//!     for _ in 0..8 {
+//!         for turn in 0..2 {
+//!             let (from, to) = if turn == 0 { (&mut kolkata, &mut delhi) } else { (&mut delhi, &mut kolkata) };
+//!             from.settle(now, rng, |event| println!("{event:?}"));
+//!             while let Some(ike) = from.poll_transmit(&mut buf)? {
+//!                 // A path is always "ours, the peer's": the receiver sees it the other way round.
+//!                 let path = Path::new(ike.path.remote, ike.path.local);
+//!                 match to.inbound_udp(now, rng, path, 0, &mut buf[..ike.len]) {
+//!                     Ok(_) => {}
+//!                     // For a log. `DatagramError::Challenged` is among them, which is no fault: a gateway whose
+//!                     // room for half-open exchanges is small asks for a cookie first.
+//!                     Err(error) => println!("{error}"),
+//!                 }
+//!             }
+//!         }
+//!     }
+//! }
+//! assert!(arrived);
+//! # Ok(())
+//! # }
+//! ```
 #![no_std]
 
 pub mod counters;

@@ -15,7 +15,8 @@ use crate::tunnel::{PairSlot, TunnelSlot};
 pub struct Sizes {
     /// IKE SAs: those established, those half open, and those that replace others. Two for each peer is a good number.
     pub ike_sas: usize,
-    /// Half-open exchanges, from IKE_SA_INIT to IKE_AUTH. A quarter is kept for those that this side begins.
+    /// Half-open exchanges, from IKE_SA_INIT to IKE_AUTH. A quarter is kept for those that this side begins. With one or
+    /// two, every initiator must return a cookie first, which costs a round trip.
     pub handshakes: usize,
     /// Exchanges after IKE_AUTH: two for each peer, one of either side.
     pub exchanges: usize,

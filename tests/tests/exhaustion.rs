@@ -25,7 +25,7 @@ const NO_ROOM: InboundError = InboundError::Ike(DatagramError::NoRoom);
 /// An IKE_SA_INIT request that B would answer, as often as wanted: of the same content, with another SPI, from another
 /// source.
 struct Flood {
-    request: Vec<u8>,
+    template: Vec<u8>,
     chance: SeededRng,
 }
 
@@ -35,12 +35,12 @@ impl Flood {
         let mut memory = Memory::new(&setup);
         let mut pair = Pair::new(&setup, &mut memory);
         pair.initiate(Side::A).unwrap();
-        let request = pair.link.tap()[0].datagram.bytes.clone();
-        Self { request, chance: SeededRng::new(99) }
+        let template = pair.link.tap()[0].datagram.bytes.clone();
+        Self { template, chance: SeededRng::new(99) }
     }
 
-    fn from(&mut self, source: IpAddr) -> Datagram {
-        let mut bytes = self.request.clone();
+    fn request(&mut self, source: IpAddr) -> Datagram {
+        let mut bytes = self.template.clone();
         self.chance.fill(&mut bytes[..8]);
         Datagram::udp(Endpoint::new(source, 500), Endpoint::new(ADDRESS_B, 500), bytes)
     }
@@ -65,9 +65,9 @@ impl Flood {
         pair.deliver(Side::B, &Datagram { bytes, ..*request });
     }
 
-    fn from_anywhere(&mut self) -> Datagram {
+    fn stranger(&mut self) -> Datagram {
         let address = Ipv4Addr::from_bits(0x0a00_0000 | self.chance.next() as u32 & 0x00ff_ffff);
-        self.from(IpAddr::V4(address))
+        self.request(IpAddr::V4(address))
     }
 }
 
@@ -98,7 +98,7 @@ fn ike_sas() {
     let mut flood = Flood::new();
     for _ in 0..10 {
         let now = pair.now();
-        let taken = pair.b.take(now, &flood.from_anywhere());
+        let taken = pair.b.take(now, &flood.stranger());
         assert_eq!(taken, Err(NO_ROOM));
     }
     // No second IKE SA to replace the first.
@@ -338,7 +338,7 @@ fn any_sizes() {
                     let _ = pair.with(side, |g, now, rng| g.close(now, rng, child));
                 }
                 5 => {
-                    let forged = flood.from(ADDRESS_A);
+                    let forged = flood.request(ADDRESS_A);
                     pair.deliver(Side::B, &forged);
                 }
                 _ => {
@@ -463,7 +463,7 @@ fn a_flood_from_everywhere_is_asked_for_cookies() {
             setup.b.sizes.ike_sas = handshakes + 2;
             setup.b.sizes.buffers = 4 * handshakes + 8;
             let mut flood = Flood::new();
-            in_despite_of(&setup, 5 * SECOND, |pair| pair.deliver(Side::B, &flood.from_anywhere()));
+            in_despite_of(&setup, 5 * SECOND, |pair| pair.deliver(Side::B, &flood.stranger()));
         }
     }
 }
@@ -480,7 +480,7 @@ fn a_flood_from_one_address_does_not_keep_others_out() {
             setup.b.sizes.buffers = 4 * handshakes + 8;
             let mut flood = Flood::new();
             in_despite_of(&setup, 5 * SECOND, |pair| {
-                let request = flood.from(v4(10, 6, 6, 6));
+                let request = flood.request(v4(10, 6, 6, 6));
                 if cookies {
                     flood.with_cookie(pair, &request);
                 } else {
@@ -507,11 +507,11 @@ fn a_flood_leaves_room_for_what_exists() {
         for jobs in [Jobs::AtOnce, Jobs::After(Duration::from_millis(100))] {
             pair.b.jobs = jobs;
             for _ in 0..50 {
-                pair.deliver(Side::B, &flood.from_anywhere());
+                pair.deliver(Side::B, &flood.stranger());
             }
             pair.run_for(SECOND);
             for _ in 0..50 {
-                pair.deliver(Side::B, &flood.from_anywhere());
+                pair.deliver(Side::B, &flood.stranger());
             }
             goes_on(&mut pair, Side::A);
             goes_on(&mut pair, Side::B);
@@ -539,7 +539,7 @@ fn a_flood_does_not_keep_us_from_beginning() {
         let mut pair = Pair::new(&setup, &mut memory);
         let mut flood = Flood::new();
         for _ in 0..100 {
-            let request = flood.from_anywhere();
+            let request = flood.stranger();
             flood.with_cookie(&mut pair, &request);
         }
         // All but the reserve is taken.
@@ -547,7 +547,7 @@ fn a_flood_does_not_keep_us_from_beginning() {
         assert_eq!(pair.b.statistics().handshakes, handshakes - reserve);
         pair.initiate(Side::B).unwrap();
         for _ in 0..10 {
-            let request = flood.from_anywhere();
+            let request = flood.stranger();
             flood.with_cookie(&mut pair, &request);
         }
         assert!(pair.wait(SECOND, Pair::is_up), "{handshakes}\n{}", pair.b.log());

@@ -4,10 +4,11 @@
 //!
 //! | | |
 //! |---|---|
-//! | Packets | AES-GCM-16 and AES-CBC with 128, 192 and 256-bit keys, ChaCha20-Poly1305 |
-//! | Integrity | HMAC-SHA1-96, HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256 |
-//! | Pseudo-random functions | HMAC-SHA1, HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512 |
-//! | Key exchange | X25519, P-256, MODP-2048 |
+//! | Packets | AES-GCM and AES-CCM with ICVs of 16, 12 and 8 bytes, AES-CBC, AES-CTR and AES-GMAC, all with 128, 192 and 256-bit keys; ChaCha20-Poly1305; NULL |
+//! | Integrity | HMAC-SHA1-96, HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256, AES-XCBC-96, AES-CMAC-96; AES-GMAC for AH |
+//! | Pseudo-random functions | HMAC-SHA1, HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512, AES128-XCBC, AES128-CMAC |
+//! | Key exchange | X25519, P-256, P-384, P-521, MODP-2048, -3072, -4096, -6144 and -8192 |
+//! | With the feature `legacy` | Triple DES, DES, HMAC-MD5, MODP-768, -1024 and -1536 |
 //!
 //! # Sealing and opening one packet
 //!
@@ -62,8 +63,9 @@
 //!
 //! # Less than all
 //!
-//! A program that names [`RustCrypto`] links every algorithm, whatever its policy offers. [`single`] has them one by one,
-//! for a provider of one's own, where flash or memory is short.
+//! A program that names [`RustCrypto`] links every algorithm, whatever its policy offers. Where flash or memory is short,
+//! name [`Only`] with a [`selection!`] or with [`Minimal`]; [`single`] has some algorithms one by one, for a provider of
+//! one's own.
 //!
 //! # Speed and side channels
 //!

@@ -213,6 +213,14 @@ impl<P: Provider> Ike<'_, P> {
         if x.kind != Kind::SaInit || x.stage != Stage::Answered {
             return Err(DatagramError::Busy);
         }
+        let (first, nat) =
+            (x.path, self.sas.get(sa_number as usize).is_some_and(|s| s.sa.nat_remote));
+        if path.local.address != first.local.address
+            || (path.remote.address != first.remote.address && !nat)
+        {
+            // Sent on by somebody on the path: without a NAT, an address does not change.
+            return Err(DatagramError::Unexpected);
+        }
         let (Some(id), Some(auth)) = (collected.id_i, collected.auth) else {
             self.auth_refuse(env, sa_number, handshake_number, path, Failure::Protocol);
             return Err(DatagramError::Unexpected);
@@ -272,6 +280,9 @@ impl<P: Provider> Ike<'_, P> {
         let identity = self.identity_hash(&id);
         if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
             self.initial_contact(env, sa_number, index, identity);
+        }
+        if !self.limit_sas(env, sa_number, (index, identity), true) {
+            return Err(DatagramError::NoRoom);
         }
         self.end_exchange(env, handshake_number);
         let Some(sa) = self.sa(sa_number) else { return Err(DatagramError::Stale) };

@@ -14,9 +14,13 @@ impl<P: Provider> Ike<'_, P> {
     /// Asks the peer to delete a child. `false` if there is no room.
     pub(crate) fn delete_child_begin(&mut self, env: &mut Env<'_>, number: u32) -> bool {
         let Some(child) = self.child(number) else { return true };
-        let (sa, spi, larval) = (child.ike, child.spi_in, child.state == ChildState::Larval);
+        let (sa, spi, reason) = (child.ike, child.spi_in, child.reason);
+        let larval = child.state == ChildState::Larval;
+        if larval && self.is_answered_with(sa, number) {
+            // The peer is about to hear that it exists: it is deleted after that.
+            return false;
+        }
         if larval {
-            let reason = child.reason;
             self.child_down(env, number, reason);
             return true;
         }
@@ -39,6 +43,13 @@ impl<P: Provider> Ike<'_, P> {
         self.schedule_child(number);
         self.send_request(env, context);
         true
+    }
+
+    /// Whether the peer's request under way makes this child.
+    fn is_answered_with(&mut self, sa: u32, number: u32) -> bool {
+        let theirs = self.sa(sa).and_then(|sa| sa.theirs.checked_sub(1));
+        let context = theirs.and_then(|n| self.contexts.exchange(n));
+        context.is_some_and(|x| x.negotiation.child == number.saturating_add(1))
     }
 
     /// The peer has deleted the child, too.

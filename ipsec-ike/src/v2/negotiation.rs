@@ -175,7 +175,8 @@ impl<P: Provider> Ike<'_, P> {
         let Some(spi) = bytes::Reader::new(spi).u32().and_then(Spi::new) else {
             return Err(Refusal::new(NotifyType::INVALID_SYNTAX));
         };
-        let made = self.new_child(env, sa, ChildRef { peer: index, child });
+        let room = self.limit_children(env, sa);
+        let made = room.then(|| self.new_child(env, sa, ChildRef { peer: index, child })).flatten();
         let Some(made) = made else {
             let config = ChildRef { peer: index, child };
             self.refuse(Some(index), Some(config), path, Failure::NoRoom);

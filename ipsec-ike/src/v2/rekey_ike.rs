@@ -7,10 +7,11 @@ use ipsec_core::path::Path;
 use super::auth::Nonce;
 use super::message::Inner;
 use super::negotiation::Refusal;
+use crate::child_sa::{self, Negotiation};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
-use crate::exchange::{Kind, Work};
+use crate::exchange::{Kind, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::{AuthKeys, Skeyseed};
 use crate::proposal::{self, Implemented};
@@ -247,8 +248,11 @@ impl<P: Provider> Ike<'_, P> {
         }
         let spi = bytes::Reader::new(spi).u64().filter(|spi| *spi != 0);
         let spi = spi.ok_or(Refusal::new(NotifyType::INVALID_SYNTAX))?;
-        let successor =
-            self.new_sa(env, false).ok_or(Refusal::new(NotifyType::NO_ADDITIONAL_SAS))?;
+        let of = self.sa(sa).map_or((0, 0), |sa| (sa.peer, sa.identity));
+        let successor = Some(self.limit_sas(env, sa, of, false))
+            .filter(|room| *room)
+            .and_then(|_| self.new_sa(env, false))
+            .ok_or(Refusal::new(NotifyType::NO_ADDITIONAL_SAS))?;
         if let Some(successor) = self.sa(successor) {
             successor.spi_i = spi;
             successor.choice = choice;
@@ -337,11 +341,36 @@ impl<P: Provider> Ike<'_, P> {
         Ok(successor)
     }
 
+    /// The children of an SA go to another one: its exchanges, but for `except`, have nothing to do with them any more.
+    fn part_from_children(&mut self, env: &mut Env<'_>, sa: u32, except: u32) {
+        let Some(contexts) = self.sa(sa).map(|sa| [sa.ours, sa.theirs]) else { return };
+        for context in contexts.into_iter().filter_map(|n| n.checked_sub(1)) {
+            let Some(x) = self.contexts.get(context).filter(|_| context != except) else {
+                continue;
+            };
+            let (ours, kind, stage) = (x.ours, x.kind, x.stage);
+            let Some(child) = x.negotiation.child.checked_sub(1) else { continue };
+            if ours && kind == Kind::DeleteChild {
+                x.negotiation = Negotiation::EMPTY;
+                if let Some(child) = self.child(child) {
+                    child.want |= child_sa::want::DELETE;
+                }
+                continue;
+            }
+            // It is not there yet: whoever wants it asks again, on the new SA.
+            self.drop_negotiation(env, context);
+            if !ours && matches!(stage, Stage::Job | Stage::Install(_)) {
+                self.answer_refusal(env, context, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
+            }
+        }
+    }
+
     /// The new SA takes over.
     fn succeed(&mut self, env: &mut Env<'_>, number: u32, successor: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         x.successor = 0;
         let old = x.sa;
+        self.part_from_children(env, old, number);
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
         let rekey_at = jittered(env, peer.rekey_after);

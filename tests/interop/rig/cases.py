@@ -117,6 +117,17 @@ def narrowed_selectors(t):
     t.traffic()
 
 
+@case
+def all_traffic(t):
+    """Everything of our network goes through the tunnel, which so covers the peer's own address; there is no loop."""
+    t.needs_gateway("kernel-libipsec would send its own packets into the tunnel")
+    t.role = "init"
+    t.pair()
+    t.establish(SIDE.with_child(remote=("0.0.0.0/0",)))
+    t.traffic()
+    t.on_wire("udp esp")
+
+
 # NAT
 
 @case
