@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use ipsec_core::crypto::{Provider, Suite};
 use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::Mode;
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::{Encapsulation, SaParams};
@@ -45,7 +46,8 @@ impl<P: Provider> Tunnel<P> {
         let ends = [[192, 0, 2, 1], [198, 51, 100, 2]].map(|a| Endpoint::new(a.into(), 0));
         let mut params = SaParams {
             spi: sad.reserve(&mut SeededRng::new(1)).unwrap(),
-            suite,
+            protection: suite.into(),
+            mode: Mode::TUNNEL,
             keymat: &KEYMAT[..suite.shape().unwrap().keymat_len()],
             path: Path::new(ends[0], ends[1]),
             encapsulation: Encapsulation::Ip,

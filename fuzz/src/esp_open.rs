@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use ipsec_core::crypto::suite::MAX_KEYMAT;
 use ipsec_core::crypto::{Encr, PacketCipher, Suite, Work};
 use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::Mode;
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::{Encapsulation, SaParams};
@@ -18,8 +19,8 @@ use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{IpPacket, Ipv4Header, Ipv6Header, protocol};
 use ipsec_esp::{
-    Arrival, Inbound, OpenError, OpenJob, Overhead, inbound_ip, inbound_udp, open, open_begin,
-    open_finish, seal,
+    Arrival, Before, Inbound, OpenError, OpenJob, Overhead, inbound_ip, inbound_udp, open,
+    open_begin, open_finish, seal,
 };
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::toy::{Toy, ToyCipher};
@@ -194,7 +195,8 @@ impl<'m> World<'m> {
         let spi = self.receiver.reserve(rng).unwrap();
         let mut params = SaParams {
             spi,
-            suite,
+            protection: suite.into(),
+            mode: Mode::TUNNEL,
             keymat: &self.keymat[..suite.shape().unwrap().keymat_len()],
             path,
             encapsulation,
@@ -213,7 +215,12 @@ impl<'m> World<'m> {
 
     fn arrival(&self, sa: usize) -> Arrival {
         let path = self.receiver.inbound(self.sas[sa].to).unwrap().protection.path;
-        Arrival { path, encapsulation: self.sas[sa].encapsulation, traffic_class: 0 }
+        Arrival {
+            path,
+            encapsulation: self.sas[sa].encapsulation,
+            traffic_class: 0,
+            before: Before::Room(0),
+        }
     }
 
     /// Seals a packet and keeps it.
@@ -331,7 +338,8 @@ impl<'m> World<'m> {
         let shape = job
             .as_ref()
             .ok()
-            .map(|job| self.receiver.inbound(job.id()).expect("it was found").protection.shape);
+            .map(|job| self.receiver.inbound(job.id()).expect("it was found"))
+            .and_then(|sa| sa.protection.esp().map(|esp| esp.shape));
         let error =
             open(&mut self.receiver, NOW, arrival, esp).expect_err("a changed packet passes");
         match shape {

@@ -9,6 +9,7 @@ pub mod bytes;
 pub mod crypto;
 pub mod lifetime;
 pub mod list;
+pub mod mode;
 pub mod packet;
 pub mod path;
 pub mod replay;

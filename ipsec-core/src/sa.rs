@@ -4,8 +4,9 @@ use zeroize::Zeroize;
 
 use crate::bytes;
 use crate::crypto::suite::MAX_SALT;
-use crate::crypto::{CryptoError, PacketCipher, Provider, Shape, Suite};
+use crate::crypto::{CryptoError, Integ, Mac, PacketCipher, Provider, Shape, Suite};
 use crate::lifetime::{Lifetime, Usage};
+use crate::mode::Mode;
 use crate::path::Path;
 use crate::replay::Window;
 use crate::selector::Selectors;
@@ -45,6 +46,82 @@ impl core::fmt::Display for Spi {
     }
 }
 
+/// The two protocols of IPsec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Protocol {
+    /// Encapsulating Security Payload (RFC 4303).
+    Esp,
+    /// Authentication Header (RFC 4302).
+    Ah,
+}
+
+impl Protocol {
+    /// The IP protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Esp => crate::wire::protocol::ESP,
+            Self::Ah => crate::wire::protocol::AH,
+        }
+    }
+}
+
+/// The protocol of an SA with its algorithms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Algorithms {
+    /// ESP: encryption and integrity.
+    Esp(Suite),
+    /// AH: integrity.
+    Ah(Integ, AhAlign),
+}
+
+impl Algorithms {
+    /// AH with the header aligned as RFC 4302 section 3.3.3.2.1 says.
+    pub const fn ah(integ: Integ) -> Self {
+        Self::Ah(integ, AhAlign::Standard)
+    }
+
+    /// Which protocol it is.
+    pub const fn protocol(&self) -> Protocol {
+        match self {
+            Self::Esp(_) => Protocol::Esp,
+            Self::Ah(..) => Protocol::Ah,
+        }
+    }
+
+    /// The bytes of [`SaParams::keymat`]; `None` if an algorithm is unknown or does not fit.
+    pub const fn keymat_len(&self) -> Option<usize> {
+        match self {
+            Self::Esp(suite) => match suite.shape() {
+                Some(shape) => Some(shape.keymat_len()),
+                None => None,
+            },
+            Self::Ah(integ, _) => match integ.key_len() {
+                Some(key_len) => Some(key_len.saturating_add(integ.salt_len())),
+                None => None,
+            },
+        }
+    }
+}
+
+impl From<Suite> for Algorithms {
+    fn from(suite: Suite) -> Self {
+        Self::Esp(suite)
+    }
+}
+
+/// To how many bytes an AH that we send over IPv4 is padded. Any length is accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum AhAlign {
+    /// Four over IPv4 and eight over IPv6 (RFC 4302 section 3.3.3.2.1).
+    #[default]
+    Standard,
+    /// Eight over both: what Linux sends, and wants to see, where its SA has not the flag `align4`.
+    Eight,
+}
+
 /// How an ESP packet travels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -60,13 +137,15 @@ pub enum Encapsulation {
 pub struct SaParams<'k> {
     /// Chosen by whoever receives the packets.
     pub spi: Spi,
-    /// Encryption and integrity.
-    pub suite: Suite,
-    /// Key, salt and integrity key, in this order: exactly [`Shape::keymat_len`] bytes (RFC 7296 section 2.17).
+    /// ESP or AH, and the algorithms.
+    pub protection: Algorithms,
+    /// What of a packet is protected.
+    pub mode: Mode,
+    /// Key, salt and integrity key, in this order: exactly [`Algorithms::keymat_len`] bytes (RFC 7296 section 2.17).
     pub keymat: &'k [u8],
     /// Outer addresses, and ports where [`SaParams::encapsulation`] is UDP.
     pub path: Path,
-    /// How its packets travel.
+    /// How its packets travel. AH does not travel in UDP.
     pub encapsulation: Encapsulation,
     /// Extended sequence numbers.
     pub esn: bool,
@@ -84,12 +163,10 @@ pub struct SaParams<'k> {
 pub struct Protection<P: Provider> {
     /// The SPI.
     pub spi: Spi,
-    /// Encryption and integrity.
-    pub suite: Suite,
-    /// The sizes of the suite.
-    pub shape: Shape,
-    /// The prepared keys.
-    pub cipher: P::Cipher,
+    /// The prepared keys, and what they are for.
+    pub transform: Transform<P>,
+    /// What of a packet is protected.
+    pub mode: Mode,
     /// Extended sequence numbers.
     pub esn: bool,
     /// The account against the lifetime.
@@ -100,45 +177,151 @@ pub struct Protection<P: Provider> {
     pub encapsulation: Encapsulation,
     /// The caller's word.
     pub tag: u32,
-    salt: [u8; MAX_SALT],
 }
 
 impl<P: Provider> Protection<P> {
     pub(crate) fn new(now: Instant, params: &SaParams<'_>) -> Result<Self, CryptoError> {
-        let shape = params.suite.shape().ok_or(CryptoError::Unsupported)?;
-        if params.keymat.len() != shape.keymat_len() {
-            return Err(CryptoError::Length);
-        }
-        let mut reader = bytes::Reader::new(params.keymat);
-        let (key, salt_bytes) = (reader.take(shape.key_len), reader.take(shape.salt_len));
-        let (Some(key), Some(salt_bytes)) = (key, salt_bytes) else {
-            return Err(CryptoError::Length);
-        };
-        let mut salt = [0; MAX_SALT];
-        bytes::copy_prefix(&mut salt, salt_bytes).ok_or(CryptoError::Length)?;
         Ok(Self {
             spi: params.spi,
-            suite: params.suite,
-            shape,
-            cipher: P::Cipher::new(params.suite, key, reader.rest())?,
+            transform: Transform::new(params.protection, params.keymat)?,
+            mode: params.mode,
             esn: params.esn,
             usage: Usage::new(now, &params.lifetime, params.esn),
             path: params.path,
             encapsulation: params.encapsulation,
             tag: params.tag,
-            salt,
         })
     }
 
-    /// The first part of every nonce.
-    pub fn salt(&self) -> &[u8] {
-        self.salt.get(..self.shape.salt_len).unwrap_or_default()
+    /// ESP or AH.
+    pub const fn protocol(&self) -> Protocol {
+        match self.transform {
+            Transform::Esp(_) => Protocol::Esp,
+            Transform::Ah(_) => Protocol::Ah,
+        }
+    }
+
+    /// The algorithms.
+    pub const fn algorithms(&self) -> Algorithms {
+        match &self.transform {
+            Transform::Esp(esp) => Algorithms::Esp(esp.suite),
+            Transform::Ah(ah) => Algorithms::Ah(ah.integ, ah.align),
+        }
+    }
+
+    /// The keys of ESP; `None` for AH.
+    pub const fn esp(&self) -> Option<&EspTransform<P>> {
+        match &self.transform {
+            Transform::Esp(esp) => Some(esp),
+            Transform::Ah(_) => None,
+        }
+    }
+
+    /// The keys of AH; `None` for ESP.
+    pub const fn ah(&self) -> Option<&AhTransform<P>> {
+        match &self.transform {
+            Transform::Ah(ah) => Some(ah),
+            Transform::Esp(_) => None,
+        }
     }
 }
 
-impl<P: Provider> Drop for Protection<P> {
+/// Prepared keys.
+pub enum Transform<P: Provider> {
+    /// Of ESP.
+    Esp(EspTransform<P>),
+    /// Of AH.
+    Ah(AhTransform<P>),
+}
+
+impl<P: Provider> Transform<P> {
+    fn new(algorithms: Algorithms, keymat: &[u8]) -> Result<Self, CryptoError> {
+        let len = algorithms.keymat_len().ok_or(CryptoError::Unsupported)?;
+        if keymat.len() != len {
+            return Err(CryptoError::Length);
+        }
+        let mut reader = bytes::Reader::new(keymat);
+        Ok(match algorithms {
+            Algorithms::Esp(suite) => {
+                let shape = suite.shape().ok_or(CryptoError::Unsupported)?;
+                let key = reader.take(shape.key_len).ok_or(CryptoError::Length)?;
+                let salt = Salt::new(reader.take(shape.salt_len))?;
+                let cipher = P::Cipher::new(suite, key, reader.rest())?;
+                Self::Esp(EspTransform { suite, shape, cipher, salt })
+            }
+            Algorithms::Ah(integ, align) => {
+                let icv_len = integ.icv_len().ok_or(CryptoError::Unsupported)?;
+                let key_len = integ.key_len().ok_or(CryptoError::Unsupported)?;
+                let key = reader.take(key_len).ok_or(CryptoError::Length)?;
+                let salt = Salt::new(reader.take(integ.salt_len()))?;
+                let mac = P::Mac::new(integ, key)?;
+                Self::Ah(AhTransform { integ, icv_len, align, mac, salt })
+            }
+        })
+    }
+}
+
+/// The prepared keys of ESP.
+pub struct EspTransform<P: Provider> {
+    /// Encryption and integrity.
+    pub suite: Suite,
+    /// The sizes of the suite.
+    pub shape: Shape,
+    /// The keys.
+    pub cipher: P::Cipher,
+    salt: Salt,
+}
+
+impl<P: Provider> EspTransform<P> {
+    /// The first part of every nonce.
+    pub fn salt(&self) -> &[u8] {
+        self.salt.bytes()
+    }
+}
+
+/// The prepared key of AH.
+pub struct AhTransform<P: Provider> {
+    /// Integrity.
+    pub integ: Integ,
+    /// Bytes of the integrity check value.
+    pub icv_len: usize,
+    /// To what the header is padded over IPv4.
+    pub align: AhAlign,
+    /// The key.
+    pub mac: P::Mac,
+    salt: Salt,
+}
+
+impl<P: Provider> AhTransform<P> {
+    /// The first part of every nonce, empty but for GMAC.
+    pub fn salt(&self) -> &[u8] {
+        self.salt.bytes()
+    }
+}
+
+/// Wiped when it is dropped.
+struct Salt {
+    bytes: [u8; MAX_SALT],
+    len: u8,
+}
+
+impl Salt {
+    fn new(salt: Option<&[u8]>) -> Result<Self, CryptoError> {
+        let salt = salt.ok_or(CryptoError::Length)?;
+        let len = u8::try_from(salt.len()).map_err(|_| CryptoError::Length)?;
+        let mut this = Self { bytes: [0; MAX_SALT], len };
+        bytes::copy_prefix(&mut this.bytes, salt).ok_or(CryptoError::Length)?;
+        Ok(this)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+}
+
+impl Drop for Salt {
     fn drop(&mut self) {
-        self.salt.zeroize(); // the cipher wipes itself
+        self.bytes.zeroize();
     }
 }
 

@@ -1,6 +1,6 @@
 //! The security association database (RFC 4301 section 4.4.2).
 //!
-//! Inbound SAs are found by SPI. We choose our SPIs, so each carries the number of its slot in its low bits, with
+//! Inbound SAs are found by SPI and protocol. We choose our SPIs, so each carries the number of its slot in its low bits, with
 //! randomness above: a look-up is one array access and one comparison, whatever the number of SAs. Outbound SAs are
 //! found by the handle that their policy holds.
 
@@ -9,9 +9,10 @@ use rand_core::CryptoRng;
 use crate::crypto::{CryptoError, Provider};
 use crate::lifetime::Age;
 use crate::list::SlotList;
+use crate::mode::Mode;
 use crate::path::{Endpoint, Path};
 use crate::replay::{self, Replay, Window};
-use crate::sa::{InboundSa, OutboundSa, Protection, SaParams, Spi};
+use crate::sa::{Encapsulation, InboundSa, OutboundSa, Protection, Protocol, SaParams, Spi};
 use crate::seq;
 use crate::time::Instant;
 
@@ -82,6 +83,8 @@ pub enum InstallError {
     EsnWithoutReplay,
     /// Local: the anti-replay window is larger than the bitmap lent for each SA.
     WindowTooLarge,
+    /// Local: AH neither travels in UDP nor has a BEET mode.
+    NotForAh,
     /// Local: the provider refused the suite or the keys.
     Crypto(CryptoError),
 }
@@ -95,6 +98,7 @@ impl core::fmt::Display for InstallError {
                 f.write_str("extended sequence numbers need an anti-replay window")
             }
             Self::WindowTooLarge => f.write_str("anti-replay window larger than its bitmap"),
+            Self::NotForAh => f.write_str("AH neither travels in UDP nor has a BEET mode"),
             Self::Crypto(e) => e.fmt(f),
         }
     }
@@ -232,6 +236,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         if params.replay_window > self.max_window() {
             return Err(InstallError::WindowTooLarge);
         }
+        check_protocol(params)?;
         let number = params.spi.get() & self.slot_mask;
         let bitmap = bitmap(self.windows, self.words, number);
         let slot = self
@@ -257,6 +262,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         now: Instant,
         params: &SaParams<'_>,
     ) -> Result<OutboundId, InstallError> {
+        check_protocol(params)?;
         let protection = Protection::new(now, params).map_err(InstallError::Crypto)?;
         let number = self.free_outbound.pop().ok_or(InstallError::Full)?;
         let slot = self.outbound.get_mut(number as usize).ok_or(InstallError::Full)?;
@@ -284,12 +290,14 @@ impl<'r, P: Provider> Sad<'r, P> {
         true
     }
 
-    /// The inbound SA with this SPI.
-    pub fn lookup(&self, spi: Spi) -> Option<InboundId> {
+    /// The inbound SA of this protocol with this SPI.
+    pub fn lookup(&self, protocol: Protocol, spi: Spi) -> Option<InboundId> {
         let number = spi.get() & self.slot_mask;
         let slot = self.inbound.get(number as usize)?;
         match &slot.state {
-            InboundState::Live(sa) if sa.protection.spi == spi => {
+            InboundState::Live(sa)
+                if sa.protection.spi == spi && sa.protection.protocol() == protocol =>
+            {
                 Some(InboundId { slot: number, generation: slot.generation })
             }
             _ => None,
@@ -538,6 +546,16 @@ impl<P: Provider> SpiAllocator for Sad<'_, P> {
             self.free_inbound_slot(number);
         }
     }
+}
+
+/// What the types let through although it is no SA.
+fn check_protocol(params: &SaParams<'_>) -> Result<(), InstallError> {
+    let foreign =
+        params.encapsulation == Encapsulation::Udp || matches!(params.mode, Mode::Beet(_));
+    if params.protection.protocol() == Protocol::Ah && foreign {
+        return Err(InstallError::NotForAh);
+    }
+    Ok(())
 }
 
 fn bitmap(windows: &mut [u32], words: usize, slot: u32) -> &mut [u32] {

@@ -6,6 +6,9 @@ use ipsec_core::replay::Replay;
 use ipsec_core::selector::Flow;
 use ipsec_core::wire::IpError;
 
+#[cfg(doc)]
+use crate::open::Arrival;
+
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -40,6 +43,14 @@ pub enum SealError {
     /// Local: there is no such SA, or no longer. From finish: it went while the job was under way, the packet's
     /// contents are unspecified, and it must not be sent.
     NoSa,
+    /// Local: the SA is one of AH, and the call is for ESP.
+    NotEsp,
+    /// Local: the SA is one of ESP, and the call is for AH.
+    NotAh,
+    /// Local: the packet is not between the addresses of the SA, as transport and BEET mode want it.
+    Addresses,
+    /// Peer (the host behind us): the packet is a fragment, which only tunnels carry (RFC 4301 section 7).
+    Fragment,
     /// Local: a hard limit of the SA's lifetime is reached.
     Expired(Audit),
     /// Local: the SA's last sequence number has been used (RFC 4303 section 3.3.3).
@@ -58,8 +69,11 @@ impl SealError {
     /// Whose fault it is.
     pub const fn fault(&self) -> Fault {
         match self {
-            Self::Inner(_) => Fault::Peer,
+            Self::Inner(_) | Self::Fragment => Fault::Peer,
             Self::NoSa
+            | Self::NotEsp
+            | Self::NotAh
+            | Self::Addresses
             | Self::Expired(_)
             | Self::SequenceOverflow(_)
             | Self::Path
@@ -82,6 +96,10 @@ impl core::fmt::Display for SealError {
         match self {
             Self::Inner(e) => e.fmt(f),
             Self::NoSa => f.write_str("no such security association"),
+            Self::NotEsp => f.write_str("the security association is not one of ESP"),
+            Self::NotAh => f.write_str("the security association is not one of AH"),
+            Self::Addresses => f.write_str("not between the addresses of the security association"),
+            Self::Fragment => f.write_str("a fragment outside a tunnel"),
             Self::Expired(audit) => write!(f, "{audit}: lifetime is over"),
             Self::SequenceOverflow(audit) => write!(f, "{audit}: sequence numbers are used up"),
             Self::Path => f.write_str("the outer addresses or ports are not usable"),
@@ -104,9 +122,9 @@ impl core::error::Error for SealError {}
 pub enum OpenError {
     /// Peer: the outer packet is not an IP packet, or its UDP header is wrong.
     Outer(IpError),
-    /// Peer: the outer packet is a fragment: reassembly comes first (RFC 4303 section 3.4.1).
+    /// Peer: the outer packet is a fragment: reassembly comes first (RFC 4303 section 3.4.1, RFC 4302 section 3.4.1).
     Fragment,
-    /// Peer: too short to have an SPI and a sequence number.
+    /// Peer: too short to have an SPI and a sequence number, or for its own length.
     TooShort,
     /// Peer: no SA has this SPI (RFC 4303 section 3.4.2).
     UnknownSpi(Audit),
@@ -132,6 +150,9 @@ pub enum OpenError {
     Expired(Audit),
     /// Local: the SA went while the job was under way.
     NoSa(Audit),
+    /// Capacity: there is no room for the IP header that transport or BEET mode makes ([`Arrival::before`]). Nothing has
+    /// changed.
+    NoRoom(Audit),
     /// Local: the provider failed.
     Crypto(Audit, CryptoError),
 }
@@ -153,6 +174,7 @@ impl OpenError {
             | Self::Selectors(..) => Fault::Peer,
             Self::Congestion(_) | Self::Dummy(_) => Fault::Nobody,
             Self::Expired(_) | Self::NoSa(_) | Self::Crypto(..) => Fault::Local,
+            Self::NoRoom(_) => Fault::Capacity,
         }
     }
 
@@ -172,6 +194,7 @@ impl OpenError {
             | Self::Dummy(audit)
             | Self::Expired(audit)
             | Self::NoSa(audit)
+            | Self::NoRoom(audit)
             | Self::Crypto(audit, _) => Some(*audit),
         }
     }
@@ -185,7 +208,7 @@ impl core::fmt::Display for OpenError {
         match self {
             Self::Outer(e) => write!(f, "outer packet: {e}"),
             Self::Fragment => f.write_str("outer packet is a fragment"),
-            Self::TooShort => f.write_str("too short for ESP"),
+            Self::TooShort => f.write_str("too short for IPsec"),
             Self::UnknownSpi(_) => f.write_str("no security association has this SPI"),
             Self::Length(_) => f.write_str("length does not fit the algorithms"),
             Self::Replay(_, why) => f.write_str(match why {
@@ -206,6 +229,7 @@ impl core::fmt::Display for OpenError {
             Self::Dummy(_) => f.write_str("dummy packet"),
             Self::Expired(_) => f.write_str("lifetime is over"),
             Self::NoSa(_) => f.write_str("security association is gone"),
+            Self::NoRoom(_) => f.write_str("no room for an IP header"),
             Self::Crypto(_, e) => e.fmt(f),
         }
     }

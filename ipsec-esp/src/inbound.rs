@@ -9,8 +9,9 @@ use ipsec_core::sad::Sad;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Fragment, IpError, IpPacket, UdpHeader, protocol};
 
+use crate::ah;
 use crate::error::OpenError;
-use crate::open::{self, Arrival, Opened};
+use crate::open::{self, Arrival, Before, Opened};
 use crate::wire::UdpPayload;
 use crate::wire::udp_encap::{self, IKE_PORT, NAT_T_PORT, NON_ESP_MARKER};
 
@@ -34,7 +35,7 @@ pub enum Inbound<'b> {
     },
     /// A keepalive (RFC 3948 section 2.3): ignore it.
     Keepalive,
-    /// Neither ESP nor IKE. [`Spd::inbound_clear`](ipsec_core::spd::Spd::inbound_clear) tells whether it may pass.
+    /// Neither IPsec nor IKE. [`Spd::inbound_clear`](ipsec_core::spd::Spd::inbound_clear) tells whether it may pass.
     Clear(IpPacket),
 }
 
@@ -52,15 +53,24 @@ pub fn inbound_ip<'b, P: Provider>(
     let outer = IpPacket::parse(packet).map_err(OpenError::Outer)?;
     let flow = &outer.flow;
     match (flow.protocol, flow.destination_port, outer.fragment) {
-        (protocol::ESP, _, Fragment::First | Fragment::Later) => Err(OpenError::Fragment),
+        (protocol::ESP | protocol::AH, _, Fragment::First | Fragment::Later) => {
+            Err(OpenError::Fragment)
+        }
+        (protocol::AH, ..) => {
+            let packet = packet.get_mut(..outer.len).ok_or(OpenError::TooShort)?;
+            let opened = ah::open(sad, now, packet)?;
+            let packet = packet.get_mut(opened.range.clone()).unwrap_or_default();
+            Ok(Inbound::Packet { opened, packet })
+        }
         (protocol::ESP, ..) => {
             let path = Path::new(Endpoint::new(flow.destination, 0), Endpoint::new(flow.source, 0));
             let arrival = Arrival {
                 path,
                 encapsulation: Encapsulation::Ip,
                 traffic_class: outer.traffic_class,
+                before: Before::Headers(outer.upper),
             };
-            inbound_esp(sad, now, &arrival, packet.get_mut(outer.upper..outer.len))
+            inbound_esp(sad, now, &arrival, packet.get_mut(..outer.len).unwrap_or_default())
         }
         (protocol::UDP, Some(IKE_PORT | NAT_T_PORT), Fragment::First) => Err(OpenError::Fragment),
         (protocol::UDP, Some(port @ (IKE_PORT | NAT_T_PORT)), _) => {
@@ -70,11 +80,12 @@ pub fn inbound_ip<'b, P: Provider>(
                 Endpoint::new(flow.source, flow.source_port.unwrap_or_default()),
             );
             let class = outer.traffic_class;
-            let payload = packet.get_mut(range).unwrap_or_default();
             if port == IKE_PORT {
-                Ok(Inbound::Ike { path, message: payload })
+                let message = packet.get_mut(range).unwrap_or_default();
+                Ok(Inbound::Ike { path, message })
             } else {
-                inbound_udp(sad, now, path, class, payload)
+                let packet = packet.get_mut(..range.end).unwrap_or_default();
+                datagram(sad, now, path, class, packet, Before::Headers(range.start))
             }
         }
         _ => Ok(Inbound::Clear(outer)),
@@ -82,7 +93,8 @@ pub fn inbound_ip<'b, P: Provider>(
 }
 
 /// Takes the payload of a datagram on port 4500. `path` is from the peer to us, with its ports; `traffic_class` that of
-/// the outer header, 0 if it is not known.
+/// the outer header, 0 if it is not known. In transport and BEET mode, [`open()`](open::open) takes a slice with room
+/// before the payload.
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -93,13 +105,27 @@ pub fn inbound_udp<'b, P: Provider>(
     traffic_class: u8,
     payload: &'b mut [u8],
 ) -> Result<Inbound<'b>, OpenError> {
-    match udp_encap::classify(payload) {
+    datagram(sad, now, path, traffic_class, payload, Before::Room(0))
+}
+
+/// [`inbound_udp`] of a payload that has something before it.
+fn datagram<'b, P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    path: Path,
+    traffic_class: u8,
+    packet: &'b mut [u8],
+    before: Before,
+) -> Result<Inbound<'b>, OpenError> {
+    match udp_encap::classify(packet.get(before.len()..).unwrap_or_default()) {
         UdpPayload::Esp => {
-            let arrival = Arrival { path, encapsulation: Encapsulation::Udp, traffic_class };
-            inbound_esp(sad, now, &arrival, Some(payload))
+            let encapsulation = Encapsulation::Udp;
+            let arrival = Arrival { path, encapsulation, traffic_class, before };
+            inbound_esp(sad, now, &arrival, packet)
         }
         UdpPayload::Ike => {
-            let message = payload.get_mut(NON_ESP_MARKER.len()..).unwrap_or_default();
+            let start = before.len().saturating_add(NON_ESP_MARKER.len());
+            let message = packet.get_mut(start..).unwrap_or_default();
             Ok(Inbound::Ike { path, message })
         }
         UdpPayload::Keepalive => Ok(Inbound::Keepalive),
@@ -111,11 +137,10 @@ fn inbound_esp<'b, P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
     arrival: &Arrival,
-    esp: Option<&'b mut [u8]>,
+    packet: &'b mut [u8],
 ) -> Result<Inbound<'b>, OpenError> {
-    let esp = esp.ok_or(OpenError::TooShort)?;
-    let opened = open::open(sad, now, arrival, esp)?;
-    let packet = esp.get_mut(opened.range.clone()).unwrap_or_default();
+    let opened = open::open(sad, now, arrival, packet)?;
+    let packet = packet.get_mut(opened.range.clone()).unwrap_or_default();
     Ok(Inbound::Packet { opened, packet })
 }
 

@@ -1,4 +1,5 @@
-//! ESP, in place: packets are sealed and opened inside the caller's buffer (RFC 4303, RFC 4301 section 5).
+//! ESP and AH, in place: packets are sealed and opened inside the caller's buffer (RFC 4303, RFC 4302,
+//! RFC 4301 section 5).
 //!
 //! # A packet that leaves
 //!
@@ -11,12 +12,22 @@
 //! [`inbound_ip()`](inbound::inbound_ip) takes a whole IP packet, [`inbound_udp()`](inbound::inbound_udp) the payload
 //! of a datagram on port 4500. What comes out is a packet for the protected side, or a message for IKE.
 //!
+//! # Modes
+//!
+//! An SA is of [ESP or AH](ipsec_core::sa::Algorithms), in [tunnel, transport or BEET mode](ipsec_core::mode::Mode).
+//! [`seal()`](seal::seal) looks at the SA and does what it says; in transport mode the packet's own IP header moves to
+//! the front and stays. What arrives is told apart by its protocol number: [`open()`](open::open) is for ESP,
+//! [`ah::open`] for AH, which needs the whole packet, since it covers the IP header. A packet with AH and ESP comes out
+//! of the first with the second inside: give it to [`inbound_ip()`](inbound::inbound_ip) again.
+//!
 //! # Cryptography elsewhere
 //!
-//! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish. A
-//! program that has an accelerator, other threads, or many packets at once makes those calls itself.
+//! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish; so are
+//! [`ah::sign`] and [`ah::open`]. A program that has an accelerator, other threads, or many packets at once makes those
+//! calls itself.
 #![no_std]
 
+pub mod ah;
 pub mod error;
 pub mod fragment;
 pub mod icmp;
@@ -31,11 +42,16 @@ pub mod seal;
 pub mod tunnel;
 pub mod wire;
 
+mod beet;
+mod inner;
+mod layout;
+mod mutable;
 mod parts;
+mod transport;
 
 pub use error::{Audit, Fault, OpenError, SealError};
 pub use inbound::{Inbound, inbound_ip, inbound_udp};
 pub use mtu::Overhead;
-pub use open::{Arrival, OpenJob, Opened, open, open_begin, open_finish};
+pub use open::{Arrival, Before, OpenJob, Opened, open, open_begin, open_finish};
 pub use outbound::{Outbound, outbound};
-pub use seal::{SealJob, Sealed, seal, seal_begin, seal_finish};
+pub use seal::{SealJob, Sealed, seal, seal_begin, seal_dummy, seal_finish};

@@ -10,9 +10,12 @@ pub const MIN_ALIGN: usize = 4;
 
 /// Bytes of padding and trailer behind `payload_len` bytes, so that all is a multiple of `align`, a power of two.
 pub const fn trailer_len(payload_len: usize, align: usize) -> usize {
-    let bare = payload_len.wrapping_add(EspTrailer::LEN);
-    let mask = align.wrapping_sub(1);
-    EspTrailer::LEN.wrapping_add(bare.wrapping_neg() & mask)
+    EspTrailer::LEN.wrapping_add(pad_len(payload_len.wrapping_add(EspTrailer::LEN), align))
+}
+
+/// Bytes that `len` lacks to a multiple of `align`, a power of two.
+pub(crate) const fn pad_len(len: usize, align: usize) -> usize {
+    len.wrapping_neg() & align.wrapping_sub(1)
 }
 
 /// Fills `room` with padding 1, 2, 3 and so on, and the trailer. `None` if it has less than 2 bytes or more than 257.

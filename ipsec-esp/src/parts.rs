@@ -5,7 +5,7 @@ use core::ops::Range;
 use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::suite::MAX_NONCE;
 use ipsec_core::crypto::{Provider, Work};
-use ipsec_core::sa::Protection;
+use ipsec_core::sa::{EspTransform, Protection};
 use zeroize::Zeroize;
 
 /// SPI and sequence number, the latter perhaps extended.
@@ -30,6 +30,7 @@ impl Parts {
     /// `None` if `iv` is longer than any.
     pub(crate) fn new<P: Provider>(
         protection: &Protection<P>,
+        esp: &EspTransform<P>,
         sequence: u64,
         iv: &[u8],
         text: Range<usize>,
@@ -42,10 +43,10 @@ impl Parts {
             tail: [0; 4],
             tail_len: 0,
             text,
-            icv_len: protection.shape.icv_len,
+            icv_len: esp.shape.icv_len,
         };
         let mut nonce = Writer::new(&mut parts.nonce);
-        nonce.bytes(protection.salt())?;
+        nonce.bytes(esp.salt())?;
         nonce.bytes(iv)?;
         parts.nonce_len = nonce.len();
 
@@ -55,12 +56,12 @@ impl Parts {
         let high = [a, b, c, d];
         let mut head = Writer::new(&mut parts.head);
         head.bytes(&protection.spi.to_be_bytes())?;
-        if protection.esn && protection.shape.aead {
+        if protection.esn && esp.shape.aead {
             head.bytes(&high)?;
         }
         head.bytes(&low)?;
         parts.head_len = head.len();
-        if protection.esn && !protection.shape.aead {
+        if protection.esn && !esp.shape.aead {
             parts.tail = high;
             parts.tail_len = high.len();
         }

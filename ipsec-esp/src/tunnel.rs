@@ -3,15 +3,12 @@
 use core::net::IpAddr;
 
 use ipsec_core::bytes;
-use ipsec_core::path::Path;
+use ipsec_core::mode::{DontFragment, Dscp, EcnIngress, Tunnel};
 use ipsec_core::wire::{IpPacket, Ipv4Header, Ipv6Header, checksum};
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Hop limit of outer headers: what hosts use by default.
-pub const HOP_LIMIT: u8 = 64;
-
-/// What the outer header takes from the inner packet.
+/// What an outer header says besides addresses, protocol and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct OuterFields {
@@ -19,55 +16,123 @@ pub struct OuterFields {
     pub traffic_class: u8,
     /// Whether routers must not fragment the outer packet.
     pub dont_fragment: bool,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// The flow label of IPv6.
+    pub flow_label: u32,
 }
 
 impl OuterFields {
-    /// DSCP is copied. ECN is copied too, which is the normal mode of RFC 6040 section 4.1. Don't Fragment is copied
-    /// from IPv4 and set for IPv6, whose routers do not fragment (RFC 4301 section 8.1).
-    pub const fn of(inner: &IpPacket) -> Self {
-        Self { traffic_class: inner.traffic_class, dont_fragment: inner.dont_fragment }
+    /// Of a tunnel around `inner` (RFC 4301 section 5.1.2, RFC 6040 section 4.1).
+    pub const fn of(inner: &IpPacket, tunnel: &Tunnel) -> Self {
+        Self {
+            traffic_class: outer_class(inner.traffic_class, tunnel),
+            dont_fragment: match tunnel.dont_fragment {
+                DontFragment::Copy => inner.dont_fragment,
+                DontFragment::Set => true,
+                DontFragment::Clear => false,
+            },
+            hop_limit: tunnel.hop_limit,
+            flow_label: if tunnel.copy_flow_label { inner.flow_label } else { 0 },
+        }
+    }
+
+    /// Of a tunnel around nothing: a dummy packet.
+    pub(crate) const fn of_dummy(tunnel: &Tunnel) -> Self {
+        Self {
+            traffic_class: outer_class(0, tunnel),
+            dont_fragment: !matches!(tunnel.dont_fragment, DontFragment::Clear),
+            hop_limit: tunnel.hop_limit,
+            flow_label: 0,
+        }
+    }
+
+    /// Of a packet whose header was not seen, but for its traffic class.
+    pub(crate) const fn unknown(traffic_class: u8) -> Self {
+        let hop_limit = Tunnel::DEFAULT.hop_limit;
+        Self { traffic_class, dont_fragment: true, hop_limit, flow_label: 0 }
+    }
+
+    /// Those of a packet itself.
+    pub(crate) const fn as_in(packet: &IpPacket) -> Self {
+        Self {
+            traffic_class: packet.traffic_class,
+            dont_fragment: packet.dont_fragment,
+            hop_limit: packet.hop_limit,
+            flow_label: packet.flow_label,
+        }
+    }
+
+    /// Writes a header, which fills `room`, for `payload_len` bytes. `id` is the identification of an IPv4 packet that
+    /// may be fragmented. `None` if the addresses are of different versions, the room has not the header's length, or
+    /// the payload is too long.
+    pub(crate) fn write(
+        &self,
+        room: &mut [u8],
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        id: Option<u16>,
+        payload_len: usize,
+    ) -> Option<()> {
+        let Self { traffic_class, hop_limit, .. } = *self;
+        match (source, destination) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let header =
+                    Ipv4Header::new(from, to, protocol, traffic_class, hop_limit, payload_len)?;
+                let header = match id {
+                    Some(id) => header.fragmentable(id),
+                    None => header,
+                };
+                bytes::copy(room, header.as_bytes())
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let mut header =
+                    Ipv6Header::new(from, to, protocol, traffic_class, hop_limit, payload_len)?;
+                header.set_flow_label(self.flow_label);
+                bytes::copy(room, header.as_bytes())
+            }
+            _ => None,
+        }
     }
 }
 
-/// Writes an outer header, which fills `room`, for `payload_len` bytes. `id` is the identification of an IPv4 packet
-/// that may be fragmented. `None` if the addresses are of different versions, the room has not the header's length, or
-/// the payload is too long.
-pub(crate) fn write_outer(
-    room: &mut [u8],
-    path: &Path,
-    protocol: u8,
-    traffic_class: u8,
-    id: Option<u16>,
-    payload_len: usize,
-) -> Option<()> {
-    match (path.local.address, path.remote.address) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let mut header = Ipv4Header::new(
-                source,
-                destination,
-                protocol,
-                traffic_class,
-                HOP_LIMIT,
-                payload_len,
-            )?;
-            if let Some(id) = id {
-                header = header.fragmentable(id);
-            }
-            bytes::copy(room, header.as_bytes())
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let header = Ipv6Header::new(
-                source,
-                destination,
-                protocol,
-                traffic_class,
-                HOP_LIMIT,
-                payload_len,
-            )?;
-            bytes::copy(room, header.as_bytes())
-        }
-        _ => None,
+/// The traffic class of the outer header.
+const fn outer_class(inner: u8, tunnel: &Tunnel) -> u8 {
+    let dscp = match tunnel.dscp {
+        Dscp::Copy => inner & DSCP,
+        Dscp::Set(dscp) => dscp << 2,
+    };
+    match tunnel.ecn {
+        EcnIngress::Normal => dscp | inner & ECN,
+        EcnIngress::Compatibility => dscp,
     }
+}
+
+/// The bits of DSCP in a traffic class.
+const DSCP: u8 = 0xfc;
+/// The bits of ECN in a traffic class.
+const ECN: u8 = 3;
+
+/// Carries what the outer header has collected to the packet inside: congestion marks (RFC 6040 section 4.2), and DSCP
+/// where the SA wants it. Says whether the ECN fields are suspicious; `None` if the packet is to be dropped.
+pub(crate) fn decapsulate(
+    packet: &mut [u8],
+    inner_class: u8,
+    outer_class: u8,
+    tunnel: &Tunnel,
+) -> Option<bool> {
+    let Decapsulated::Forward { ecn, alarm } =
+        decapsulate_ecn(Ecn::of(inner_class), Ecn::of(outer_class))
+    else {
+        return None;
+    };
+    let dscp = if tunnel.copy_dscp_in { outer_class & DSCP } else { inner_class & DSCP };
+    let class = dscp | ecn as u8;
+    if class != inner_class {
+        set_traffic_class(packet, class);
+    }
+    Some(alarm)
 }
 
 /// The two ECN bits of a traffic class (RFC 3168 section 5).
@@ -128,20 +193,17 @@ pub const fn decapsulate_ecn(inner: Ecn, outer: Ecn) -> Decapsulated {
     Decapsulated::Forward { ecn, alarm }
 }
 
-/// Replaces the ECN field of an IP packet, and mends the checksum of IPv4. `None` if it is no IP packet.
-pub(crate) fn set_ecn(packet: &mut [u8], ecn: Ecn) -> Option<()> {
-    if packet.first()? >> 4 == 4 {
-        let (header, _) = Ipv4Header::mut_from_prefix(packet).ok()?;
+/// Replaces the traffic class of an IP packet, and mends the checksum of IPv4.
+fn set_traffic_class(packet: &mut [u8], class: u8) {
+    if packet.first().is_some_and(|b| b >> 4 == 4) {
+        let Ok((header, _)) = Ipv4Header::mut_from_prefix(packet) else { return };
         let word = |tos| u16::from_be_bytes([header.version_ihl, tos]);
-        let tos = header.tos & !3 | ecn as u8;
-        let sum = checksum::adjust(header.checksum.get(), word(header.tos), word(tos));
+        let sum = checksum::adjust(header.checksum.get(), word(header.tos), word(class));
         header.checksum = U16::new(sum);
-        header.tos = tos;
-    } else {
-        let (header, _) = Ipv6Header::mut_from_prefix(packet).ok()?;
-        header.set_traffic_class(header.traffic_class() & !3 | ecn as u8);
+        header.tos = class;
+    } else if let Ok((header, _)) = Ipv6Header::mut_from_prefix(packet) {
+        header.set_traffic_class(class);
     }
-    Some(())
 }
 
 #[cfg(test)]
@@ -184,26 +246,37 @@ mod tests {
         for tos in 0..=255 {
             let mut bytes = [0; 20];
             bytes.copy_from_slice(Ipv4Header::new(a, b, 6, tos, 64, 0).unwrap().as_bytes());
-            set_ecn(&mut bytes, Ecn::Ce).unwrap();
+            set_traffic_class(&mut bytes, !tos);
             let packet = Ipv4Header::parse(&bytes).unwrap();
             assert!(packet.checksum_ok());
-            assert_eq!(packet.header.tos, tos | 3);
+            assert_eq!(packet.header.tos, !tos);
         }
     }
 
     #[test]
     fn a_changed_field_leaves_the_rest_of_ipv6() {
         let mut bytes = [0x6f; 40];
-        set_ecn(&mut bytes, Ecn::Ect1).unwrap();
-        assert_eq!(bytes[..3], [0x6f, 0x5f, 0x6f]);
+        set_traffic_class(&mut bytes, 0x12);
+        assert_eq!(bytes[..3], [0x61, 0x2f, 0x6f]);
     }
 
     #[test]
-    fn a_path_keeps_to_one_version() {
-        use ipsec_core::path::Endpoint;
-        let path =
-            Path::new(Endpoint::new([10, 0, 0, 1].into(), 0), Endpoint::new([0u16; 8].into(), 0));
-        assert_eq!(write_outer(&mut [0; 20], &path, 50, 0, None, 0), None);
-        assert_eq!(write_outer(&mut [0; 40], &path, 50, 0, None, 0), None);
+    fn a_header_keeps_to_one_version() {
+        let fields = OuterFields::of_dummy(&Tunnel::DEFAULT);
+        let (v4, v6) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([0u16; 8]));
+        assert_eq!(fields.write(&mut [0; 20], v4, v6, 50, None, 0), None);
+        assert_eq!(fields.write(&mut [0; 40], v4, v6, 50, None, 0), None);
+        assert_eq!(fields.write(&mut [0; 40], v4, v4, 50, None, 0), None);
+        assert_eq!(fields.write(&mut [0; 20], v4, v4, 50, None, 0), Some(()));
+    }
+
+    #[test]
+    fn the_outer_class_follows_the_policy() {
+        // RFC 4301 section 5.1.2, RFC 6040 section 4.1
+        let class = |tunnel: Tunnel| outer_class(0xba, &tunnel);
+        let default = Tunnel::DEFAULT;
+        assert_eq!(class(default), 0xba);
+        assert_eq!(class(Tunnel { dscp: Dscp::Set(10), ..default }), 0x2a);
+        assert_eq!(class(Tunnel { ecn: EcnIngress::Compatibility, ..default }), 0xb8);
     }
 }

@@ -53,14 +53,14 @@ fn forge(setup: &Setup, sequence: u64, text: &[u8]) -> Vec<u8> {
     let mut memory = Memory::<RustCrypto>::new(1);
     let mut sad = memory.sad();
     let id = setup.install_outbound(&mut sad);
-    let protection = &sad.outbound(id).unwrap().protection;
+    let keys = sad.outbound(id).unwrap().protection.esp().unwrap();
     let mut head = setup.spi.to_be_bytes().to_vec();
     head.extend_from_slice(&sequence.to_be_bytes()[4..]);
-    let mut nonce = protection.salt().to_vec();
+    let mut nonce = keys.salt().to_vec();
     nonce.extend_from_slice(&sequence.to_be_bytes());
     let (mut text, mut icv) = (text.to_vec(), [0; 16]);
     let work = Work { nonce: &nonce, head: &head, text: &mut text, tail: &[], icv: &mut icv };
-    protection.cipher.seal(work).unwrap();
+    keys.cipher.seal(work).unwrap();
     [&head[..], &nonce[4..], &text, &icv].concat()
 }
 

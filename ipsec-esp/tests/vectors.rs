@@ -13,44 +13,85 @@ mod common;
 use std::fmt::Write as _;
 
 use common::{Memory, NOW, Setup, seal_copy, udp6_checksum_ok, v4_path, v6_path};
-use ipsec_core::crypto::{Provider, Suite};
+use ipsec_core::crypto::{Encr, Provider, Suite};
+use ipsec_core::mode::{AddressPair, Mode};
 use ipsec_core::sa::Encapsulation;
 use ipsec_core::wire::IpPacket;
 use ipsec_esp::{Inbound, inbound_ip, open};
 use ipsec_rustcrypto::RustCrypto;
 
-/// One block of `vectors/esp.txt`.
+/// One block of `vectors/esp.txt` or `vectors/ah.txt`.
 struct Vector {
     setup: Setup,
+    name: String,
     sequence: u64,
     inner: Vec<u8>,
     outer: Vec<u8>,
+    arrived: Vec<u8>,
+    opened: Vec<u8>,
 }
 
-fn vectors() -> Vec<Vector> {
-    include_str!("vectors/esp.txt").trim().split("\n\n").map(Vector::parse).collect()
+/// Those whose algorithms the provider has, and how many there are in all.
+fn vectors(file: &str) -> (Vec<Vector>, usize) {
+    let blocks: Vec<_> = file.trim().split("\n\n").collect();
+    (blocks.iter().filter_map(|block| Vector::parse(block)).collect(), blocks.len())
+}
+
+fn esp_vectors() -> Vec<Vector> {
+    let (usable, all) = vectors(include_str!("vectors/esp.txt"));
+    assert_eq!(all, 210);
+    // 12 packets with each of the five suites in daily use, 5 with each other one.
+    assert!(usable.len() >= 85, "{} of {all}", usable.len());
+    usable
+}
+
+fn ah_vectors() -> Vec<Vector> {
+    let (usable, all) = vectors(include_str!("vectors/ah.txt"));
+    assert_eq!(all, 60);
+    assert!(usable.len() >= 40, "{} of {all}", usable.len());
+    usable
 }
 
 impl Vector {
-    fn parse(block: &str) -> Self {
-        let field = |name: &str| {
-            let line = block.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim()
-        };
+    /// `None` if the provider has not these algorithms.
+    fn parse(block: &str) -> Option<Self> {
+        let find = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
+        let field = |name: &str| find(name).unwrap().trim();
         let outer = hex(field("outer "));
-        let udp = field("udp ") == "yes";
+        let udp = find("udp ").is_some_and(|udp| udp == "yes");
         let (local, remote) = if udp { (4500, 61_000) } else { (0, 0) };
         let v4 = outer[0] >> 4 == 4;
+        let path = if v4 { v4_path(local, remote) } else { v6_path(local, remote) };
+        let addresses = AddressPair { local: path.local.address, remote: path.remote.address };
+        let (setup, name) = match find("integrity ") {
+            Some(name) => {
+                let integ = RustCrypto::INTEGS.iter().find(|integ| integ.to_string() == name)?;
+                (Setup::ah(*integ), name)
+            }
+            None => {
+                let name = field("suite ");
+                let suite = RustCrypto::SUITES.iter().find(|suite| suite.to_string() == name)?;
+                (Setup::new(*suite), name)
+            }
+        };
         let setup = Setup {
+            mode: match field("mode ") {
+                "tunnel" => Mode::TUNNEL,
+                // No NAT has changed an address.
+                _ => Mode::Transport { original: Some(addresses) },
+            },
             keymat: hex(field("keymat ")),
             spi: u32::from_str_radix(field("spi "), 16).unwrap(),
             esn: field("esn ") == "yes",
             encapsulation: if udp { Encapsulation::Udp } else { Encapsulation::Ip },
-            path: if v4 { v4_path(local, remote) } else { v6_path(local, remote) },
-            ..Setup::new(suite(field("suite ")))
+            path,
+            ..setup
         };
         let sequence = u64::from_str_radix(field("sequence "), 16).unwrap();
-        Self { setup, sequence, inner: hex(field("inner ")), outer }
+        let inner = hex(field("inner "));
+        let arrived = find("arrived ").map_or_else(|| outer.clone(), hex);
+        let opened = find("opened ").map_or_else(|| inner.clone(), hex);
+        Some(Self { setup, name: name.into(), sequence, inner, outer, arrived, opened })
     }
 
     /// The UDP checksum, where we have one and scapy leaves it out.
@@ -58,10 +99,10 @@ impl Vector {
         let udp6 = self.setup.encapsulation == Encapsulation::Udp && self.outer[0] >> 4 == 6;
         udp6.then_some(46..48)
     }
-}
 
-fn suite(name: &str) -> Suite {
-    *RustCrypto::SUITES.iter().find(|suite| suite.to_string() == name).unwrap()
+    fn describe(&self) -> String {
+        format!("{} {:?} {:x}", self.name, self.setup.mode, self.sequence)
+    }
 }
 
 fn hex(text: &str) -> Vec<u8> {
@@ -72,10 +113,11 @@ fn hex(text: &str) -> Vec<u8> {
 
 #[test]
 fn opens_what_scapy_seals() {
-    let vectors = vectors();
-    assert_eq!(vectors.len(), 40);
-    assert!(vectors.iter().any(|v| v.setup.esn && v.sequence >> 32 == 5));
-    for vector in vectors {
+    let (esp, ah) = (esp_vectors(), ah_vectors());
+    for vectors in [&esp, &ah] {
+        assert!(vectors.iter().any(|v| v.setup.esn && v.sequence >> 32 == 5));
+    }
+    for vector in esp.iter().chain(&ah) {
         let mut memory = Memory::<RustCrypto>::new(1);
         let mut sad = memory.sad();
         let id = vector.setup.install_inbound(&mut sad);
@@ -83,18 +125,18 @@ fn opens_what_scapy_seals() {
             // Earlier packets tell where the sequence number is.
             sad.accept(NOW, id, vector.sequence - 9, 0, None).unwrap().unwrap();
         }
-        let mut outer = vector.outer.clone();
+        let mut outer = vector.arrived.clone();
         if vector.setup.encapsulation == Encapsulation::Udp {
             // For us to receive it, it must come to our port.
             let upper = IpPacket::parse(&outer).unwrap().upper;
             outer[upper..upper + 4].copy_from_slice(&[0xee, 0x48, 0x11, 0x94]);
         }
-        match inbound_ip(&mut sad, NOW, &mut outer).unwrap() {
-            Inbound::Packet { opened, packet } => {
-                assert_eq!(packet, vector.inner);
+        match inbound_ip(&mut sad, NOW, &mut outer) {
+            Ok(Inbound::Packet { opened, packet }) => {
+                assert_eq!(packet, vector.opened, "{}", vector.describe());
                 assert_eq!(opened.sequence, vector.sequence);
             }
-            other => panic!("{other:?}"),
+            other => panic!("{}: {other:?}", vector.describe()),
         }
     }
 }
@@ -102,8 +144,8 @@ fn opens_what_scapy_seals() {
 #[test]
 fn seals_the_same_bytes_as_scapy() {
     let mut made = String::new();
-    for vector in vectors() {
-        let Vector { setup, sequence, inner, .. } = &vector;
+    for vector in esp_vectors().iter().chain(&ah_vectors()) {
+        let Vector { setup, name, sequence, inner, .. } = vector;
         let mut memory = Memory::<RustCrypto>::new(1);
         let mut sad = memory.sad();
         let id = setup.install_outbound(&mut sad);
@@ -116,13 +158,14 @@ fn seals_the_same_bytes_as_scapy() {
             assert!(udp6_checksum_ok(&outer));
             comparable[checksum].fill(0);
         }
-        assert_eq!(comparable, vector.outer, "{} {sequence}", setup.suite);
+        assert_eq!(comparable, vector.outer, "{}", vector.describe());
 
         let yes_no = |yes| if yes { "yes" } else { "no" };
         let udp = yes_no(setup.encapsulation == Encapsulation::Udp);
-        writeln!(made, "suite {}\nspi {:x}\nsequence {sequence:x}", setup.suite, setup.spi)
-            .unwrap();
-        writeln!(made, "esn {}\nudp {udp}", yes_no(setup.esn)).unwrap();
+        let kind = if setup.ah.is_some() { "integrity" } else { "suite" };
+        let mode = if matches!(setup.mode, Mode::Tunnel(_)) { "tunnel" } else { "transport" };
+        writeln!(made, "{kind} {name}\nmode {mode}\nspi {:x}", setup.spi).unwrap();
+        writeln!(made, "sequence {sequence:x}\nesn {}\nudp {udp}", yes_no(setup.esn)).unwrap();
         let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         writeln!(made, "inner {}\nouter {}\n", hex(inner), hex(&outer)).unwrap();
     }
@@ -130,6 +173,39 @@ fn seals_the_same_bytes_as_scapy() {
     if let Ok(path) = std::env::var("ESP_SEALED") {
         std::fs::write(path, made).unwrap();
     }
+}
+
+/// The same algorithm with an IV that is not sent (RFC 8750).
+fn implicit(suite: Suite) -> Option<Suite> {
+    let encr = match suite.encr {
+        Encr::AES_GCM_16 => Encr::AES_GCM_16_IIV,
+        Encr::AES_CCM_8 => Encr::AES_CCM_8_IIV,
+        Encr::CHACHA20_POLY1305 => Encr::CHACHA20_POLY1305_IIV,
+        _ => return None,
+    };
+    Some(Suite { encr, ..suite }).filter(|suite| RustCrypto::has_suite(*suite))
+}
+
+#[test]
+fn an_implicit_iv_makes_the_packet_of_scapy_without_the_iv() {
+    // RFC 8750 section 4: our explicit IV is the sequence number, so only those 8 bytes differ.
+    let mut compared = 0;
+    for vector in esp_vectors() {
+        let Some(suite) = implicit(vector.setup.suite) else { continue };
+        compared += 1;
+        let setup = Setup { suite, ..vector.setup.clone() };
+        let mut memory = Memory::<RustCrypto>::new(1);
+        let mut sad = memory.sad();
+        let id = setup.install_outbound(&mut sad);
+        sad.skip_sequence(id, vector.sequence - 1);
+        let (sealed, outer) = seal_copy(&mut sad, id, &vector.inner).unwrap();
+        let mut scapys = vector.outer[sealed.esp.start..].to_vec();
+        assert_eq!(scapys.drain(8..16).collect::<Vec<_>>(), vector.sequence.to_be_bytes());
+        assert_eq!(outer[sealed.esp], scapys, "{}", vector.describe());
+    }
+    // Each suite in daily use has 12 vectors, each other one 5.
+    let pairs = RustCrypto::SUITES.iter().filter(|suite| implicit(**suite).is_some()).count();
+    assert!(compared >= 5 * pairs, "{compared} of {pairs} suites");
 }
 
 #[test]

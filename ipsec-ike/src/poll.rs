@@ -3,6 +3,7 @@
 use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::Mode;
 use ipsec_core::sa::{Encapsulation, SaParams, Spi};
 
 use crate::buffers::BufferId;
@@ -300,7 +301,8 @@ impl<P: Provider> Ike<'_, P> {
             direction,
             params: SaParams {
                 spi: Spi::new(spi)?,
-                suite: child.choice.suite,
+                protection: child.choice.suite.into(),
+                mode: Mode::TUNNEL,
                 keymat: x.negotiation.keys.of(sender),
                 path,
                 encapsulation: if encapsulated { Encapsulation::Udp } else { Encapsulation::Ip },

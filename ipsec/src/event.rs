@@ -4,7 +4,7 @@ use ipsec_core::bytes;
 use ipsec_core::crypto::Suite;
 use ipsec_core::crypto::suite::{MAX_KEYMAT, MAX_SALT};
 use ipsec_core::path::Path;
-use ipsec_core::sa::{Encapsulation, SaParams, Spi};
+use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::InstallError;
 use ipsec_ike::event::{
     ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, IkeAgreed, IkeId,
@@ -202,17 +202,18 @@ pub struct EspKeysLog {
 }
 
 impl EspKeysLog {
-    /// Of what was installed.
-    pub(crate) fn new(child: ChildId, direction: Direction, params: &SaParams<'_>) -> Self {
-        Self {
+    /// Of what was installed; `None` if it was not ESP.
+    pub(crate) fn new(child: ChildId, direction: Direction, params: &SaParams<'_>) -> Option<Self> {
+        let Algorithms::Esp(suite) = params.protection else { return None };
+        Some(Self {
             child,
             direction,
             spi: params.spi,
             path: params.path,
             encapsulation: params.encapsulation,
-            suite: params.suite,
+            suite,
             keymat: Key::new(params.keymat),
-        }
+        })
     }
 
     /// The encryption key, with its salt.

@@ -8,7 +8,7 @@ use ipsec_core::sa::Encapsulation;
 use ipsec_core::spd::ClearError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{IpError, IpPacket};
-use ipsec_esp::{Arrival, OpenError, Opened};
+use ipsec_esp::{Arrival, Before, OpenError, Opened};
 use ipsec_ike::event::{ChildId, ChildRef};
 use ipsec_ike::{DatagramError, Env};
 use rand_core::CryptoRng;
@@ -40,7 +40,7 @@ pub struct Received<'b> {
     pub config: ChildRef,
     /// Which child SA.
     pub child: ChildId,
-    /// What is known of it. Its own `range` counts from the ESP header.
+    /// What is known of it.
     pub opened: Opened,
 }
 
@@ -129,7 +129,12 @@ impl<P: Provider> Gateway<'_, P> {
         esp: &'b mut [u8],
     ) -> Result<Inbound<'b>, InboundError> {
         let base = esp.as_ptr().addr();
-        let arrival = Arrival { path, encapsulation: Encapsulation::Ip, traffic_class };
+        let arrival = Arrival {
+            path,
+            encapsulation: Encapsulation::Ip,
+            traffic_class,
+            before: Before::Room(0),
+        };
         let opened = ipsec_esp::open(&mut self.sad, now, &arrival, esp);
         let found = opened.map(|opened| {
             let packet = esp.get_mut(opened.range.clone()).unwrap_or_default();

@@ -85,8 +85,11 @@ impl<P: Provider> Gateway<'_, P> {
                         }
                     },
                 };
-                let keys =
-                    (key_log && result.is_ok()).then(|| EspKeysLog::new(child, direction, &params));
+                let keys = if key_log && result.is_ok() {
+                    EspKeysLog::new(child, direction, &params)
+                } else {
+                    None
+                };
                 Step::Installed(child, direction, result, keys)
             }
             Event::ChildUp { child, config, ike, replaces, traffic, agreed } => {

@@ -529,8 +529,12 @@ impl<'r> Engines<'r> {
         };
         let mut esp = buffer.payload()[sealed.esp].to_vec();
         let path = Path::new(sealed.path.remote, sealed.path.local);
-        let arrival =
-            ipsec_esp::Arrival { path, encapsulation: Encapsulation::Ip, traffic_class: 0 };
+        let arrival = ipsec_esp::Arrival {
+            path,
+            encapsulation: Encapsulation::Ip,
+            traffic_class: 0,
+            before: ipsec_esp::Before::Room(0),
+        };
         let opened = ipsec_esp::open(&mut to.sad, now, &arrival, &mut esp);
         opened.is_ok_and(|opened| esp[opened.range] == inner)
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_ike::wire::Header;
 use ipsec::{ChildAgreed, GatewayEvent, Group, IkeAgreed, Instant, Overhead};
 use ipsec_testkit::link::{Captured, Fate, Transport};
@@ -180,7 +181,7 @@ impl Report {
             }
             GatewayEvent::ChildUp { agreed, .. } => {
                 self.line(now, who, &format!("tunnel up: {}", child(agreed)));
-                if let Some(id) = site.gateway.sad().lookup(agreed.inbound_spi)
+                if let Some(id) = site.gateway.sad().lookup(Protocol::Esp, agreed.inbound_spi)
                     && let Some(sa) = site.gateway.sad().inbound(id)
                 {
                     let list = |side: &[ipsec::TrafficSelector]| {

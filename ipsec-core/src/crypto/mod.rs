@@ -7,5 +7,7 @@
 pub mod provider;
 pub mod suite;
 
-pub use provider::{CryptoError, HashId, KeyExchange, Mac, PacketCipher, Prf, Provider, Work};
+pub use provider::{
+    CryptoError, HashId, KeyExchange, Mac, MacWork, PacketCipher, Prf, Provider, Work,
+};
 pub use suite::{Encr, Group, Integ, Iv, PrfId, Shape, Suite};

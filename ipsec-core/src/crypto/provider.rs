@@ -63,8 +63,18 @@ impl HashId {
 /// The parts of one packet, as an accelerator wants them.
 ///
 /// An AEAD authenticates `head` and `text`. A cipher with a separate MAC encrypts `text` and authenticates `head`, the
-/// IV as it stands on the wire, the ciphertext, and `tail`, in that order (encrypt-then-MAC). AEADs take the high half
-/// of an extended sequence number in `head`, MACs take it in `tail` (RFC 4303 section 2.2.1).
+/// IV as it stands on the wire (the nonce without the salt), the ciphertext, and `tail`, in that order
+/// (encrypt-then-MAC). AEADs take the high half of an extended sequence number in `head`, MACs take it in `tail`
+/// (RFC 4303 section 2.2.1).
+///
+/// - NULL has an empty nonce: `text` stays as it is, and the MAC covers `head`, `text` and `tail` (RFC 2410).
+/// - AES-CTR encrypts with the counter block nonce, then a 32-bit counter that begins at 1; the nonce is 4 bytes of salt
+///   and 8 of IV, of which the MAC covers the IV (RFC 3686 section 4).
+/// - AES-CCM has a salt of 3 bytes, so a nonce of 11 (RFC 4309 section 4).
+/// - [`Encr::NULL_AES_GMAC`] leaves `text` as it is. It authenticates `head`, the IV as it stands on the wire (the last 8
+///   bytes of the nonce), and `text`, in that order, all as additional data of AES-GCM under the whole nonce, with
+///   nothing encrypted (RFC 4543 section 3.3). On failure `text` is wiped all the same.
+/// - An implicit IV is in the nonce like any other, and not in `head` (RFC 8750 section 4).
 pub struct Work<'a> {
     /// Salt followed by the IV on the wire; [`Shape::salt_len`](super::Shape::salt_len) tells where one ends.
     pub nonce: &'a [u8],
@@ -118,6 +128,20 @@ pub trait PacketCipher: Sized {
             *result = cipher.open(work.reborrow());
         }
     }
+}
+
+/// The parts of one packet of AH: what [`Mac::sign`] and [`Mac::verify`] take.
+///
+/// The parts follow each other without gap or mark; some may be empty, and their lengths are arbitrary. They are the IP
+/// headers with what may change on the way zeroed, the fixed fields of AH, zeros for IV and integrity check value, the
+/// rest of the packet, and the high half of an extended sequence number.
+pub struct MacWork<'a> {
+    /// For GMAC, salt and IV (RFC 4543 section 4); otherwise empty.
+    pub nonce: &'a [u8],
+    /// What is authenticated, in order.
+    pub parts: [&'a [u8]; 5],
+    /// The integrity check value: written by `sign`, verified by `verify`. Its length is the algorithm's.
+    pub icv: &'a mut [u8],
 }
 
 /// A keyed integrity function over parts that need not be contiguous: AH.

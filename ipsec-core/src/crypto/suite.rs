@@ -260,7 +260,7 @@ impl Suite {
             return if self.integ.0 == Integ::NONE.0 { Some(cipher) } else { None };
         }
         match (self.integ.icv_len(), self.integ.key_len()) {
-            (Some(icv_len), Some(integ_key_len)) if !self.integ.needs_nonce() => {
+            (Some(icv_len), Some(integ_key_len)) if !self.integ.is_gmac() => {
                 Some(Shape { integ_key_len, icv_len, ..cipher })
             }
             _ => None,
@@ -332,11 +332,6 @@ impl Encr {
 }
 
 impl Integ {
-    /// Whether each packet has a nonce of its own: the GMACs (RFC 4543), which are for AH alone.
-    const fn needs_nonce(self) -> bool {
-        matches!(self, Self::AES_128_GMAC | Self::AES_192_GMAC | Self::AES_256_GMAC)
-    }
-
     /// Bytes of the key; `None` for [`Integ::NONE`] and unknown algorithms.
     pub const fn key_len(self) -> Option<usize> {
         Some(match self {
@@ -348,6 +343,21 @@ impl Integ {
             Self::HMAC_SHA2_512_256 => 64,
             _ => return None,
         })
+    }
+
+    /// Bytes of the salt that follows the key in the keying material: GMAC has one (RFC 4543 section 5.1).
+    pub const fn salt_len(self) -> usize {
+        if self.is_gmac() { 4 } else { 0 }
+    }
+
+    /// Bytes of the IV that AH sends before the integrity check value: GMAC has one (RFC 4543 section 4).
+    pub const fn iv_len(self) -> usize {
+        if self.is_gmac() { 8 } else { 0 }
+    }
+
+    /// Whether the algorithm needs a nonce, so that only AH can use it: AES-GMAC.
+    pub const fn is_gmac(self) -> bool {
+        matches!(self, Self::AES_128_GMAC | Self::AES_192_GMAC | Self::AES_256_GMAC)
     }
 
     /// Bytes of the integrity check value; `None` for [`Integ::NONE`] and unknown algorithms.
@@ -437,6 +447,16 @@ mod tests {
             assert!(Suite { encr, key_bits, integ: Integ::AES_CMAC_96 }.shape().is_some());
         }
         assert!(Suite::aead(Encr::NULL_AES_GMAC, 128).shape().is_some());
+    }
+
+    #[test]
+    fn gmac_is_no_mac_of_esp() {
+        // RFC 4543 section 3
+        let gmac = Suite { integ: Integ::AES_128_GMAC, ..Suite::aead(Encr::NULL, 0) };
+        assert_eq!(gmac.shape(), None);
+        assert!(Suite::aead(Encr::NULL_AES_GMAC, 128).shape().is_some_and(|s| s.aead));
+        assert_eq!((Integ::AES_128_GMAC.salt_len(), Integ::AES_128_GMAC.iv_len()), (4, 8));
+        assert_eq!((Integ::HMAC_SHA1_96.salt_len(), Integ::HMAC_SHA1_96.iv_len()), (0, 0));
     }
 
     #[test]

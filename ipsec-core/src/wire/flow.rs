@@ -16,6 +16,10 @@ pub struct IpPacket {
     pub upper: usize,
     /// DSCP in the high six bits, ECN in the low two.
     pub traffic_class: u8,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// The flow label of IPv6, otherwise 0.
+    pub flow_label: u32,
     /// Whether routers must not fragment the packet: the flag of IPv4, always for IPv6.
     pub dont_fragment: bool,
     /// Whether the packet is a fragment.
@@ -72,6 +76,8 @@ impl IpPacket {
             len: packet.header_len().saturating_add(packet.payload.len()),
             upper: packet.header_len(),
             traffic_class: header.tos,
+            hop_limit: header.ttl,
+            flow_label: 0,
             dont_fragment: header.dont_fragment(),
             fragment,
         })
@@ -95,6 +101,8 @@ impl IpPacket {
             len,
             upper: len.saturating_sub(upper.bytes.len()),
             traffic_class: header.traffic_class(),
+            hop_limit: header.hop_limit,
+            flow_label: header.flow_label(),
             dont_fragment: true,
             fragment,
         })

@@ -127,6 +127,11 @@ impl Ipv4Header {
         Ipv4Addr::from(self.destination)
     }
 
+    /// Replaces the destination address; the checksum is then to be updated.
+    pub fn set_destination(&mut self, destination: Ipv4Addr) {
+        self.destination = destination.octets();
+    }
+
     /// Whether routers must not fragment the packet.
     pub fn dont_fragment(&self) -> bool {
         self.flags_offset.get() & DONT_FRAGMENT != 0

@@ -88,6 +88,11 @@ impl Ipv6Header {
         Ipv6Addr::from(self.destination)
     }
 
+    /// Replaces the destination address.
+    pub fn set_destination(&mut self, destination: Ipv6Addr) {
+        self.destination = destination.octets();
+    }
+
     /// DSCP in the high six bits, ECN in the low two.
     pub fn traffic_class(&self) -> u8 {
         let [a, b, ..] = self.version_class_label.to_bytes();
@@ -98,6 +103,12 @@ impl Ipv6Header {
     pub fn set_traffic_class(&mut self, class: u8) {
         let kept = self.version_class_label.get() & !(0xff << 20);
         self.version_class_label = U32::new(kept | u32::from(class) << 20);
+    }
+
+    /// Replaces the flow label by the low 20 bits of `label`.
+    pub fn set_flow_label(&mut self, label: u32) {
+        let kept = self.version_class_label.get() & !LABEL;
+        self.version_class_label = U32::new(kept | label & LABEL);
     }
 
     /// The flow label.
@@ -226,6 +237,8 @@ mod tests {
         let mut header = *read.header;
         header.set_traffic_class(0x11);
         assert_eq!((header.traffic_class(), header.version_class_label.get() >> 28), (0x11, 6));
+        header.set_flow_label(0xfff1_2345);
+        assert_eq!((header.traffic_class(), header.flow_label()), (0x11, 0x1_2345));
         for len in 0..43 {
             assert_eq!(Ipv6Header::parse(&bytes[..len]).err(), Some(IpError::Truncated));
         }

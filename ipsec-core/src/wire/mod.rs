@@ -46,6 +46,8 @@ pub mod protocol {
     pub const NONE: u8 = 59;
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// The pseudo header that carries IPv4 options in BEET mode (draft-nikander-esp-beet-mode section 5.2).
+    pub const BEET: u8 = 94;
     /// SCTP.
     pub const SCTP: u8 = 132;
     /// IPv6 mobility header.

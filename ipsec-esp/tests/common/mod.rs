@@ -5,19 +5,20 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 
-use ipsec_core::crypto::{Provider, Suite};
+use ipsec_core::crypto::{Integ, Provider, Suite};
 use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::{AddressPair, Mode};
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay;
-use ipsec_core::sa::{Encapsulation, SaParams, Spi};
+use ipsec_core::sa::{AhAlign, Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::{
     InboundId, InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator,
 };
 use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader};
-use ipsec_esp::{Arrival, SealError, Sealed, seal};
+use ipsec_esp::{Arrival, Before, SealError, Sealed, seal};
 use rand_core::{TryCryptoRng, TryRng};
 use zerocopy::IntoBytes;
 
@@ -56,6 +57,10 @@ impl<P: Provider> Memory<P> {
 #[derive(Clone)]
 pub struct Setup {
     pub suite: Suite,
+    /// Instead of `suite`.
+    pub ah: Option<(Integ, AhAlign)>,
+    /// As the sender sees it.
+    pub mode: Mode,
     pub keymat: Vec<u8>,
     pub spi: u32,
     pub esn: bool,
@@ -77,6 +82,8 @@ impl Setup {
         selectors.remote.push(TrafficSelector::ANY_V6).unwrap();
         Self {
             suite,
+            ah: None,
+            mode: Mode::TUNNEL,
             keymat: (0..keymat_len).map(|i| u8::try_from(i).unwrap()).collect(),
             spi: 0x1234_5678,
             esn: false,
@@ -88,10 +95,37 @@ impl Setup {
         }
     }
 
-    fn params<'k>(&'k self, spi: Spi, path: Path, selectors: &'k Selectors) -> SaParams<'k> {
+    /// The same with AH.
+    pub fn ah(integ: Integ) -> Self {
+        let len = Algorithms::ah(integ).keymat_len().unwrap();
+        Self {
+            ah: Some((integ, AhAlign::Standard)),
+            keymat: (0..len).map(|i| u8::try_from(i).unwrap()).collect(),
+            ..Self::new(Suite::AES_128_GCM)
+        }
+    }
+
+    /// The same in transport mode.
+    #[must_use]
+    pub fn transport(self) -> Self {
+        Self { mode: Mode::TRANSPORT, ..self }
+    }
+
+    fn params<'k>(
+        &'k self,
+        spi: Spi,
+        mode: Mode,
+        path: Path,
+        selectors: &'k Selectors,
+    ) -> SaParams<'k> {
+        let protection = match self.ah {
+            Some((integ, align)) => Algorithms::Ah(integ, align),
+            None => Algorithms::Esp(self.suite),
+        };
         SaParams {
             spi,
-            suite: self.suite,
+            protection,
+            mode,
             keymat: &self.keymat,
             path,
             encapsulation: self.encapsulation,
@@ -105,7 +139,8 @@ impl Setup {
 
     /// Installs the sender's end.
     pub fn install_outbound<P: Provider>(&self, sad: &mut Sad<'_, P>) -> OutboundId {
-        let params = self.params(Spi::new(self.spi).unwrap(), self.path, &self.selectors);
+        let spi = Spi::new(self.spi).unwrap();
+        let params = self.params(spi, self.mode, self.path, &self.selectors);
         sad.install_outbound(NOW, &params).unwrap()
     }
 
@@ -118,12 +153,23 @@ impl Setup {
             local: self.selectors.remote.clone(),
             remote: self.selectors.local.clone(),
         };
-        sad.install_inbound(NOW, &self.params(spi, path, &selectors)).unwrap()
+        let swap = |pair: AddressPair| AddressPair { local: pair.remote, remote: pair.local };
+        let mode = match self.mode {
+            Mode::Tunnel(tunnel) => Mode::Tunnel(tunnel),
+            Mode::Transport { original } => Mode::Transport { original: original.map(swap) },
+            Mode::Beet(pair) => Mode::Beet(swap(pair)),
+        };
+        sad.install_inbound(NOW, &self.params(spi, mode, path, &selectors)).unwrap()
     }
 
     /// How the receiver sees a packet come.
     pub fn arrival(&self) -> Arrival {
-        Arrival { path: reversed(self.path), encapsulation: self.encapsulation, traffic_class: 0 }
+        Arrival {
+            path: reversed(self.path),
+            encapsulation: self.encapsulation,
+            traffic_class: 0,
+            before: Before::Room(0),
+        }
     }
 }
 

@@ -13,10 +13,11 @@ use ipsec_core::crypto::{
 };
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
+use ipsec_core::mode::Tunnel;
 use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
-use ipsec_core::sa::{self, Spi};
+use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
 use ipsec_core::sad::{self, InstallError, SadEvent, SpiAllocator};
 use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
 use ipsec_core::seq;
@@ -77,7 +78,7 @@ fn crypto() {
         fn(_) -> _: Suite::shape;
         fn(_, _) -> _: Suite::aead, <Suite as Display>::fmt, <Suite as Debug>::fmt;
         fn(_) -> _: Encr::is_aead, Encr::has_key_length, Encr::name;
-        fn(_) -> _: Integ::key_len, Integ::icv_len, Integ::name;
+        fn(_) -> _: Integ::key_len, Integ::icv_len, Integ::name, Integ::salt_len, Integ::iv_len, Integ::is_gmac;
         fn(_) -> _: PrfId::output_len, PrfId::name;
         fn(_) -> _: Group::public_len, Group::name;
         fn(_, _) -> _: <Encr as Display>::fmt, <Integ as Display>::fmt, <PrfId as Display>::fmt, <Group as Display>::fmt;
@@ -135,7 +136,12 @@ fn replay() {
 
 fn sa() {
     reach! {
-        fn(_) -> _: Spi::new, Spi::get, Spi::to_be_bytes, Protection::salt, OutboundSa::sequence, InboundSa::window;
+        fn(_) -> _: Spi::new, Spi::get, Spi::to_be_bytes, OutboundSa::sequence, InboundSa::window;
+        fn(_) -> _: Protection::protocol, Protection::algorithms, Protection::esp, Protection::ah;
+        fn(_) -> _: sa::EspTransform::<Toy>::salt, sa::AhTransform::<Toy>::salt;
+        fn() -> _: <Tunnel as Default>::default;
+        fn(_) -> _: <Algorithms as From<Suite>>::from;
+        fn(_) -> _: Protocol::number, Algorithms::ah, Algorithms::protocol, Algorithms::keymat_len;
         fn(_) -> _: drop::<Protection>;
         fn(_, _) -> _: <Spi as Display>::fmt, <Spi as Debug>::fmt;
     }
@@ -145,7 +151,8 @@ fn sad() {
     reach! {
         fn(_) -> _: Sad::new, Sad::max_window, Sad::inbound_in_use, Sad::outbound_in_use, Sad::poll_event;
         fn(_) -> _: inbound_sas, outbound_sas;
-        fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::lookup, Sad::inbound, Sad::outbound;
+        fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
+        fn(_, _, _) -> _: Sad::lookup;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
         fn(_, _, _) -> _: Sad::check_replay, Sad::skip_sequence;
@@ -214,7 +221,8 @@ fn wire() {
         fn(_) -> _: Ipv6Header::parse, Ipv6Header::source, Ipv6Header::destination, Ipv6Header::traffic_class;
         fn(_) -> _: Ipv6Header::flow_label, Ipv6Packet::upper, FragmentHeader::offset;
         fn(_) -> _: FragmentHeader::more_fragments;
-        fn(_, _) -> _: Ipv6Header::set_traffic_class;
+        fn(_, _) -> _: Ipv6Header::set_traffic_class, Ipv6Header::set_flow_label;
+        fn(_, _) -> _: Ipv6Header::set_destination, Ipv4Header::set_destination;
         fn(_) -> _: UdpHeader::parse;
         fn(_, _, _) -> _: UdpHeader::new;
         fn(_, _) -> _: <IpError as Display>::fmt, <IpError as Debug>::fmt;

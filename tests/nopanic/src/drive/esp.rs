@@ -6,16 +6,17 @@ use ipsec_core::packet::PacketBuf;
 use ipsec_core::sad::OutboundId;
 use ipsec_core::spd::Spd;
 use ipsec_core::time::Instant;
+use ipsec_esp::ah::{SignJob, VerifyJob, sign, sign_begin, sign_finish};
 use ipsec_esp::fragment::{FragmentError, Fragments};
 use ipsec_esp::icmp::{self, IcmpError, TooBig};
 use ipsec_esp::mss;
 use ipsec_esp::mtu::Overhead;
 use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
-use ipsec_esp::wire::udp_encap;
+use ipsec_esp::wire::{AhHeader, udp_encap};
 use ipsec_esp::{
-    Audit, OpenError, OpenJob, Outbound, SealError, SealJob, inbound_ip, inbound_udp, open,
-    open_begin, open_finish, padding, seal, seal_begin, seal_finish,
+    Audit, Before, OpenError, OpenJob, Outbound, SealError, SealJob, ah, inbound_ip, inbound_udp,
+    open, open_begin, open_finish, padding, seal, seal_begin, seal_dummy, seal_finish,
 };
 
 use super::reach;
@@ -64,9 +65,18 @@ fn outbound(
 fn jobs() {
     reach! {
         fn(_, _, _, _) -> _: seal::<Toy>, seal_begin::<Toy>, seal_finish::<Toy>, open::<Toy>;
+        fn(_, _, _, _) -> _: seal_dummy::<Toy>;
         fn(_, _, _) -> _: open_begin::<Toy>, SealJob::run::<Toy>, OpenJob::run::<Toy>;
         fn(_, _, _, _, _) -> _: open_finish::<Toy>;
         fn(_) -> _: SealJob::id, OpenJob::id, drop::<SealJob>, drop::<OpenJob>;
+        fn(_) -> _: Before::len, Before::is_empty;
+        fn(_, _, _, _) -> _: sign::<Toy>, sign_begin::<Toy>;
+        fn(_, _, _) -> _: sign_finish::<Toy>, ah::open::<Toy>;
+        fn(_, _) -> _: ah::open_begin::<Toy>;
+        fn(_, _, _, _, _) -> _: ah::open_finish::<Toy>;
+        fn(_, _, _) -> _: SignJob::run::<Toy>, VerifyJob::run::<Toy>;
+        fn(_) -> _: SignJob::id, VerifyJob::id, drop::<SignJob>, drop::<VerifyJob>;
+        fn(_, _) -> _: SignJob::mac::<Toy>, VerifyJob::mac::<Toy>, SignJob::work, VerifyJob::work;
         fn(_, _) -> _: SealJob::cipher::<Toy>, OpenJob::cipher::<Toy>, SealJob::work, OpenJob::work;
     }
 }
@@ -75,11 +85,14 @@ fn sizes() {
     reach! {
         fn(_) -> _: Overhead::of::<Toy>, Overhead::headroom, Overhead::tailroom;
         fn(_, _) -> _: Overhead::tailroom_for, Overhead::sealed_len, Overhead::effective_mtu;
-        fn(_, _, _) -> _: Overhead::new, Overhead::tcp_mss;
+        fn(_, _, _) -> _: Overhead::new, Overhead::tcp_mss, Overhead::in_mode;
+        fn(_, _, _, _) -> _: Overhead::ah;
+        fn(_) -> _: AhHeader::total_len, AhHeader::payload_len_of;
+        fn(_, _, _) -> _: AhHeader::padded_len;
         fn(_) -> _: padding::strip;
         fn(_, _) -> _: padding::trailer_len, padding::write;
-        fn(_) -> _: OuterFields::of, Ecn::of;
-        fn(_, _) -> _: tunnel::decapsulate_ecn;
+        fn(_) -> _: Ecn::of;
+        fn(_, _) -> _: OuterFields::of, tunnel::decapsulate_ecn;
     }
 }
 
