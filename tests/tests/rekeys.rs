@@ -311,9 +311,9 @@ fn both_sides_rekey_at_once() {
                 // The second one begins up to two round trips later.
                 pair.run_for(Duration::from_millis(seed));
                 rekey(&mut pair, Side::B, second);
-                stream.run(&mut pair, 200);
-                stream.gap = Duration::from_millis(500);
                 stream.run(&mut pair, 60);
+                stream.gap = Duration::from_millis(500);
+                stream.run(&mut pair, 30);
                 let context = format!("seed {seed} {first:?} {second:?} pfs {pfs}");
                 let all: Vec<u32> = (0..stream.next).collect();
                 pair.run_for(SECOND);
