@@ -7,13 +7,7 @@ use ipsec::{
     IkeProposal, Peer, PrfId, Suite, TrafficSelector,
 };
 
-#[cfg(feature = "all-algorithms")]
-pub use ipsec_rustcrypto::RustCrypto as Crypto;
-#[cfg(feature = "toy")]
-pub use ipsec_testkit::toy::Toy as Crypto;
-
-#[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
-pub use crate::crypto::Small as Crypto;
+use crate::crypto::Crypto;
 
 /// Message buffers of each gateway.
 pub const BUFFERS: usize = 6;

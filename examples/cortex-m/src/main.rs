@@ -16,7 +16,6 @@ macro_rules! say {
 }
 
 mod config;
-#[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
 mod crypto;
 mod report;
 mod rng;

@@ -4,7 +4,8 @@ use ipsec::ipsec_core::sad::{InboundSlot, OutboundSlot};
 use ipsec::ipsec_ike::{ChildSlot, ExchangeSlot, HandshakeSlot, IkeSlot};
 use ipsec::{Gateway, PairSlot, Policy, TunnelSlot};
 
-use crate::config::{BUFFER_LEN, BUFFERS, Crypto, Memory};
+use crate::config::{BUFFER_LEN, BUFFERS, Memory};
+use crate::crypto::Crypto;
 use crate::site::Site;
 use crate::{Failed, stack};
 

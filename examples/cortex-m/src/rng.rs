@@ -14,6 +14,7 @@ impl TryRng for PredictableRng {
         self.try_next_u64().map(|n| (n >> 32) as u32)
     }
 
+    #[inline(never)]
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,6 +22,7 @@ impl TryRng for PredictableRng {
         Ok(z ^ (z >> 31))
     }
 
+    #[inline(never)]
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
         for chunk in out.chunks_mut(8) {
             let random = self.try_next_u64()?.to_le_bytes();

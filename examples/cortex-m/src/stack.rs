@@ -38,6 +38,7 @@ pub fn measure<T>(body: impl FnOnce() -> T) -> (T, usize) {
 }
 
 /// Bytes of stack that have been in use since it was last painted.
+#[inline(never)]
 fn since_painted() -> usize {
     let (low, high) = (addr_of!(_stack_end), addr_of!(_stack_start));
     let words = (high as usize).saturating_sub(low as usize) / size_of::<u32>();
