@@ -12,7 +12,8 @@ mod report;
 mod sockets;
 mod tun;
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -77,6 +78,7 @@ fn gateway(run: &Run) -> Result<(), String> {
     }
     let env = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(env).format_target(false).init();
+    warn_of_readers(&run.config);
     let key_log = match &run.key_log {
         Some(folder) => {
             let opened = keylog::KeyLog::open(folder);
@@ -86,4 +88,13 @@ fn gateway(run: &Run) -> Result<(), String> {
     };
     settings.gateway.ike.key_log = key_log.is_some();
     daemon::run(settings, key_log)
+}
+
+/// The configuration holds pre-shared keys.
+fn warn_of_readers(config: &Path) {
+    let mode = std::fs::metadata(config).map_or(0, |found| found.permissions().mode());
+    if mode & 0o044 != 0 {
+        let shown = config.display();
+        log::warn!("{shown} holds secrets, and others than its owner may read it: chmod 600");
+    }
 }
