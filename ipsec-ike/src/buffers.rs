@@ -52,6 +52,11 @@ impl<'r> Buffers<'r> {
         Self { bytes, len, used, free, free_count: count }
     }
 
+    /// Bytes of each buffer.
+    pub(crate) const fn buffer_len(&self) -> usize {
+        self.len
+    }
+
     /// How many buffers there are.
     pub(crate) const fn count(&self) -> usize {
         self.used.len()

@@ -11,6 +11,7 @@ use core::ops::Range;
 
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::Path;
+use ipsec_core::time::Instant;
 
 use crate::buffers::BufferId;
 use crate::child_sa::Negotiation;
@@ -149,6 +150,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) received: Parked,
     pub(crate) message: BufferId,
     pub(crate) retransmit: Retransmit,
+    /// When our request is due again.
+    pub(crate) again_at: Instant,
     pub(crate) negotiation: Negotiation,
     /// The slot of the IKE SA that is to replace `sa`, plus one.
     pub(crate) successor: u32,
@@ -172,6 +175,7 @@ impl<P: Provider> Exchange<P> {
         received: Parked::NONE,
         message: BufferId::NONE,
         retransmit: Retransmit::EMPTY,
+        again_at: Instant::ZERO,
         negotiation: Negotiation::EMPTY,
         successor: 0,
         failure: Maybe::Nothing,
@@ -190,6 +194,8 @@ pub(crate) struct Handshake {
     pub(crate) hash: u64,
     /// The peer's address, hashed.
     pub(crate) source: u64,
+    /// The peer has returned a cookie: somebody at that address has sent its request.
+    pub(crate) is_there: bool,
     pub(crate) cookie: [u8; MAX_COOKIE],
     pub(crate) cookie_len: usize,
     /// The child to make with it.
@@ -210,6 +216,7 @@ impl Handshake {
         alternative: BufferId::NONE,
         hash: 0,
         source: 0,
+        is_there: false,
         cookie: [0; MAX_COOKIE],
         cookie_len: 0,
         child: ChildRef { peer: 0, child: 0 },

@@ -197,8 +197,16 @@ impl<P: Provider> Ike<'_, P> {
         if self.try_alternative(env, number) {
             return;
         }
+        if let Some(failure) = self.contexts.get(number).and_then(|x| x.failure.take()) {
+            // No other answer has come.
+            if !self.begin_anew(env, number) {
+                self.handshake_failed(env, number, failure.1);
+            }
+            return;
+        }
         let Some(x) = self.contexts.get(number) else { return };
         if let Some(at) = x.retransmit.again(env.now, &rules) {
+            x.again_at = at;
             self.transmits.push(number);
             self.deadlines.set(self.context_node(number), Some(at));
             return;
@@ -259,6 +267,7 @@ impl<P: Provider> Ike<'_, P> {
         x.stage = Stage::Response;
         let (retransmit, at) = crate::retransmit::Retransmit::start(env.now, &rules);
         x.retransmit = retransmit;
+        x.again_at = at;
         self.transmits.push(number);
         self.deadlines.set(self.context_node(number), Some(at));
     }

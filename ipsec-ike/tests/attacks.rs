@@ -7,6 +7,7 @@
 )]
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use ipsec_core::crypto::{CryptoError, Group};
 use ipsec_core::list::Deadline;
@@ -244,6 +245,7 @@ const INFORMATIONAL: u8 = 37;
 const HUB: &str = "10.8.0.1";
 const X: &str = "10.8.0.2";
 const Y: &str = "10.8.0.3";
+const TO_X: ChildRef = ChildRef { peer: 0, child: 0 };
 const TO_HUB: ChildRef = ChildRef { peer: 0, child: 0 };
 
 fn net(third: u8) -> &'static [TrafficSelector] {
@@ -519,6 +521,72 @@ fn an_ike_auth_request_from_elsewhere_moves_nobody() {
     assert!(hub.installs.iter().all(|i| i.path.remote.address == ip(X)), "{:?}", hub.installs);
 }
 
+/// Values that lead nowhere, as often as somebody likes to send them, do not make us repeat our request for ever.
+#[test]
+fn forged_answers_do_not_pin_a_handshake() {
+    let mut hub = hub(PLENTY, unchanged);
+    hub.with(at(1), |e, env| e.initiate(env, TO_X)).unwrap();
+    hub.settle(at(1));
+    let request = hub.sent().remove(0);
+    // An answer with a key exchange value of zeros, which is none.
+    let mut x = spoke(AS_X, unchanged);
+    assert!(x.take(at(1), &request));
+    x.settle(at(1));
+    let (path, mut forged) = x.sent().remove(0);
+    let ke = find_ke(&forged);
+    forged[ke..ke + 32].fill(0);
+    let (mut now, mut sent) = (at(1), 0);
+    while hub.failures.is_empty() {
+        now = now.after(Duration::from_millis(100));
+        assert!(now < at(1200), "pinned; {sent} requests");
+        hub.take(now, &(path, forged.clone()));
+        hub.settle(now);
+        hub.timeout(now);
+        sent += hub.sent().len();
+    }
+    assert!(sent < 40, "{sent}");
+}
+
+/// Where the 32 bytes of a key exchange payload begin.
+fn find_ke(message: &[u8]) -> usize {
+    let (mut kind, mut at) = (message[16], 28);
+    while kind != 34 {
+        kind = message[at];
+        at += usize::from(u16::from_be_bytes([message[at + 2], message[at + 3]]));
+    }
+    at + 8
+}
+
+/// Whoever answers our IKE_SA_INIT first, and refuses our IKE_AUTH before the true answer arrives, does not win.
+#[test]
+fn an_impostor_nearby_does_not_win_by_refusing_first() {
+    let mut hub = hub(PLENTY, unchanged);
+    let mut x = spoke(AS_X, unchanged);
+    let mut stranger = entry(AS_X, AS_HUB, unchanged);
+    stranger.auth = ipsec_ike::config::Auth::Psk(b"not the secret at all");
+    let mut impostor = Side::new(66, PLENTY, leak(vec![stranger]), |_| {});
+    hub.with(at(1), |e, env| e.initiate(env, TO_X)).unwrap();
+    hub.settle(at(1));
+    let request = hub.sent().remove(0);
+    assert!(x.take(at(1), &request) && impostor.take(at(1), &request));
+    x.settle(at(1));
+    let slow = x.sent().remove(0);
+    exchange(at(1), &mut hub, &mut [(X, &mut impostor)]);
+    // Only now comes the true one.
+    let later = at(1).after(Duration::from_millis(200));
+    hub.take(later, &slow);
+    for _ in 0..200 {
+        exchange(later, &mut hub, &mut [(X, &mut x)]);
+        let Some(next) = hub.engine.next_timeout().filter(|next| *next < at(20)) else { break };
+        hub.timeout(next);
+        exchange(next, &mut hub, &mut [(X, &mut x)]);
+        if hub.child.is_some() {
+            break;
+        }
+    }
+    assert!(hub.child.is_some_and(|child| hub.is_established(child)), "{:?}", hub.failures);
+}
+
 // ---- strangers ----
 
 /// The IKE_SA_INIT of somebody at `address`, real or not, with fresh values.
@@ -554,6 +622,21 @@ fn forged_addresses_do_not_fill_a_small_pool() {
     }
 }
 
+/// Requests from a peer's address that the peer did not send do not keep it out.
+#[test]
+fn forged_requests_from_a_peers_address_do_not_use_up_its_share() {
+    for handshakes in [8, 64] {
+        let mut hub = hub(Sizes { handshakes, sas: 80, buffers: 300, ..PLENTY }, unchanged);
+        let mut x = spoke(AS_X, unchanged);
+        for i in 0..40 {
+            hub.take(at(1), &sa_init(at(1), 1000 + i, X));
+            hub.settle(at(1));
+            let _answers = hub.sent();
+        }
+        up(at(2), &mut hub, X, &mut x);
+    }
+}
+
 /// One real address does not take the whole pool.
 #[test]
 fn one_address_does_not_fill_the_pool() {
@@ -570,6 +653,25 @@ fn one_address_does_not_fill_the_pool() {
     }
     let mut x = spoke(AS_X, unchanged);
     up(at(2), &mut hub, X, &mut x);
+}
+
+/// A request too long to be kept costs no work, and gets no answer.
+#[test]
+fn a_request_longer_than_a_buffer_is_dropped_at_once() {
+    // With so small a pool, everybody is asked for a cookie.
+    let mut hub = hub(Sizes { handshakes: 1, ..PLENTY }, unchanged);
+    let (path, mut request) = sa_init(at(1), 7, X);
+    // Vendor IDs in front.
+    let next = core::mem::replace(&mut request[16], 43);
+    let mut vendor = vec![next, 0];
+    vendor.extend(2000u16.to_be_bytes());
+    vendor.resize(2000, 1);
+    request.splice(28..28, vendor);
+    let len = (request.len() as u32).to_be_bytes();
+    request[24..28].copy_from_slice(&len);
+    assert!(!hub.take(at(1), &(path, request)));
+    assert_eq!((hub.sent().len(), hub.engine.handshakes_in_use()), (0, 0));
+    assert!(hub.engine.poll_job().is_none());
 }
 
 fn cookie_of(answer: &[u8]) -> Option<Vec<u8>> {

@@ -376,6 +376,11 @@ fn another_key_is_told_on_both_sides() {
     let now = Instant::from_secs(1);
     a.with(now, |e, env| e.initiate(env, FIRST)).unwrap();
     assert_eq!(exchange(now, &mut a, &mut b), 4);
+    // The answer of another, who has the key, may still be on its way.
+    assert_eq!(a.take_seen(), []);
+    let later = Instant::from_secs(2);
+    a.with(later, |e, env| e.handle_timeout(env));
+    a.settle(later);
     assert_eq!(a.take_seen(), [Seen::Failed(Failure::AuthenticationRefused)]);
     assert_eq!(b.take_seen(), [Seen::Failed(Failure::AuthenticationFailed)]);
     assert_eq!((a.engine.sas_in_use(), a.engine.buffers_free()), (0, 16));

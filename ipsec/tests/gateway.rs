@@ -470,6 +470,10 @@ fn a_wrong_secret_is_told_on_both_sides() {
     run(wrong, &[], false, |a, b, wire| {
         assert_eq!(a.send(NOW, 1, 2, 10, wire), "acquire 0");
         deliver(NOW, [a, b], wire);
+        // The answer of another, who has the secret, may still be on its way.
+        let later = a.gateway.next_timeout().expect("an end of waiting");
+        assert!(later <= NOW.after(Duration::from_secs(1)));
+        a.timeout(later, wire);
         let (a_told, b_told) = (a.events(), b.events());
         assert_eq!((a_told.len(), b_told.len()), (1, 1), "{a_told:?} {b_told:?}");
         assert!(a_told[0].starts_with("failed: authentication refused"), "{a_told:?}");

@@ -47,13 +47,14 @@ fn different_pre_shared_keys() {
 }
 
 #[test]
-fn different_pre_shared_keys_are_told_at_once() {
+fn different_pre_shared_keys_are_told_within_a_second() {
     let mut setup = Setup::new(1);
     setup.a.peers[0].auth = Auth::Psk(b"quite another key, as happens");
     let mut memory = Memory::new(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.initiate(Side::A).unwrap();
-    pair.run_for(Duration::from_millis(50));
+    // Not at once: the answer of another, who has the key, may be on its way.
+    pair.run_for(Duration::from_secs(1));
     assert_eq!(pair.a.failures(), [Failure::AuthenticationRefused]);
     assert_eq!(pair.b.failures(), [Failure::AuthenticationFailed]);
     let failed = pair.a.events.iter().find_map(|(_, event)| match event {

@@ -114,19 +114,12 @@ impl<P: Provider> Ike<'_, P> {
         let peer = peer.ok_or(DatagramError::Stale)?;
         let (Some(id), Some(auth)) = (collected.id_r, collected.auth) else {
             let error = collected.error().map(|n| n.kind);
-            if let (Some(kind), false) = (error, handshake.alternative.is_none()) {
-                // Whoever answered our IKE_SA_INIT refuses; somebody else answered it, too.
-                handshake.hint = Some(kind);
-                return Err(DatagramError::Refused);
-            }
             let failure = match error {
                 Some(NotifyType::AUTHENTICATION_FAILED) => Failure::AuthenticationRefused,
                 Some(kind) => Failure::Refused(kind),
                 None => Failure::Protocol,
             };
-            if !self.begin_anew(env, number) {
-                self.handshake_failed(env, number, failure);
-            }
+            self.doubt(env, number, failure);
             return Err(DatagramError::Refused);
         };
         let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Stale)?;
@@ -134,16 +127,9 @@ impl<P: Provider> Ike<'_, P> {
         let prf = self.sas.get(sa_number as usize).ok_or(DatagramError::Stale)?.sa.choice.prf;
         let proven =
             verify::<P>(peer, prf, handshake.auth.sk_p(Role::Responder), response, ni, &id, &auth);
-        let alternative = !handshake.alternative.is_none();
         let known = peer.remote_id.matches(&id);
-        if !proven && alternative {
-            // The true peer may be the one whose answer waits.
-            return Err(DatagramError::Integrity);
-        }
         if !proven {
-            if !self.begin_anew(env, number) {
-                self.handshake_failed(env, number, Failure::AuthenticationFailed);
-            }
+            self.doubt(env, number, Failure::AuthenticationFailed);
             return Err(DatagramError::Integrity);
         }
         if !known {
@@ -407,6 +393,7 @@ impl<P: Provider> Ike<'_, P> {
     fn wipe_handshake(&mut self, number: u32) {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return };
         x.kx = Maybe::Nothing;
+        x.failure = Maybe::Nothing;
         handshake.auth = crate::keymat::AuthKeys::EMPTY;
         let mut alternative = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         self.buffers.release(&mut alternative);

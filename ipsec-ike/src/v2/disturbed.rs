@@ -2,16 +2,21 @@
 //! a forged answer is tried and left again, and what was believed wrongly is undone by beginning anew (RFC 7296
 //! section 2.21.1).
 
+use core::time::Duration;
+
 use ipsec_core::crypto::{Group, Provider};
 
 use crate::buffers::BufferId;
 use crate::engine::{Env, Ike};
-use crate::exchange::{Handshake, Kind, Maybe, Work};
+use crate::event::Failure;
+use crate::exchange::{Handshake, Kind, Maybe, Stage, Work};
 use crate::proposal::{self, Implemented};
 use crate::timer::CALLER_TIMEOUT;
 
 /// How often a handshake is begun anew. Whoever disturbs each of them keeps the peers apart.
 const MAX_RESTARTS: u8 = 2;
+/// Other answers that are tried before that; retries with cookies and other groups count.
+const MAX_ALTERNATIVES: u8 = 8;
 /// So often a request of a disturbed handshake is repeated, before something else is tried.
 pub(crate) const TRIES_IF_DISTURBED: u8 = 3;
 
@@ -19,10 +24,14 @@ impl<P: Provider> Ike<'_, P> {
     /// Turns to the other answer to our IKE_SA_INIT, once the first has led nowhere. Says whether there was one.
     pub(crate) fn try_alternative(&mut self, env: &mut Env<'_>, number: u32) -> bool {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
-        let tried = x.kind == Kind::Auth && x.retransmit.sent() >= TRIES_IF_DISTURBED;
-        if !tried || handshake.alternative.is_none() {
+        let tried = x.retransmit.sent() >= TRIES_IF_DISTURBED || !x.failure.is_nothing();
+        if x.kind != Kind::Auth || !tried || handshake.alternative.is_none() {
             return false;
         }
+        if x.retries >= MAX_ALTERNATIVES {
+            return false;
+        }
+        x.retries = x.retries.saturating_add(1);
         core::mem::swap(&mut handshake.response, &mut handshake.alternative);
         // Who refused was the other one. The child stays the same, since the peer may have it already: of the forged
         // answer it may have been another part that was changed.
@@ -68,6 +77,28 @@ impl<P: Provider> Ike<'_, P> {
         true
     }
 
+    /// Whoever made the key exchange with us refuses, or proves nothing. The true peer's answer to our IKE_SA_INIT may
+    /// wait already, or be on its way, and has a moment.
+    pub(crate) fn doubt(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
+        let moment = self.peer_of(sa).map_or(Duration::ZERO, |p| p.retransmission.first);
+        let Some((x, handshake)) = self.contexts.handshake(number) else { return };
+        if !x.failure.is_nothing() {
+            return;
+        }
+        x.failure = Maybe::Just((Some(handshake.child), failure));
+        let wait = if handshake.disturbed { Duration::ZERO } else { moment };
+        self.give_up_after(env, number, wait);
+    }
+
+    /// An answer led nowhere: our request is sent again when it would have been without it.
+    pub(crate) fn await_another(&mut self, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        x.stage = Stage::Response;
+        let at = x.again_at;
+        self.deadlines.set(self.context_node(number), Some(at));
+    }
+
     /// Undoes what came after the request for IKE_SA_INIT.
     fn back_to_sa_init(&mut self, number: u32) {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return };
@@ -75,6 +106,7 @@ impl<P: Provider> Ike<'_, P> {
         let mut other = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         x.kind = Kind::SaInit;
         x.message_id = 0;
+        x.failure = Maybe::Nothing;
         let remote = self.config.peers.get(usize::from(handshake.child.peer));
         let remote = remote.map_or(0, |peer| peer.ports.ike);
         x.path = x.path.with_ports(self.config.ports.ike, remote);

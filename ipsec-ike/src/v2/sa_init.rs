@@ -4,6 +4,7 @@
 //! a cookie first if many are half open. An initiator keeps its request until a reply has led to an authenticated peer.
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
@@ -28,6 +29,8 @@ use crate::wire::{
 const MAX_RETRIES: u8 = 5;
 /// Half-open exchanges that one address may have.
 const PER_SOURCE: usize = 8;
+/// Half-open exchanges that were begun in the name of one address, before it is asked for cookies.
+const UNPROVEN_PER_SOURCE: usize = 2;
 
 /// What goes into an IKE_SA_INIT message besides the proposal.
 struct Offer<'a> {
@@ -207,6 +210,10 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 handshake.alternative =
                     self.buffers.store(message.bytes()).ok_or(DatagramError::NoRoom)?;
+                if !x.failure.is_nothing() {
+                    // The first has led nowhere already.
+                    self.give_up_after(env, number, Duration::ZERO);
+                }
                 return Ok(());
             }
             _ => return Err(DatagramError::Stale),
@@ -358,6 +365,10 @@ impl<P: Provider> Ike<'_, P> {
         if !header.from_initiator() || header.message_id != 0 || header.responder_spi != 0 {
             return Err(DatagramError::Unexpected);
         }
+        if message.bytes().len() > self.buffers.buffer_len() {
+            // It could not be kept: no work is spent on it.
+            return Err(DatagramError::NoRoom);
+        }
         let spi = header.initiator_spi.to_be_bytes();
         let (address, port) = (address_bytes(path.remote.address), path.remote.port.to_be_bytes());
         let hash = self.half_open.hash(&[&address, &port, &spi]).max(1);
@@ -374,7 +385,14 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::UnknownPeer);
         }
         let source = self.sources.hash(&[&address]);
-        if self.asks_for_cookies() {
+        // One source may have half of what there is for such. A part of it is for who returns a cookie, whatever others
+        // send in its name.
+        let most = PER_SOURCE.min(self.half_open_limit().div_ceil(2));
+        let unproven = UNPROVEN_PER_SOURCE.min(most / 2);
+        let proven = most.saturating_sub(unproven);
+        let is_there =
+            self.asks_for_cookies() || self.half_open_from(source, false, unproven) >= unproven;
+        if is_there {
             self.cookies.rotate(env.now, env.rng);
             let presented = collected.notify(NotifyType::COOKIE).map(|n| n.data);
             let good = presented.is_some_and(|cookie| {
@@ -413,14 +431,8 @@ impl<P: Provider> Ike<'_, P> {
         if choice.group.public_len() != Some(ke.data.len()) {
             return Err(DatagramError::Unexpected);
         }
-        let same_source = |number: &u32| {
-            let slot = self.contexts.handshakes.get(*number as usize);
-            slot.is_some_and(|slot| slot.handshake.source == source)
-        };
-        // One source may have half of what there is for such.
-        let most = PER_SOURCE.min(self.half_open_limit().div_ceil(2));
         // Two for the messages, and two for what is established.
-        if self.sources.find(source).filter(same_source).take(most).count() >= most
+        if (is_there && self.half_open_from(source, true, proven) >= proven)
             || self.buffers.free() < 4
             || self.free_sas.is_empty()
         {
@@ -441,6 +453,7 @@ impl<P: Provider> Ike<'_, P> {
             handshake.response = response.unwrap_or_default();
             handshake.hash = hash;
             handshake.source = source;
+            handshake.is_there = is_there;
         }
         self.half_open.insert(hash, number);
         self.sources.insert(source, number);
@@ -461,6 +474,15 @@ impl<P: Provider> Ike<'_, P> {
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())
+    }
+
+    /// How many half-open exchanges one source has, those that have returned a cookie or the others; counts up to `most`.
+    fn half_open_from(&self, source: u64, is_there: bool, most: usize) -> usize {
+        let of_source = |number: &u32| {
+            let slot = self.contexts.handshakes.get(*number as usize);
+            slot.is_some_and(|s| s.handshake.source == source && s.handshake.is_there == is_there)
+        };
+        self.sources.find(source).filter(of_source).take(most).count()
     }
 
     /// Whether a newcomer must show first that it is where it says (RFC 7296 section 2.6): before something gets scarce.
@@ -628,7 +650,7 @@ impl<P: Provider> Ike<'_, P> {
                         return;
                     }
                 }
-                self.send_request(env, number);
+                self.await_another(number);
             }
             (Kind::SaInit, _) => self.handshake_failed(env, number, Failure::Crypto),
             (_, false) => {
