@@ -81,6 +81,7 @@ impl<S: Select> Ccm<S> {
 }
 
 impl<S: Select> Packets for Ccm<S> {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let (stream, mask) = self.start(&work)?;
         let tag = self.tag(mask, &work)?;
@@ -89,6 +90,7 @@ impl<S: Select> Packets for Ccm<S> {
     }
 
     /// The tag is one of the plaintext, so this decrypts first. The caller wipes the text if it is wrong.
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let (stream, mask) = self.start(&work)?;
         apply(stream, work.text)?;

@@ -33,7 +33,8 @@ enum Keys<S: Select> {
     Des(If<S::Des, Cbc<des::Des, S>>),
 }
 
-/// What every family of suites does with a packet.
+/// What every family of suites does with a packet. None of it is inlined: all families in one function would take the stack of
+/// all of them.
 pub(crate) trait Packets {
     /// As [`PacketCipher::seal`].
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError>;

@@ -43,6 +43,7 @@ where
     C: BlockCipherEncrypt + BlockCipherDecrypt,
     S: Select,
 {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let iv =
             <&Array<u8, C::BlockSize>>::try_from(work.nonce).map_err(|_| CryptoError::Length)?;
@@ -56,6 +57,7 @@ where
         self.auth.sign(&[work.head, work.nonce, work.text, work.tail], work.icv)
     }
 
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let iv =
             <&Array<u8, C::BlockSize>>::try_from(work.nonce).map_err(|_| CryptoError::Length)?;
@@ -77,6 +79,7 @@ impl<S: Select> Ctr<S> {
 }
 
 impl<S: Select> Packets for Ctr<S> {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let (counter, iv) = counter(work.nonce)?;
         self.auth.check_length(work.icv)?;
@@ -84,6 +87,7 @@ impl<S: Select> Packets for Ctr<S> {
         self.auth.sign(&[work.head, iv, work.text, work.tail], work.icv)
     }
 
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         let (counter, iv) = counter(work.nonce)?;
         self.auth.verify(&[work.head, iv, work.text, work.tail], work.icv)?;
@@ -109,6 +113,7 @@ impl<S: Select> Null<S> {
 
 // RFC 2410 section 2.3: there is no IV.
 impl<S: Select> Packets for Null<S> {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         if !work.nonce.is_empty() {
             return Err(CryptoError::Length);
@@ -116,6 +121,7 @@ impl<S: Select> Packets for Null<S> {
         self.auth.sign(&[work.head, work.text, work.tail], work.icv)
     }
 
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         if !work.nonce.is_empty() {
             return Err(CryptoError::Length);

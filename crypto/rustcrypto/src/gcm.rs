@@ -108,6 +108,7 @@ impl<S: Select> Gcm<S> {
 }
 
 impl<S: Select> Packets for Gcm<S> {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         self.check_lengths(&work)?;
         let (stream, mask) = self.start(work.nonce)?;
@@ -116,6 +117,7 @@ impl<S: Select> Packets for Gcm<S> {
     }
 
     /// It verifies before it decrypts, so a forged packet costs one pass.
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         self.check_lengths(&work)?;
         let (stream, mask) = self.start(work.nonce)?;
@@ -151,12 +153,14 @@ impl<S: Select> Gmac<S> {
 
 // RFC 4543 section 3.3: SPI, sequence number, IV and payload are authenticated, and nothing is encrypted.
 impl<S: Select> Packets for Gmac<S> {
+    #[inline(never)]
     fn seal(&self, work: Work<'_>) -> Result<(), CryptoError> {
         self.0.check_lengths(&work)?;
         let iv = work.nonce.get(SALT_LEN..).ok_or(CryptoError::Length)?;
         self.sign(work.nonce, &[work.head, iv, work.text], work.icv)
     }
 
+    #[inline(never)]
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError> {
         self.0.check_lengths(&work)?;
         let iv = work.nonce.get(SALT_LEN..).ok_or(CryptoError::Length)?;

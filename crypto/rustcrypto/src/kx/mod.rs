@@ -33,6 +33,23 @@ trait DiffieHellman: Sized {
     fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError>;
 }
 
+// Not inlined: all groups in one function would take the stack of all of them.
+
+#[inline(never)]
+fn generate<D: DiffieHellman>(rng: &mut dyn CryptoRng) -> Result<D, CryptoError> {
+    D::generate(rng)
+}
+
+#[inline(never)]
+fn public<D: DiffieHellman>(private: &D, out: &mut [u8]) -> Result<usize, CryptoError> {
+    private.public(out)
+}
+
+#[inline(never)]
+fn agree<D: DiffieHellman>(private: &D, peer: &[u8]) -> Result<D::Secret, CryptoError> {
+    private.agree(peer)
+}
+
 /// The groups in the order of preference: the number, the switch, the type of a private value.
 macro_rules! groups {
     ($($(#[$meta:meta])* $group:ident, $name:ident, $private:ty;)*) => {
@@ -57,7 +74,7 @@ macro_rules! groups {
                     $(
                         $(#[$meta])*
                         Group::$group => Private::$name(
-                            <S::$name>::make(|| <$private>::generate(rng))?
+                            <S::$name>::make(|| generate::<$private>(rng))?
                         ),
                     )*
                     _ => return Err(CryptoError::Unsupported),
@@ -68,7 +85,7 @@ macro_rules! groups {
                 match &self.0 {
                     $(
                         $(#[$meta])*
-                        Private::$name(key) => <S::$name>::get::<$private>(key).public(out),
+                        Private::$name(key) => public(<S::$name>::get::<$private>(key), out),
                     )*
                 }
             }
@@ -78,7 +95,7 @@ macro_rules! groups {
                     $(
                         $(#[$meta])*
                         Private::$name(key) => Shared::$name(
-                            <S::$name>::make(|| <S::$name>::get::<$private>(key).agree(peer))?
+                            <S::$name>::make(|| agree(<S::$name>::get::<$private>(key), peer))?
                         ),
                     )*
                 }))
