@@ -37,6 +37,7 @@ pub fn sign<P: Provider>(
 }
 
 /// [`sign`] of a packet that was parsed before.
+#[inline(never)]
 pub(crate) fn sign_parsed<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
@@ -178,6 +179,7 @@ pub fn sign_finish<P: Provider>(
 ///
 /// # Errors
 /// See [`OpenError`].
+#[inline(never)]
 pub fn open<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
