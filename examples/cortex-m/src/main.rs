@@ -28,7 +28,7 @@ use core::panic::PanicInfo;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 use ipsec::Instant;
-use static_cell::ConstStaticCell;
+use static_cell::{ConstStaticCell, StaticCell};
 
 use config::{CONFIG_OF_DELHI, CONFIG_OF_KOLKATA, HOST_1, HOST_2, Memory, TUNNEL};
 use site::{Frame, Net, Site};
@@ -37,6 +37,7 @@ use site::{Frame, Net, Site};
 static MEMORY_OF_KOLKATA: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
 static MEMORY_OF_DELHI: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
 static FRAME: ConstStaticCell<Frame> = ConstStaticCell::new([0; size_of::<Frame>()]);
+static NET: StaticCell<Net> = StaticCell::new();
 
 /// What went wrong.
 pub struct Failed(pub &'static str);
@@ -60,13 +61,12 @@ fn main() -> ! {
     idle()
 }
 
-/// What the firmware does.
-fn run() -> Result<(), Failed> {
-    report::sizes();
+/// Makes the two gateways. They stay where they are for good; the stack that their making takes is free again.
+#[inline(never)]
+fn start() -> Result<&'static mut Net, Failed> {
     // `try_take` gives the memory once; unlike `take`, it links no panic.
-    let kolkata = MEMORY_OF_KOLKATA.try_take();
-    let delhi = MEMORY_OF_DELHI.try_take();
-    let mut net = Net {
+    let (kolkata, delhi) = (MEMORY_OF_KOLKATA.try_take(), MEMORY_OF_DELHI.try_take());
+    let net = Net {
         now: Instant::ZERO,
         sites: [
             Site::new("Kolkata", HOST_1, &CONFIG_OF_KOLKATA, kolkata, 1)?,
@@ -75,7 +75,13 @@ fn run() -> Result<(), Failed> {
         frame: FRAME.try_take().ok_or(Failed("the frame is taken"))?,
         lose: 1,
     };
-    let net = &mut net;
+    NET.try_init(net).ok_or(Failed("the gateways exist"))
+}
+
+/// What the firmware does.
+fn run() -> Result<(), Failed> {
+    report::sizes();
+    let net = start()?;
     report::phase("the handshake, one datagram of it lost", || {
         // The first packet is lost to the negotiation that it asks for.
         expect(!net.send(0, 100)?, "a packet passed, and there was no tunnel")?;
