@@ -143,6 +143,9 @@ pub enum Event<'a> {
         child: Option<ChildRef>,
         /// The datagrams' path.
         path: Path,
+        /// Whether it ended something of ours: a request, or a child that we asked for. What a stranger asked for, and
+        /// was refused, may carry the number of a peer whose address it used.
+        ours: bool,
         /// What, and what each side wanted.
         failure: Failure,
     },

@@ -125,7 +125,7 @@ impl<P: Provider> Ike<'_, P> {
     pub fn poll_event(&mut self) -> Option<Event<'_>> {
         if let Some(refused) = self.refusal.take() {
             let Refused { peer, child, path, failure } = refused;
-            return Some(Event::Failed { peer, child, path, failure });
+            return Some(Event::Failed { peer, child, path, ours: false, failure });
         }
         let told = loop {
             let node = self.events.first()?;
@@ -229,14 +229,14 @@ impl<P: Provider> Ike<'_, P> {
             Told::Failed(number) => {
                 let x = self.contexts.get(number)?;
                 let (child, failure) = x.failure.take()?;
-                let (path, sa) = (x.path, x.sa);
+                let (path, sa, ours) = (x.path, x.sa, x.ours);
                 let peer = match (child, self.sa(sa)) {
                     (Some(child), _) => Some(child.peer),
                     (None, Some(sa)) => Some(sa.peer),
                     (None, None) => None,
                 };
                 self.free_context(number);
-                Some(Event::Failed { peer, child, path, failure })
+                Some(Event::Failed { peer, child, path, ours, failure })
             }
             Told::ChildUp(number) => {
                 let id = self.child_id(number);
