@@ -385,11 +385,11 @@ def cookie_resp(t):
     t.start(replace(SIDE, remote="any"), SIDE.mirrored())    # who is not configured gets no half-open IKE SA at all
     cookies = 0
     for source in sources:
-        cookies += finished(t.peer.node.start([*PROBE, "half-open", source, "10.8.0.1", "4"]), "half-open")["cookies"]
+        cookies += finished(t.peer.node.start([*PROBE, "half-open", source, "10.8.0.1", "1"]), "half-open")["cookies"]
         if cookies:
             break
     if not cookies:
-        raise Failure(f"no cookie asked of {len(sources)} addresses with 4 half-open IKE SAs each")
+        raise Failure(f"no cookie asked of {len(sources)} addresses with a half-open IKE SA each")
     t.peer.initiate()
     t.peer.expect("cookie")
     t.expect("ike up", "child up")
