@@ -3,7 +3,7 @@
 //! That its algorithms are the published ones is shown by the vectors in its own crate.
 
 use ipsec_core::crypto::{Group, PrfId, Provider, Suite};
-use ipsec_rustcrypto::RustCrypto;
+use ipsec_rustcrypto::{Minimal, Only, RustCrypto};
 use ipsec_testkit::conformance;
 use ipsec_testkit::toy::Toy;
 
@@ -30,6 +30,12 @@ fn groups() {
 #[test]
 fn hashes() {
     conformance::hashes::<RustCrypto>();
+}
+
+/// A selection of algorithms is a provider like any other.
+#[test]
+fn the_least_selection() {
+    conformance::all::<Only<Minimal>>();
 }
 
 /// RFC 8221 section 5 and RFC 8247 section 2: what every implementation has or should have.

@@ -127,7 +127,7 @@ impl<S: Select> Packets for Gcm<S> {
 }
 
 impl<S: Select> Gmac<S> {
-    /// All ICVs of GMAC have 16 bytes (RFC 4543 section 3).
+    /// All ICVs of GMAC have 16 bytes (RFC 4543 section 3.4).
     pub(crate) fn new(key: &[u8]) -> Result<Self, CryptoError> {
         Gcm::new(key, 16).map(Self)
     }

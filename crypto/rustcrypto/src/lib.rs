@@ -1,14 +1,19 @@
 //! The crypto provider of [`ipsec_core`] built on the RustCrypto crates: no `std`, no heap, no `unsafe` of its own.
 //!
-//! A program names [`RustCrypto`] once, as a type; the algorithms are then chosen at run time by their IANA numbers.
+//! A program names [`RustCrypto`] once, as a type; the algorithms are then chosen at run time by their IANA numbers. Where
+//! flash or memory is short, it names [`Only`] instead, with a selection of algorithms: see [below](#less-than-all).
 //!
 //! | | |
 //! |---|---|
-//! | Packets | AES-GCM and AES-CCM with ICVs of 16, 12 and 8 bytes, AES-CBC, AES-CTR and AES-GMAC, all with 128, 192 and 256-bit keys; ChaCha20-Poly1305; NULL |
-//! | Integrity | HMAC-SHA1-96, HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256, AES-XCBC-96, AES-CMAC-96; AES-GMAC for AH |
-//! | Pseudo-random functions | HMAC-SHA1, HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512, AES128-XCBC, AES128-CMAC |
-//! | Key exchange | X25519, P-256, P-384, P-521, MODP-2048, -3072, -4096, -6144 and -8192 |
-//! | With the feature `legacy` | Triple DES, DES, HMAC-MD5, MODP-768, -1024 and -1536 |
+//! | Packets, encrypted | AES-GCM and AES-CCM with ICVs of 8, 12 and 16 bytes, ChaCha20-Poly1305, AES-CBC, AES-CTR |
+//! | Packets, not encrypted | AES-GMAC, NULL |
+//! | Integrity | HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256, HMAC-SHA1-96, AES-CMAC-96, AES-XCBC-96; for AH also AES-GMAC |
+//! | Pseudo-random functions | HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512, HMAC-SHA1, AES-CMAC, AES-XCBC |
+//! | Key exchange | X25519, P-256, P-384, P-521, MODP with 2048, 3072, 4096, 6144 and 8192 bits |
+//! | With the feature `legacy` | DES, 3DES, HMAC-MD5, MODP with 768, 1024 and 1536 bits |
+//!
+//! AES has keys of 128, 192 and 256 bits throughout. AES-GCM-16, AES-CCM-8 and ChaCha20-Poly1305 are there with an implicit IV
+//! too (RFC 8750). AES-CBC, AES-CTR and NULL go with each integrity algorithm but GMAC. Weak keys of DES are not refused.
 //!
 //! # Sealing and opening one packet
 //!
@@ -52,20 +57,47 @@
 //!
 //! | | `s` | `3` |
 //! |---|---|---|
-//! | A packet, any suite | 3,100 | 4,600 |
-//! | A hash, an integrity check value, a pseudo-random function | 1,500 | 1,700 |
-//! | X25519 | 5,400 | 5,000 |
-//! | P-256 | 5,900 | 7,200 |
-//! | MODP-2048 | 10,500 | 14,000 |
+//! | A packet, any suite | 2,700 | 2,400 |
+//! | The keys of a suite, prepared | 2,100 | 2,700 |
+//! | A hash, an integrity check value, a pseudo-random function | 3,600 | 4,500 |
+//! | X25519 | 4,300 | 7,800 |
+//! | P-256 | 5,800 | 9,700 |
+//! | P-384 | 8,700 | 11,500 |
+//! | P-521 | 11,000 | 12,400 |
+//! | MODP-768 | 5,300 | 9,900 |
+//! | MODP-1024 | 6,200 | 11,500 |
+//! | MODP-1536 | 8,100 | 14,700 |
+//! | MODP-2048 | 10,100 | 17,600 |
+//! | MODP-3072 | 13,900 | 23,500 |
+//! | MODP-4096 | 17,700 | 28,900 |
+//! | MODP-6144 | 25,400 | 40,400 |
+//! | MODP-8192 | 33,100 | 52,000 |
 //!
 //! Give the task that runs key exchanges room for them, or leave a group out of the policy: what no policy offers is
 //! never computed.
 //!
 //! # Less than all
 //!
-//! A program that names [`RustCrypto`] links every algorithm, whatever its policy offers. Where flash or memory is short,
-//! name [`Only`] with a [`selection!`] or with [`Minimal`]; [`single`] has some algorithms one by one, for a provider of
-//! one's own.
+//! A program that names [`RustCrypto`] links every algorithm, whatever its policy offers. [`Only`] links those of a selection:
+//! the ready-made [`Minimal`], or one of [`selection!`]. What is left out takes neither flash nor memory. For a Cortex-M4, in
+//! bytes, of which the program has a [`Cipher`] for each direction of each security association:
+//!
+//! | | flash at `s` | `3` | [`Cipher`] | [`Mac`] | [`Prf`] | [`Kx`] | [`Secret`] |
+//! |---|---|---|---|---|---|---|---|
+//! | [`All`], with `legacy` | 207,600 | 440,200 | 608 | 288 | 216 | 72 | 1025 |
+//! | [`All`] | 191,100 | 393,600 | 480 | 288 | 216 | 72 | 1025 |
+//! | [`Minimal`] | 35,000 | 69,300 | 288 | 88 | 80 | 32 | 32 |
+//! | AES-GCM (128 bits), HMAC-SHA2-256, X25519 | 33,200 | 57,100 | 224 | 88 | 80 | 32 | 32 |
+//! | AES-CBC, HMAC-SHA2-256, MODP-2048 | 32,900 | 81,700 | 336 | 88 | 80 | 32 | 256 |
+//!
+//! ```
+//! ipsec_rustcrypto::selection! {
+//!     /// What both ends of our tunnels have.
+//!     pub enum Ours { AesGcm, Aes256, HmacSha256, P256 }
+//! }
+//!
+//! type Crypto = ipsec_rustcrypto::Only<Ours>; // wherever a provider is asked for
+//! ```
 //!
 //! # Speed and side channels
 //!

@@ -3,52 +3,11 @@
 
 mod common;
 
-use common::hex;
+use common::{Script, hex, privates};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use ipsec_rustcrypto::RustCrypto;
-use rand_core::{TryCryptoRng, TryRng};
 
 type Kx = <RustCrypto as Provider>::Kx;
-
-/// A random source that gives what the test put there, and panics when asked for more.
-struct Script {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Script {
-    fn new(draws: &[&[u8]]) -> Self {
-        Self { bytes: draws.concat(), at: 0 }
-    }
-
-    fn is_spent(&self) -> bool {
-        self.at == self.bytes.len()
-    }
-}
-
-impl TryRng for Script {
-    type Error = core::convert::Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut word = [0; 4];
-        self.try_fill_bytes(&mut word)?;
-        Ok(u32::from_le_bytes(word))
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut word = [0; 8];
-        self.try_fill_bytes(&mut word)?;
-        Ok(u64::from_le_bytes(word))
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        out.copy_from_slice(&self.bytes[self.at..self.at + out.len()]);
-        self.at += out.len();
-        Ok(())
-    }
-}
-
-impl TryCryptoRng for Script {}
 
 /// Starts with a private value that the test chose; gives the public one.
 fn start(group: Group, private: &[u8]) -> (Kx, Vec<u8>) {
@@ -77,20 +36,6 @@ fn secret(group: Group, private: &[u8], peer: &[u8]) -> Result<Vec<u8>, CryptoEr
 
 const P256_I: &str = "C88F01F510D9AC3F70A292DAA2316DE544E9AAB8AFE84049C62A9C57862D1433";
 const P256_R: &str = "C6EF9C5D78AE012A011164ACB397CE2088685D8F06BF9BE0B283AB46476BEE53";
-
-/// Private values of both sides, as many bytes as the group draws. The top bit is set, so that it does not matter who sets
-/// it; P-521 clears it.
-fn privates(group: Group) -> (Vec<u8>, Vec<u8>) {
-    let len = match group {
-        Group::MODP_3072 => 40,
-        Group::MODP_4096 | Group::P384 => 48,
-        Group::MODP_6144 => 56,
-        Group::MODP_8192 => 64,
-        Group::P521 => 66,
-        _ => 32,
-    };
-    ((0x80..0x80 + len).collect(), (0xc0..=0xff).cycle().take(len.into()).collect())
-}
 
 #[test]
 fn both_sides_agree() {
@@ -251,6 +196,60 @@ fn p256() {
     assert_eq!(i.finish(&public_r).unwrap().as_ref(), girx);
     assert_eq!(r.finish(&public_i).unwrap().as_ref(), girx);
 }
+
+// RFC 5903 section 8.2 and section 8.3.
+#[test]
+fn p384_and_p521() {
+    for (group, i, r, public_i, public_r, girx) in [P384, P521] {
+        let (i, public) = start(group, &hex(i));
+        assert_eq!(public, hex(public_i), "{group}");
+        let (r, public) = start(group, &hex(r));
+        assert_eq!(public, hex(public_r), "{group}");
+        assert_eq!(i.finish(&hex(public_r)).unwrap().as_ref(), hex(girx), "{group}");
+        assert_eq!(r.finish(&hex(public_i)).unwrap().as_ref(), hex(girx), "{group}");
+    }
+}
+
+/// 521 bits are drawn as 66 bytes, and what is above them does not count.
+#[test]
+fn p521_draws() {
+    let mut private = hex(P521.1);
+    let (_, public) = start(Group::P521, &private);
+    private[0] |= 0xfe;
+    assert_eq!(start(Group::P521, &private).1, public);
+}
+
+type Ecp = (Group, &'static str, &'static str, &'static str, &'static str, &'static str);
+
+const P384: Ecp = (
+    Group::P384,
+    "099F3C7034D4A2C699884D73A375A67F7624EF7C6B3C0F160647B67414DCE655E35B538041E649EE3FAEF896783AB194",
+    "41CB0779B4BDB85D47846725FBEC3C9430FAB46CC8DC5060855CC9BDA0AA2942E0308312916B8ED2960E4BD55A7448FC",
+    concat!(
+        "667842D7D180AC2CDE6F74F37551F55755C7645C20EF73E31634FE72B4C55EE6DE3AC808ACB4BDB4C88732AEE95F41AA",
+        "9482ED1FC0EEB9CAFC4984625CCFC23F65032149E0E144ADA024181535A0F38EEB9FCFF3C2C947DAE69B4C634573A81C"
+    ),
+    concat!(
+        "E558DBEF53EECDE3D3FCCFC1AEA08A89A987475D12FD950D83CFA41732BC509D0D1AC43A0336DEF96FDA41D0774A3571",
+        "DCFBEC7AACF3196472169E838430367F66EEBE3C6E70C416DD5F0C68759DD1FFF83FA40142209DFF5EAAD96DB9E6386C"
+    ),
+    "11187331C279962D93D604243FD592CB9D0A926F422E47187521287E7156C5C4D603135569B9E9D09CF5D4A270F59746",
+);
+
+const P521: Ecp = (
+    Group::P521,
+    "0037ADE9319A89F4DABDB3EF411AACCCA5123C61ACAB57B5393DCE47608172A095AA85A30FE1C2952C6771D937BA9777F5957B2639BAB072462F68C27A57382D4A52",
+    "0145BA99A847AF43793FDD0E872E7CDFA16BE30FDC780F97BCCC3F078380201E9C677D600B343757A3BDBF2A3163E4C2F869CCA7458AA4A4EFFC311F5CB151685EB9",
+    concat!(
+        "0015417E84DBF28C0AD3C278713349DC7DF153C897A1891BD98BAB4357C9ECBEE1E3BF42E00B8E380AEAE57C2D107564941885942AF5A7F4601723C4195D176CED3E",
+        "017CAE20B6641D2EEB695786D8C946146239D099E18E1D5A514C739D7CB4A10AD8A788015AC405D7799DC75E7B7D5B6CF2261A6A7F1507438BF01BEB6CA3926F9582"
+    ),
+    concat!(
+        "00D0B3975AC4B799F5BEA16D5E13E9AF971D5E9B984C9F39728B5E5739735A219B97C356436ADC6E95BB0352F6BE64A6C2912D4EF2D0433CED2B6171640012D9460F",
+        "015C68226383956E3BD066E797B623C27CE0EAC2F551A10C2C724D9852077B87220B6536C5C408A1D2AEBB8E86D678AE49CB57091F4732296579AB44FCD17F0FC56A"
+    ),
+    "01144C7D79AE6956BC8EDB8E7C787C4521CB086FA64407F97894E5E6B2D79B04D1427E73CA4BAA240A34786859810C06B3C715A3A8CC3151F2BEE417996D19F3DDEA",
+);
 
 // RFC 6989 section 2.3: both coordinates below the prime, and the point on the curve.
 #[test]

@@ -1,5 +1,10 @@
 //! HMAC as integrity algorithm and as pseudo-random function, and plain hashes, with the vectors of their RFCs.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation
+)]
 
 mod common;
 
@@ -116,6 +121,65 @@ fn prf_hmac_sha1() {
     }
 }
 
+// RFC 2202 section 2.
+#[cfg(feature = "legacy")]
+#[test]
+fn prf_hmac_md5() {
+    let counting: Vec<u8> = (1..=25).collect();
+    let cases: [(&[u8], &[u8], &str); 7] = [
+        (&[0x0b; 16], b"Hi There", "9294727a3638bb1c13f48ef8158bfc9d"),
+        (b"Jefe", b"what do ya want for nothing?", "750c783e6ab0b503eaa86e310a5db738"),
+        (&[0xaa; 16], &[0xdd; 50], "56be34521d144c88dbb8c733f0e8b3f6"),
+        (&counting, &[0xcd; 50], "697eaf0aca3a3aea3a75164746ffaa79"),
+        (&[0x0c; 16], b"Test With Truncation", "56461ef2342edc00f9bab995690efd4c"),
+        (
+            &[0xaa; 80],
+            b"Test Using Larger Than Block-Size Key - Hash Key First",
+            "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd",
+        ),
+        (
+            &[0xaa; 80],
+            b"Test Using Larger Than Block-Size Key and Larger Than One Block-Size Data",
+            "6f630fad67cda0ee1fb1f562db3aa53e",
+        ),
+    ];
+    for (key, data, want) in cases {
+        check_prf(PrfId::HMAC_MD5, key, data, want);
+    }
+    // RFC 2403 section 2: cut to 96 bits.
+    let icv = sign(Integ::HMAC_MD5_96, &[0x0c; 16], &[b"Test With Truncation"]);
+    assert_eq!(icv, hex("56461ef2342edc00f9bab995"));
+}
+
+// RFC 4434 section 2 and RFC 4615 section 3, with their vectors: a key of 16 bytes, a shorter and a longer one.
+#[test]
+fn prf_of_aes() {
+    let key = hex("000102030405060708090a0b0c0d0e0fedcb");
+    let data: Vec<u8> = (0..20).collect();
+    for (id, cases) in [
+        (
+            PrfId::AES128_XCBC,
+            [
+                (16, "47f51b4564966215b8985c63055ed308"),
+                (10, "0fa087af7d866e7653434e602fdde835"),
+                (18, "8cd3c93ae598a9803006ffb67c40e9e4"),
+            ],
+        ),
+        (
+            PrfId::AES128_CMAC,
+            [
+                (16, "980ae87b5f4c9c5214f5b6a8455e4c2d"),
+                (10, "290d9e112edb09ee141fcf64c0b72f3d"),
+                (18, "84a348a4a45d235babfffc0d2b4da09a"),
+            ],
+        ),
+    ] {
+        for (len, want) in cases {
+            check_prf(id, &key[..len], &data, want);
+        }
+    }
+}
+
 #[test]
 fn a_prf_can_be_used_again() {
     let keyed = ThisPrf::new(PrfId::HMAC_SHA2_256, b"key").unwrap();
@@ -215,6 +279,79 @@ fn integrity_hmac_sha2() {
 fn integrity_hmac_sha1() {
     let icv = sign(Integ::HMAC_SHA1_96, &[0x0c; 20], &[b"Test With", b"", b" Truncation"]);
     assert_eq!(icv, hex("4c1a03424b55e07fe7f27be1"));
+}
+
+// The cases of RFC 3566: the whole MAC, of which the integrity check value is the beginning.
+#[test]
+fn integrity_aes_xcbc() {
+    let key: Vec<u8> = (0..16).collect();
+    let text: Vec<u8> = (0..34).collect();
+    let cases: [(&[u8], &str); 7] = [
+        (&text[..0], "75f0251d528ac01c4573dfd584d79f29"),
+        (&text[..3], "5b376580ae2f19afe7219ceef172756f"),
+        (&text[..16], "d2a246fa349b68a79998a4394ff7a263"),
+        (&text[..20], "47f51b4564966215b8985c63055ed308"),
+        (&text[..32], "f54f0ec8d2b9f3d36807734bd5283fd4"),
+        (&text, "becbb3bccdb518a30677d5481fb6b4d8"),
+        (&[0; 1000], "f0dafee895db30253761103b5d84528f"),
+    ];
+    for (text, want) in cases {
+        check_prf(PrfId::AES128_XCBC, &key, text, want);
+        assert_eq!(sign(Integ::AES_XCBC_96, &key, &[text]), hex(&want[..24]));
+    }
+}
+
+// RFC 4493 section 4, cut to 96 bits as in RFC 4494.
+#[test]
+fn integrity_aes_cmac() {
+    let key = hex("2b7e151628aed2a6abf7158809cf4f3c");
+    let text = hex(concat!(
+        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51",
+        "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+    ));
+    for (len, want) in [
+        (0, "bb1d6929e95937287fa37d129b756746"),
+        (16, "070a16b46b4d4144f79bdd9dd04a287c"),
+        (40, "dfa66747de9ae63030ca32611497c827"),
+        (64, "51f0bebf7e3b9d92fc49741779363cfe"),
+    ] {
+        check_prf(PrfId::AES128_CMAC, &key, &text[..len], want);
+        assert_eq!(sign(Integ::AES_CMAC_96, &key, &[&text[..len]]), hex(&want[..24]));
+    }
+}
+
+// RFC 4543 section 4. The string is that of an ESP packet of draft-mcgrew-gcm-test-01; it is one string, however it is cut.
+#[test]
+fn integrity_aes_gmac() {
+    let text = hex(concat!(
+        "0000432100000007000000000000000045000030da3a00008001df3bc0a80005",
+        "c0a800010800c6cd020007006162636465666768696a6b6c6d6e6f7071727374",
+        "01020201"
+    ));
+    let key = hex("4c80cdefbb5d10da906ac73c3613a634");
+    let mac = ThisMac::new(Integ::AES_128_GMAC, &key).unwrap();
+    let nonce = hex("22433c640000000000000000");
+    for cut in 0..=text.len() {
+        let parts = [&text[..cut], &text[cut..]];
+        let mut icv = [0; 16];
+        mac.sign(&nonce, &parts, &mut icv).unwrap();
+        assert_eq!(icv[..], hex("f2a9a836e155106aa8dcd618e4099aaa"), "cut at {cut}");
+        assert_eq!(mac.verify(&nonce, &parts, &icv), Ok(()));
+    }
+}
+
+// Key sizes that the packet above does not have: the numbers were computed with OpenSSL.
+#[test]
+fn integrity_aes_gmac_of_all_key_sizes() {
+    for (integ, want) in [
+        (Integ::AES_128_GMAC, "e7bbfe3519c4a29cd3162541c1b891e7"),
+        (Integ::AES_192_GMAC, "c30d15d756e1777603b8ee3897f2cf5f"),
+        (Integ::AES_256_GMAC, "f2fca4aee48281df6fc4925f5c37e5b4"),
+    ] {
+        let key: Vec<u8> = (0..32).collect();
+        let icv = sign(integ, &key[..integ.key_len().unwrap()], &[b"immutable", b"", b"fields"]);
+        assert_eq!(icv, hex(want), "{integ}");
+    }
 }
 
 #[test]

@@ -47,6 +47,68 @@ fn aes_gcm_esp() {
     for (key, nonce, head, plain, sealed, icv) in GCM_ESP {
         let suite = Suite::aead(Encr::AES_GCM_16, key.len() as u16 * 4);
         Packet { suite, key, integ_key: "", nonce, head, tail: "", plain, sealed, icv }.check();
+        // RFC 4106 section 6: a shorter integrity check value is the beginning of the longest.
+        for (encr, len) in [(Encr::AES_GCM_8, 8), (Encr::AES_GCM_12, 12)] {
+            let (suite, icv) = (Suite { encr, ..suite }, &icv[..2 * len]);
+            Packet { suite, key, integ_key: "", nonce, head, tail: "", plain, sealed, icv }.check();
+        }
+    }
+}
+
+// draft-mcgrew-gcm-test-01: a packet of RFC 4543, which leaves the text as it is.
+#[test]
+fn aes_gmac_esp() {
+    let plain = concat!(
+        "45000030da3a00008001df3bc0a80005c0a800010800c6cd0200070061626364",
+        "65666768696a6b6c6d6e6f707172737401020201"
+    );
+    let packet = Packet {
+        suite: Suite::aead(Encr::NULL_AES_GMAC, 128),
+        key: "4c80cdefbb5d10da906ac73c3613a634",
+        integ_key: "",
+        nonce: "22433c640000000000000000",
+        head: "0000432100000007",
+        tail: "",
+        plain,
+        sealed: plain,
+        icv: "f2a9a836e155106aa8dcd618e4099aaa",
+    };
+    packet.check();
+}
+
+// RFC 8750: the same algorithm, but for what is sent.
+#[test]
+fn implicit_ivs_seal_as_explicit_ones() {
+    let pairs = [
+        (Suite::aead(Encr::AES_GCM_16_IIV, 256), Suite::AES_256_GCM),
+        (Suite::aead(Encr::AES_CCM_8_IIV, 128), Suite::aead(Encr::AES_CCM_8, 128)),
+        (Suite::aead(Encr::CHACHA20_POLY1305_IIV, 0), Suite::CHACHA20_POLY1305),
+    ];
+    for (implicit, explicit) in pairs {
+        let [implicit, explicit] = [implicit, explicit].map(|suite| {
+            let mut packet = Owned::new(suite, 61);
+            keyed(suite).seal(packet.work()).unwrap();
+            (packet.nonce, packet.text, packet.icv)
+        });
+        assert_eq!(implicit, explicit);
+    }
+}
+
+// RFC 3686 section 6, cases 1 to 9. That RFC leaves the integrity algorithm open.
+#[test]
+fn aes_ctr() {
+    let counting: Vec<u8> = (0..36).collect();
+    let texts: [&[u8]; 3] = [b"Single block msg", &counting[..32], &counting];
+    for (i, (key, nonce, sealed)) in CTR.into_iter().enumerate() {
+        let suite = Suite { encr: Encr::AES_CTR, ..cbc(key.len() as u16 * 4, Integ::AES_CMAC_96) };
+        let cipher = Cipher::new(suite, &hex(key), &[0; 16]).unwrap();
+        let (nonce, mut text, mut icv) = (hex(nonce), texts[i % 3].to_vec(), [0; 12]);
+        let text = &mut text[..];
+        let mut work = Work { nonce: &nonce, head: b"head", text, tail: b"", icv: &mut icv };
+        cipher.seal(work.reborrow()).unwrap();
+        assert_eq!(work.text, hex(sealed));
+        cipher.open(work.reborrow()).unwrap();
+        assert_eq!(work.text, texts[i % 3]);
     }
 }
 
@@ -688,5 +750,54 @@ const CBC_HMAC: [(u16, &str, [&str; 4]); 3] = [
             "957f1a45eac66e151fd3d5ad0838891af1c593db23ef5e6f",
             "50d75bbd701df6101327ebb039b550a5a5235e48d290ea406a7984676a0b0b0d",
         ],
+    ),
+];
+
+/// Key, nonce and IV, ciphertext.
+const CTR: [(&str, &str, &str); 9] = [
+    (
+        "ae6852f8121067cc4bf7a5765577f39e",
+        "000000300000000000000000",
+        "e4095d4fb7a7b3792d6175a3261311b8",
+    ),
+    (
+        "7e24067817fae0d743d6ce1f32539163",
+        "006cb6dbc0543b59da48d90b",
+        "5104a106168a72d9790d41ee8edad388eb2e1efc46da57c8fce630df9141be28",
+    ),
+    (
+        "7691be035e5020a8ac6e618529f9a0dc",
+        "00e0017b27777f3f4a1786f0",
+        "c1cf48a89f2ffdd9cf4652e9efdb72d74540a42bde6d7836d59a5ceaaef3105325b2072f",
+    ),
+    (
+        "16af5b145fc9f579c175f93e3bfb0eed863d06ccfdb78515",
+        "0000004836733c147d6d93cb",
+        "4b55384fe259c9c84e7935a003cbe928",
+    ),
+    (
+        "7c5cb2401b3dc33c19e7340819e0f69c678c3db8e6f6a91a",
+        "0096b03b020c6eadc2cb500d",
+        "453243fc609b23327edfaafa7131cd9f8490701c5ad4a79cfc1fe0ff42f4fb00",
+    ),
+    (
+        "02bf391ee8ecb159b959617b0965279bf59b60a786d3e0fe",
+        "0007bdfd5cbd60278dcc0912",
+        "96893fc55e5c722f540b7dd1ddf7e758d288bc95c69165884536c811662f2188abee0935",
+    ),
+    (
+        "776beff2851db06f4c8a0542c8696f6c6a81af1eec96b4d37fc1d689e6c1c104",
+        "00000060db5672c97aa8f0b2",
+        "145ad01dbf824ec7560863dc71e3e0c0",
+    ),
+    (
+        "f6d66d6bd52d59bb0796365879eff886c66dd51a5b6a99744b50590c87a23884",
+        "00faac24c1585ef15a43d875",
+        "f05e231b3894612c49ee000b804eb2a9b8306b508f839d6a5530831d9344af1c",
+    ),
+    (
+        "ff7a617ce69148e4f1726e2f43581de2aa62d9f805532edff1eed687fb54153d",
+        "001cc5b751a51d70a1c11148",
+        "eb6c52821d0bbbf7ce7594462aca4faab407df866569fd07f48cc0b583d6071f1ec0e6b8",
     ),
 ];

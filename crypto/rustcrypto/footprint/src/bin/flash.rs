@@ -76,8 +76,7 @@ impl TryCryptoRng for Unknown {}
 /// Every function of the provider, with numbers that come from outside.
 fn drive<P: Provider>() {
     let (mut text, key, mut icv) = ([0; 64], [0; 64], [0; 16]);
-    let (text, key, icv) =
-        (black_box(&mut text[..]), black_box(&key[..]), black_box(&mut icv[..]));
+    let (text, key, icv) = (black_box(&mut text[..]), black_box(&key[..]), black_box(&mut icv[..]));
     let suite = black_box(P::SUITES).get(black_box(0)).copied().unwrap_or(Suite::AES_128_GCM);
     if let Ok(cipher) = P::Cipher::new(suite, key, key) {
         let mut work = Work { nonce: key, head: key, text, tail: key, icv };
