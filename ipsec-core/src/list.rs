@@ -31,6 +31,7 @@ impl<'r> SlotList<'r> {
     }
 
     /// Appends `slot`, unless it is in the list already. A slot without a link is ignored.
+    #[inline(never)]
     pub fn push(&mut self, slot: u32) {
         let empty = self.is_empty();
         let Some(link) = self.links.get_mut(slot as usize) else { return };
@@ -48,6 +49,7 @@ impl<'r> SlotList<'r> {
     }
 
     /// Takes the first slot.
+    #[inline(never)]
     pub fn pop(&mut self) -> Option<u32> {
         let slot = self.head;
         let link = self.links.get_mut(slot as usize).filter(|link| **link != ABSENT)?;

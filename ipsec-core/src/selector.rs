@@ -110,6 +110,7 @@ impl AddressRange {
     }
 
     /// What both have in common; `None` if that is nothing.
+    #[inline(never)]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         match (*self, *other) {
             (Self::V4 { start: a, end: b }, Self::V4 { start: c, end: d }) => {

@@ -78,6 +78,7 @@ pub(crate) struct Implemented<'a> {
 
 impl Implemented<'static> {
     /// All that `P` can do.
+    #[inline(never)]
     pub(crate) const fn of<P: Provider>() -> Self {
         Self { suites: P::SUITES, prfs: P::PRFS, groups: P::GROUPS }
     }
