@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use ipsec_benches::packets::{KEYMAT, Tunnel};
-use ipsec_benches::{best_of, time};
+use ipsec_benches::{Rounds, time};
 use ipsec_core::crypto::{PacketCipher, Provider, Suite, Work};
 use ipsec_rustcrypto::RustCrypto;
 
@@ -16,39 +16,54 @@ const ICV_LEN: usize = 16;
 
 fn main() {
     println!(
-        "ESP, tunnel mode, IPv4 in IPv4, with SPD and SAD, beside the bare AEAD of the same provider:"
+        "ESP in tunnel mode, IPv4 in IPv4, beside the bare AEAD of the same provider: nanoseconds"
     );
+    println!("of CPU time a packet, and AEAD / ESP within a round; medians of {ROUNDS} rounds.");
     println!(
-        "nanoseconds of CPU time a packet, the best of {ROUNDS} rounds in turn. Ratio: AEAD / ESP.\n"
+        "`all` has besides the policy look-up before sealing, the outer header before opening.\n"
     );
-    println!(
-        "{:<18} {:>5}  {:>9} {:>9} {:>6}  {:>9} {:>9} {:>6}",
-        "", "bytes", "AEAD seal", "ESP seal", "ratio", "AEAD open", "ESP open", "ratio"
-    );
+    print!("{:<18} {:>5}", "", "bytes");
+    for what in ["seal", "open"] {
+        print!("  {:>9} {:>7} {:>6} {:>7} {:>6}", "AEAD", what, "ratio", "all", "ratio");
+    }
+    println!();
     for suite in SUITES {
         for size in SIZES {
-            let [bare_seal, seal, bare_open, open] = measure(suite, size);
-            println!(
-                "{:<18} {size:>5}  {bare_seal:>9.1} {seal:>9.1} {:>6.3}  {bare_open:>9.1} {open:>9.1} {:>6.3}",
-                suite.to_string(),
-                bare_seal / seal,
-                bare_open / open,
-            );
+            let (rounds, count) = measure(suite, size);
+            let nanos = |who| rounds.nanos(who) / count as f64;
+            print!("{:<18} {size:>5}", suite.to_string());
+            for [bare, esp, all] in [[BARE_SEAL, SEAL, SEND], [BARE_OPEN, OPEN, RECEIVE]] {
+                print!(
+                    "  {:>9.1} {:>7.1} {:>6.3}",
+                    nanos(bare),
+                    nanos(esp),
+                    rounds.ratio(bare, esp)
+                );
+                print!(" {:>7.1} {:>6.3}", nanos(all), rounds.ratio(bare, all));
+            }
+            println!();
         }
     }
 }
 
-/// Nanoseconds a packet: bare seal, ESP seal, bare open, ESP open.
-fn measure(suite: Suite, size: usize) -> [f64; 4] {
+const BARE_SEAL: usize = 0;
+const SEAL: usize = 1;
+const SEND: usize = 2;
+const BARE_OPEN: usize = 3;
+const OPEN: usize = 4;
+const RECEIVE: usize = 5;
+
+/// Rounds of the contestants, and how many packets each has in a round.
+fn measure(suite: Suite, size: usize) -> (Rounds<6>, usize) {
     // Enough that reading the clock does not count.
     let count = if size < 1000 { 256 } else { 48 };
     let bare = Bare::new(suite);
-    let mut sealer = Tunnel::<RustCrypto>::new(suite);
-    let mut opener = Tunnel::<RustCrypto>::new(suite);
+    let [mut sealer, mut sender, mut opener, mut receiver] =
+        [(); 4].map(|()| Tunnel::<RustCrypto>::new(suite));
 
     // All work on the same buffers: what is cached for one is cached for the other.
     let batch = std::cell::RefCell::new(sealer.batch(count, size));
-    let times = best_of(
+    let rounds = Rounds::run(
         ROUNDS,
         [
             &mut || {
@@ -65,6 +80,11 @@ fn measure(suite: Suite, size: usize) -> [f64; 4] {
             &mut || {
                 let mut batch = batch.borrow_mut();
                 batch.refill();
+                time(|| sender.send(&mut batch))
+            },
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
                 let start = batch.packet_start();
                 bare.seal(&mut batch.buffers, start, size);
                 time(|| bare.open(&mut batch.buffers, start, size))
@@ -75,9 +95,15 @@ fn measure(suite: Suite, size: usize) -> [f64; 4] {
                 opener.seal(&mut batch);
                 time(|| opener.open(&mut batch))
             },
+            &mut || {
+                let mut batch = batch.borrow_mut();
+                batch.refill();
+                receiver.seal(&mut batch);
+                time(|| receiver.receive(&mut batch))
+            },
         ],
     );
-    times.map(|time| time.as_nanos() as f64 / count as f64)
+    (rounds, count)
 }
 
 type Cipher = <RustCrypto as Provider>::Cipher;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipsec::{Child, Config, IkeProposal, Peer};
 use ipsec::{ChildRef, Gateway, GatewayConfig, Identity, Path, Pools, Sizes, Store};
-use ipsec_benches::{best_of, time};
+use ipsec_benches::{Rounds, time};
 use ipsec_core::crypto::{Group, KeyExchange, PrfId, Provider, Suite};
 use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
@@ -43,7 +43,7 @@ fn main() {
 
     let mut seed = 0;
     let mut rng = SeededRng::new(99);
-    let [exchange, handshake] = best_of(
+    let rounds = Rounds::run(
         ROUNDS,
         [
             &mut || {
@@ -56,17 +56,17 @@ fn main() {
             },
         ],
     );
-    let micros = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    let micros = |who| rounds.nanos(who) / 1000.0;
     println!(
         "IKEv2 handshake, both sides, PSK, X25519, AES-128-GCM, HMAC-SHA2-256, with its child SA,"
     );
     println!(
-        "beside its four key-exchange operations: microseconds of CPU time, the best of {ROUNDS} rounds in turn.\n"
+        "beside its four key-exchange operations: microseconds of CPU time, medians of {ROUNDS} rounds.\n"
     );
-    println!("four operations {:>8.1}", micros(exchange));
-    println!("handshake       {:>8.1}", micros(handshake));
-    println!("ratio           {:>8.3}", micros(exchange) / micros(handshake));
-    println!("a second        {:>8.0}", 1e6 / micros(handshake));
+    println!("four operations {:>8.1}", micros(0));
+    println!("handshake       {:>8.1}", micros(1));
+    println!("ratio           {:>8.3}", rounds.ratio(0, 1));
+    println!("a second        {:>8.0}", 1e6 / micros(1));
 }
 
 /// Two key pairs and two shared secrets.

@@ -1,6 +1,6 @@
 //! Sends packets through ESP with a cipher that does nothing: for `count-glue`.
 //!
-//! usage: glue seal|open|loop PACKETS
+//! usage: glue seal|send|open|receive|loop PACKETS
 
 use std::hint::black_box;
 
@@ -15,7 +15,7 @@ const LEN: usize = 1420;
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let what = args.next().expect("seal, open or loop");
+    let what = args.next().expect("what");
     let packets: u32 = args.next().expect("how many packets").parse().expect("a number");
     let mut tunnel = Tunnel::<NoCipher>::new(Suite::AES_128_GCM);
     let mut batch = tunnel.batch(1, LEN);
@@ -25,12 +25,17 @@ fn main() {
     for _ in 0..packets {
         match what.as_str() {
             "seal" => tunnel.seal(&mut batch),
+            "send" => tunnel.send(&mut batch),
             "open" => {
                 batch.renumber(&mut sequence);
                 tunnel.open(&mut batch);
             }
+            "receive" => {
+                batch.renumber(&mut sequence);
+                tunnel.receive(&mut batch);
+            }
             "loop" => batch.renumber(&mut sequence),
-            _ => panic!("seal, open or loop"),
+            _ => panic!("no {what}"),
         }
         black_box(&mut batch);
     }

@@ -13,7 +13,7 @@ use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::spd::{Action, Policy, Spd};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Ipv4Header, protocol};
-use ipsec_esp::{Inbound, Outbound, Overhead, inbound_ip, outbound};
+use ipsec_esp::{Arrival, Before, Inbound, Outbound, Overhead, inbound_ip, open, outbound, seal};
 use ipsec_testkit::rng::SeededRng;
 use zerocopy::IntoBytes;
 
@@ -27,6 +27,7 @@ pub struct Tunnel<P: Provider> {
     sad: Sad<'static, P>,
     spd: Spd<'static>,
     id: OutboundId,
+    arrival: Arrival,
     overhead: Overhead,
 }
 
@@ -61,9 +62,15 @@ impl<P: Provider> Tunnel<P> {
         params.path = Path::new(ends[1], ends[0]);
         params.selectors = &reversed;
         sad.install_inbound(NOW, &params).unwrap();
-        spd.push(Policy::new(selectors, Action::Protect(0))).unwrap();
+        spd.push(Policy::new(selectors.clone(), Action::Protect(0))).unwrap();
         let overhead = Overhead::of(&sad.outbound(id).unwrap().protection);
-        Self { sad, spd, id, overhead }
+        let arrival = Arrival {
+            path: params.path,
+            encapsulation: Encapsulation::Ip,
+            traffic_class: 0,
+            before: Before::Room(0),
+        };
+        Self { sad, spd, id, arrival, overhead }
     }
 
     /// Room for so many packets of `len` bytes and all that sealing adds, with the packets in their place.
@@ -73,28 +80,53 @@ impl<P: Provider> Tunnel<P> {
         Batch { packet: packet(len), head, buffers: vec![vec![0; size]; count] }
     }
 
-    /// Seals every packet: policy, SA, sequence number, headers, padding, cipher.
+    /// Seals every packet: SA, sequence number, headers, padding, cipher.
     ///
     /// # Panics
     /// If one is not sealed.
     pub fn seal(&mut self, batch: &mut Batch) {
         let range = batch.head..batch.head + batch.packet.len();
+        for buffer in &mut batch.buffers {
+            let mut packet = PacketBuf::new(buffer, range.clone()).expect("it was made so");
+            let sealed = seal(&mut self.sad, NOW, self.id, &mut packet);
+            assert!(black_box(&sealed).is_ok());
+        }
+    }
+
+    /// The same, and the policy that says which SA it is.
+    ///
+    /// # Panics
+    /// If one is not sealed.
+    pub fn send(&mut self, batch: &mut Batch) {
+        let range = batch.head..batch.head + batch.packet.len();
         let id = self.id;
         for buffer in &mut batch.buffers {
             let mut packet = PacketBuf::new(buffer, range.clone()).expect("it was made so");
             let sealed = outbound(&mut self.sad, &self.spd, NOW, &mut packet, |_, _| Some(id));
-            assert!(matches!(black_box(sealed), Ok(Outbound::Sealed(_))));
+            assert!(matches!(black_box(&sealed), Ok(Outbound::Sealed(_))));
         }
     }
 
-    /// Opens every packet: outer header, SA, window, cipher, padding, selectors.
+    /// Opens every packet: SA, window, cipher, padding, selectors.
     ///
     /// # Panics
     /// If one is not opened.
     pub fn open(&mut self, batch: &mut Batch) {
         for buffer in &mut batch.buffers {
+            let esp = buffer.get_mut(Ipv4Header::LEN..).expect("it was sealed");
+            let opened = open(&mut self.sad, NOW, &self.arrival, esp);
+            assert!(black_box(&opened).is_ok());
+        }
+    }
+
+    /// The same, and the outer header that says that it is ESP.
+    ///
+    /// # Panics
+    /// If one is not opened.
+    pub fn receive(&mut self, batch: &mut Batch) {
+        for buffer in &mut batch.buffers {
             let opened = inbound_ip(&mut self.sad, NOW, buffer);
-            assert!(matches!(black_box(opened), Ok(Inbound::Packet { .. })));
+            assert!(matches!(black_box(&opened), Ok(Inbound::Packet { .. })));
         }
     }
 }
