@@ -95,7 +95,9 @@ impl AddressRange {
     /// Whether `address` is of this family and in the range.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (*self, address) {
-            (Self::V4 { start, end }, IpAddr::V4(a)) => start <= a && a <= end,
+            (Self::V4 { start, end }, IpAddr::V4(a)) => {
+                (start.to_bits()..=end.to_bits()).contains(&a.to_bits())
+            }
             (Self::V6 { start, end }, IpAddr::V6(a)) => {
                 let (start, end, a) = (start.octets(), end.octets(), a.octets());
                 start <= a && a <= end

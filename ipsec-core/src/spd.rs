@@ -217,7 +217,10 @@ impl<'r> Spd<'r> {
     /// The index and the action of the first policy that matches; `None` if none does, which means
     /// [`Action::Discard`].
     pub fn lookup(&self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
-        self.find(&direction.seen_from_here(flow))
+        match direction {
+            Direction::Outbound => self.find(flow),
+            Direction::Inbound => self.find(&flow.reversed()),
+        }
     }
 
     /// The same as [`Spd::lookup`], and remembers the verdict for the next packet of the flow.

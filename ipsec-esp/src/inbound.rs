@@ -50,7 +50,8 @@ pub fn inbound_ip<'b, P: Provider>(
     now: Instant,
     packet: &'b mut [u8],
 ) -> Result<Inbound<'b>, OpenError> {
-    let outer = IpPacket::parse(packet).map_err(OpenError::Outer)?;
+    let parsed = IpPacket::parse(packet);
+    let outer = parsed.as_ref().map_err(|e| OpenError::Outer(*e))?;
     let flow = &outer.flow;
     match (flow.protocol, flow.destination_port, outer.fragment) {
         (protocol::ESP | protocol::AH, _, Fragment::First | Fragment::Later) => {
@@ -74,7 +75,7 @@ pub fn inbound_ip<'b, P: Provider>(
         }
         (protocol::UDP, Some(IKE_PORT | NAT_T_PORT), Fragment::First) => Err(OpenError::Fragment),
         (protocol::UDP, Some(port @ (IKE_PORT | NAT_T_PORT)), _) => {
-            let range = udp_payload(packet, &outer).ok_or(OpenError::Outer(IpError::Length))?;
+            let range = udp_payload(packet, outer).ok_or(OpenError::Outer(IpError::Length))?;
             let path = Path::new(
                 Endpoint::new(flow.destination, port),
                 Endpoint::new(flow.source, flow.source_port.unwrap_or_default()),
@@ -88,7 +89,7 @@ pub fn inbound_ip<'b, P: Provider>(
                 datagram(sad, now, path, class, packet, Before::Headers(range.start))
             }
         }
-        _ => Ok(Inbound::Clear(outer)),
+        _ => Ok(Inbound::Clear(*outer)),
     }
 }
 

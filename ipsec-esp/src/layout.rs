@@ -52,6 +52,17 @@ pub(crate) struct Layout {
     pub(crate) icv_len: usize,
     /// Whether the outer IP header is the packet's own.
     pub(crate) keeps_header: bool,
+    /// What all this comes to, asked for often.
+    sums: Sums,
+}
+
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Outer headers, that of ESP or AH, and the pseudo header.
+    front: usize,
+    /// What follows the packet.
+    back: usize,
+    total: usize,
 }
 
 impl Layout {
@@ -82,6 +93,7 @@ impl Layout {
             trailer_len: 0,
             icv_len: overhead.icv,
             keeps_header: false,
+            sums: Sums { front: 0, back: 0, total: 0 },
         };
         match (content, &protection.mode) {
             (Content::Dummy(len), mode) => {
@@ -121,6 +133,7 @@ impl Layout {
             payload_len.saturating_add(layout.hidden_len).saturating_add(overhead.trailer);
         layout.trailer_len =
             overhead.trailer.saturating_add(padding::pad_len(before_trailer, overhead.align));
+        layout.sums = layout.sums();
         // IPv6 could carry 40 bytes more.
         if u16::try_from(layout.total_len()).is_err() {
             return Err(SealError::TooLong);
@@ -167,16 +180,22 @@ impl Layout {
 
     /// The outer packet.
     pub(crate) const fn total_len(&self) -> usize {
-        let payload_len = self.len.saturating_sub(self.start);
-        self.front_len().saturating_add(payload_len).saturating_add(self.back_len())
+        self.sums.total
     }
 
     const fn front_len(&self) -> usize {
-        self.text_at().saturating_add(self.pseudo_len)
+        self.sums.front
     }
 
     const fn back_len(&self) -> usize {
-        self.hidden_len.saturating_add(self.trailer_len).saturating_add(self.icv_len)
+        self.sums.back
+    }
+
+    const fn sums(&self) -> Sums {
+        let payload = self.len.saturating_sub(self.start);
+        let front = self.text_at().saturating_add(self.pseudo_len);
+        let back = self.hidden_len.saturating_add(self.trailer_len).saturating_add(self.icv_len);
+        Sums { front, back, total: front.saturating_add(payload).saturating_add(back) }
     }
 
     /// Whether the packet can grow: bytes behind the IP packet, such as a link's padding, are room. Changes nothing.

@@ -76,7 +76,7 @@ pub fn open<P: Provider>(
 ) -> Result<Opened, OpenError> {
     let job = open_begin(sad, arrival, packet)?;
     let result = job.run(sad, packet);
-    open_finish(sad, now, job, result, packet)
+    finish(sad, now, &job, result, packet)
 }
 
 /// A packet on its way through the provider. It borrows nothing, and dropping it changes nothing.
@@ -241,7 +241,20 @@ pub fn open_finish<P: Provider>(
     result: Result<(), CryptoError>,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let opened = accept(sad, now, &job, result).and_then(|()| inspect(sad, &job, packet));
+    finish(sad, now, &job, result, packet)
+}
+
+fn finish<P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    job: &OpenJob,
+    result: Result<(), CryptoError>,
+    packet: &mut [u8],
+) -> Result<Opened, OpenError> {
+    let opened = match accept(sad, now, job, result) {
+        Ok(()) => inspect(sad, job, packet),
+        Err(e) => Err(e),
+    };
     if opened.is_err()
         && let Some(text) = packet.get_mut(job.parts.text.start..job.parts.end())
     {

@@ -41,13 +41,14 @@ pub fn outbound<P: Provider>(
     packet: &mut PacketBuf<'_>,
     choose_sa: impl FnOnce(u32, &Flow) -> Option<OutboundId>,
 ) -> Result<Outbound, SealError> {
-    let inner = IpPacket::parse(packet.payload()).map_err(SealError::Inner)?;
-    Ok(match spd.outbound(&inner.flow) {
-        Action::Bypass => Outbound::Bypass(inner),
-        Action::Discard => Outbound::Discard(inner),
+    let parsed = IpPacket::parse(packet.payload());
+    let inner = parsed.as_ref().map_err(|e| SealError::Inner(*e))?;
+    match spd.outbound(&inner.flow) {
+        Action::Bypass => Ok(Outbound::Bypass(*inner)),
+        Action::Discard => Ok(Outbound::Discard(*inner)),
         Action::Protect(tag) => match choose_sa(tag, &inner.flow) {
-            Some(id) => Outbound::Sealed(seal::seal_parsed(sad, now, id, &inner, packet)?),
-            None => Outbound::NoSa { tag, inner },
+            Some(id) => seal::seal_parsed(sad, now, id, inner, packet).map(Outbound::Sealed),
+            None => Ok(Outbound::NoSa { tag, inner: *inner }),
         },
-    })
+    }
 }

@@ -38,8 +38,9 @@ pub fn seal<P: Provider>(
     id: OutboundId,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
-    let inner = IpPacket::parse(packet.payload()).map_err(SealError::Inner)?;
-    seal_parsed(sad, now, id, &inner, packet)
+    let parsed = IpPacket::parse(packet.payload());
+    let inner = parsed.as_ref().map_err(|e| SealError::Inner(*e))?;
+    seal_parsed(sad, now, id, inner, packet)
 }
 
 /// [`seal`] of a packet that was parsed before.
@@ -54,8 +55,18 @@ pub(crate) fn seal_parsed<P: Provider>(
         return ah::sign_parsed(sad, now, id, inner, packet);
     }
     let job = begin(sad, now, id, Content::Packet(inner), packet)?;
-    let result = job.run(sad, packet.payload_mut());
-    seal_finish(sad, job, result, packet.payload_mut())
+    at_once(sad, job, packet.payload_mut())
+}
+
+/// Does the work of a job that has just begun, so that its SA is still there, and completes the packet.
+fn at_once<P: Provider>(
+    sad: &Sad<'_, P>,
+    job: SealJob,
+    packet: &mut [u8],
+) -> Result<Sealed, SealError> {
+    job.run(sad, packet).map_err(SealError::Crypto)?;
+    job.complete(packet)?;
+    Ok(job.sealed)
 }
 
 /// Makes a dummy packet, which the receiver drops: to hide when there is traffic (RFC 4303 section 2.6).
@@ -72,8 +83,7 @@ pub fn seal_dummy<P: Provider>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
     let job = begin(sad, now, id, Content::Dummy(packet.len()), packet)?;
-    let result = job.run(sad, packet.payload_mut());
-    seal_finish(sad, job, result, packet.payload_mut())
+    at_once(sad, job, packet.payload_mut())
 }
 
 /// A packet on its way through the provider. It borrows nothing.
@@ -107,6 +117,17 @@ impl SealJob {
             (Some(cipher), Some(work)) => cipher.seal(work),
             _ => Err(CryptoError::Failed),
         }
+    }
+
+    /// Writes what depends on the ciphertext.
+    fn complete(&self, packet: &mut [u8]) -> Result<(), SealError> {
+        let end = self.parts.end();
+        let packet = packet.get_mut(..end).ok_or(SealError::Crypto(CryptoError::Length))?;
+        if self.sealed.encapsulation == Encapsulation::Udp {
+            let udp_at = self.sealed.esp.start.saturating_sub(UdpHeader::LEN);
+            write_udp_checksum(packet, &self.sealed.path, udp_at).ok_or(SealError::TooLong)?;
+        }
+        Ok(())
     }
 }
 
@@ -250,11 +271,7 @@ pub fn seal_finish<P: Provider>(
         return Err(SealError::NoSa);
     }
     result.map_err(SealError::Crypto)?;
-    let packet = packet.get_mut(..job.parts.end()).ok_or(SealError::Crypto(CryptoError::Length))?;
-    if job.sealed.encapsulation == Encapsulation::Udp {
-        let udp_at = job.sealed.esp.start.saturating_sub(UdpHeader::LEN);
-        write_udp_checksum(packet, &job.sealed.path, udp_at).ok_or(SealError::TooLong)?;
-    }
+    job.complete(packet)?;
     Ok(job.sealed)
 }
 

@@ -1,7 +1,5 @@
 //! From an IP packet of either version to what selectors are compared with.
 
-use core::net::IpAddr;
-
 use super::{IpError, Ipv4Header, Ipv6Header, protocol};
 use crate::selector::Flow;
 
@@ -65,14 +63,15 @@ impl IpPacket {
         let packet = Ipv4Header::parse(bytes)?;
         let header = packet.header;
         let fragment = Fragment::new(header.fragment_offset(), header.more_fragments());
+        let (source_port, destination_port) = seen_ports(fragment, header.protocol, packet.payload);
         Ok(Self {
-            flow: flow(
-                header.source().into(),
-                header.destination().into(),
-                header.protocol,
-                fragment,
-                packet.payload,
-            ),
+            flow: Flow {
+                source: header.source().into(),
+                destination: header.destination().into(),
+                protocol: header.protocol,
+                source_port,
+                destination_port,
+            },
             len: packet.header_len().saturating_add(packet.payload.len()),
             upper: packet.header_len(),
             traffic_class: header.tos,
@@ -89,15 +88,16 @@ impl IpPacket {
         let fragment = upper
             .fragment
             .map_or(Fragment::Whole, |f| Fragment::new(f.offset(), f.more_fragments()));
+        let (source_port, destination_port) = seen_ports(fragment, upper.protocol, upper.bytes);
         let len = Ipv6Header::LEN.saturating_add(packet.payload.len());
         Ok(Self {
-            flow: flow(
-                header.source().into(),
-                header.destination().into(),
-                upper.protocol,
-                fragment,
-                upper.bytes,
-            ),
+            flow: Flow {
+                source: header.source().into(),
+                destination: header.destination().into(),
+                protocol: upper.protocol,
+                source_port,
+                destination_port,
+            },
             len,
             upper: len.saturating_sub(upper.bytes.len()),
             traffic_class: header.traffic_class(),
@@ -120,18 +120,12 @@ impl Fragment {
     }
 }
 
-fn flow(
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    fragment: Fragment,
-    upper: &[u8],
-) -> Flow {
-    let (source_port, destination_port) = match fragment {
+/// The ports at the front of the upper layer, if this part of the datagram has it.
+fn seen_ports(fragment: Fragment, protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {
+    match fragment {
         Fragment::Later => (None, None),
         Fragment::Whole | Fragment::First => ports(protocol, upper),
-    };
-    Flow { source, destination, protocol, source_port, destination_port }
+    }
 }
 
 fn ports(protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {
