@@ -8,6 +8,13 @@ use zeroize::Zeroizing;
 
 use super::DiffieHellman;
 
+/// The base point (RFC 7748 section 4.1).
+const BASE: [u8; 32] = {
+    let mut base = [0; 32];
+    base[0] = 9;
+    base
+};
+
 /// A scalar, wiped on drop.
 pub(crate) struct Private(StaticSecret);
 
@@ -19,7 +26,13 @@ impl DiffieHellman for Private {
     }
 
     fn public(&self, out: &mut [u8]) -> Result<usize, CryptoError> {
-        let public = PublicKey::from(&self.0);
+        // The ladder gives the same. Small processors have it anyway, for the secret: it saves them flash and stack, and
+        // costs large ones a fifth more time.
+        let public = if cfg!(target_pointer_width = "32") {
+            PublicKey::from(self.0.diffie_hellman(&PublicKey::from(BASE)).to_bytes())
+        } else {
+            PublicKey::from(&self.0)
+        };
         bytes::copy_prefix(out, public.as_bytes()).ok_or(CryptoError::Length)?;
         Ok(public.as_bytes().len())
     }
@@ -34,5 +47,19 @@ impl DiffieHellman for Private {
             return Err(CryptoError::PeerValue);
         }
         Ok(Zeroizing::new(shared.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_a_public_value_agree() {
+        for i in 0..50 {
+            let private = StaticSecret::from([i; 32]);
+            let ladder = private.diffie_hellman(&PublicKey::from(BASE));
+            assert_eq!(ladder.as_bytes(), PublicKey::from(&private).as_bytes());
+        }
     }
 }
