@@ -53,7 +53,7 @@ pub fn because<E: Display>(what: &'static str) -> impl Fn(E) -> Failed {
 #[entry]
 fn main() -> ! {
     let result = run();
-    say!("{:>7} bytes  stack, everything together", stack::high_water());
+    say!("{:>7} bytes  stack at most, with that of the program", stack::high_water());
     if let Err(Failed(what)) = &result {
         say!("FAILED: {}", what);
     }
@@ -81,7 +81,7 @@ fn start() -> Result<&'static mut Net, Failed> {
 /// What the firmware does.
 fn run() -> Result<(), Failed> {
     report::sizes();
-    let net = start()?;
+    let net = report::phase("the making of both gateways", start)?;
     report::phase("the handshake, one datagram of it lost", || {
         // The first packet is lost to the negotiation that it asks for.
         expect(!net.send(0, 100)?, "a packet passed, and there was no tunnel")?;

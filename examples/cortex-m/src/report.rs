@@ -41,7 +41,7 @@ pub fn sizes() {
 }
 
 /// Does something, and prints how deep the stack was in it.
-pub fn phase(name: &str, body: impl FnOnce() -> Result<(), Failed>) -> Result<(), Failed> {
+pub fn phase<T>(name: &str, body: impl FnOnce() -> Result<T, Failed>) -> Result<T, Failed> {
     let (result, stack) = stack::measure(body);
     say!("{:>7} bytes  stack of {}", stack, name);
     result
