@@ -27,17 +27,19 @@ use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
-use ipsec::Instant;
+use ipsec::{Gateway, Instant};
 use static_cell::{ConstStaticCell, StaticCell};
 
 use config::{CONFIG_OF_DELHI, CONFIG_OF_KOLKATA, HOST_1, HOST_2, Memory, TUNNEL};
+use crypto::Crypto;
 use site::{Frame, Net, Site};
 
+static KOLKATA: StaticCell<Gateway<'static, Crypto>> = StaticCell::new();
+static DELHI: StaticCell<Gateway<'static, Crypto>> = StaticCell::new();
 // All of it is zero bytes, so that it lies in .bss and costs no flash.
 static MEMORY_OF_KOLKATA: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
 static MEMORY_OF_DELHI: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::new());
 static FRAME: ConstStaticCell<Frame> = ConstStaticCell::new([0; size_of::<Frame>()]);
-static NET: StaticCell<Net> = StaticCell::new();
 
 /// What went wrong.
 pub struct Failed(pub &'static str);
@@ -61,27 +63,23 @@ fn main() -> ! {
     idle()
 }
 
-/// Makes the two gateways. They stay where they are for good; the stack that their making takes is free again.
-#[inline(never)]
-fn start() -> Result<&'static mut Net, Failed> {
-    // `try_take` gives the memory once; unlike `take`, it links no panic.
-    let (kolkata, delhi) = (MEMORY_OF_KOLKATA.try_take(), MEMORY_OF_DELHI.try_take());
-    let net = Net {
+/// Makes the two gateways.
+fn start() -> Result<Net, Failed> {
+    Ok(Net {
         now: Instant::ZERO,
         sites: [
-            Site::new("Kolkata", HOST_1, &CONFIG_OF_KOLKATA, kolkata, 1)?,
-            Site::new("Delhi", HOST_2, &CONFIG_OF_DELHI, delhi, 2)?,
+            Site::new("Kolkata", HOST_1, &CONFIG_OF_KOLKATA, &MEMORY_OF_KOLKATA, &KOLKATA, 1)?,
+            Site::new("Delhi", HOST_2, &CONFIG_OF_DELHI, &MEMORY_OF_DELHI, &DELHI, 2)?,
         ],
         frame: FRAME.try_take().ok_or(Failed("the frame is taken"))?,
         lose: 1,
-    };
-    NET.try_init(net).ok_or(Failed("the gateways exist"))
+    })
 }
 
 /// What the firmware does.
 fn run() -> Result<(), Failed> {
     report::sizes();
-    let net = report::phase("the making of both gateways", start)?;
+    let net = &mut report::phase("the making of both gateways", start)?;
     report::phase("the handshake, one datagram of it lost", || {
         // The first packet is lost to the negotiation that it asks for.
         expect(!net.send(0, 100)?, "a packet passed, and there was no tunnel")?;

@@ -8,6 +8,7 @@ use ipsec::{
     Gateway, GatewayConfig, GatewayEvent, Inbound, Instant, MAX_HEADROOM, MAX_TAILROOM, Outbound,
     PacketBuf,
 };
+use static_cell::{ConstStaticCell, StaticCell};
 use zerocopy::IntoBytes;
 
 use crate::config::{self, BUFFERS, TUNNEL};
@@ -20,23 +21,28 @@ pub struct Site {
     pub name: &'static str,
     /// A host in the LAN behind it.
     pub host: Ipv4Addr,
-    pub gateway: Gateway<'static, Crypto>,
+    pub gateway: &'static mut Gateway<'static, Crypto>,
     pub rng: PredictableRng,
     /// The smallest number of message buffers that were free.
     pub buffers_free: usize,
 }
 
 impl Site {
+    /// Makes a gateway where it is to stay.
+    #[inline(never)]
     pub fn new(
         name: &'static str,
         host: Ipv4Addr,
         config: &GatewayConfig<'static>,
-        memory: Option<&'static mut config::Memory>,
+        memory: &'static ConstStaticCell<config::Memory>,
+        place: &'static StaticCell<Gateway<'static, Crypto>>,
         seed: u64,
     ) -> Result<Self, Failed> {
-        let memory = memory.ok_or(Failed("the memory is taken"))?.lend();
+        // `try_take` gives the memory once; unlike `take`, it links no panic.
+        let memory = memory.try_take().ok_or(Failed("the memory is taken"))?.lend();
         let mut rng = PredictableRng(seed);
         let gateway = Gateway::new(config, memory, &mut rng).map_err(because("no gateway"))?;
+        let gateway = place.try_init(gateway).ok_or(Failed("the gateway exists"))?;
         Ok(Self { name, host, gateway, rng, buffers_free: BUFFERS })
     }
 
