@@ -54,8 +54,7 @@ pub(crate) fn seal_parsed<P: Provider>(
     if sad.outbound(id).is_some_and(|sa| sa.protection.protocol() == Protocol::Ah) {
         return ah::sign_parsed(sad, now, id, inner, packet);
     }
-    let job = begin(sad, now, id, Content::Packet(inner), packet)?;
-    at_once(sad, job, packet.payload_mut())
+    begin(sad, now, id, Content::Packet(inner), packet, at_once)
 }
 
 /// Does the work of a job that has just begun, so that its SA is still there, and completes the packet.
@@ -82,8 +81,7 @@ pub fn seal_dummy<P: Provider>(
     id: OutboundId,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
-    let job = begin(sad, now, id, Content::Dummy(packet.len()), packet)?;
-    at_once(sad, job, packet.payload_mut())
+    begin(sad, now, id, Content::Dummy(packet.len()), packet, at_once)
 }
 
 /// A packet on its way through the provider. It borrows nothing.
@@ -186,20 +184,23 @@ pub fn seal_begin<P: Provider>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<SealJob, SealError> {
     let inner = IpPacket::parse(packet.payload()).map_err(SealError::Inner)?;
-    begin(sad, now, id, Content::Packet(&inner), packet)
+    begin(sad, now, id, Content::Packet(&inner), packet, |_, job, _| Ok(job))
 }
 
-fn begin<P: Provider>(
+/// Makes a job, and gives it to `then` with the packet: a job is large, and so it is used where it is made.
+fn begin<P: Provider, T>(
     sad: &mut Sad<'_, P>,
     now: Instant,
     id: OutboundId,
     content: Content<'_>,
     packet: &mut PacketBuf<'_>,
-) -> Result<SealJob, SealError> {
+    then: impl FnOnce(&Sad<'_, P>, SealJob, &mut [u8]) -> Result<T, SealError>,
+) -> Result<T, SealError> {
     let sa = sad.outbound(id).ok_or(SealError::NoSa)?;
     let protection = &sa.protection;
     let esp = protection.esp().ok_or(SealError::NotEsp)?;
-    let layout = Layout::new(protection, content, packet.payload())?;
+    let layout = Layout::new(protection, content, packet.payload());
+    let layout = layout.as_ref().map_err(|e| *e)?;
     layout.require_room(packet).map_err(SealError::NoRoom)?;
 
     let sequence = sa.sequence().saturating_add(1);
@@ -207,16 +208,16 @@ fn begin<P: Provider>(
     let parts =
         Parts::new(protection, esp, sequence, iv.in_nonce(), layout.text_at()..layout.text_end())
             .ok_or(SealError::Crypto(CryptoError::Length))?;
-    let sealed = Sealed::new(id, protection, sequence, &layout);
+    let sealed = Sealed::new(id, protection, sequence, layout);
     take_sequence(sad, now, &sealed, parts.text.len())?;
     let identification = if layout.needs_id() { sad.next_identification(id) } else { None };
 
     // The checks above leave nothing that could fail from here on.
     layout
         .write(packet, &sealed.path, protocol::ESP, identification)
-        .and_then(|()| write_esp(&layout, &sealed, iv.on_wire(), packet.payload_mut()))
+        .and_then(|()| write_esp(layout, &sealed, iv.on_wire(), packet.payload_mut()))
         .ok_or(SealError::TooLong)?;
-    Ok(SealJob { sealed, parts })
+    then(sad, SealJob { sealed, parts }, packet.payload_mut())
 }
 
 /// Takes the sequence number of `sealed`, and counts `bytes` against the SA's life.
