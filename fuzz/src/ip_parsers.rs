@@ -7,6 +7,8 @@ use ipsec_core::bytes;
 use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
 use ipsec_core::wire::ipv6::MAX_EXTENSIONS;
 use ipsec_core::wire::{Checksum, Fragment, IpPacket, Ipv4Header, Ipv6Header, UdpHeader, checksum};
+use ipsec_esp::icmp::{TooBig, packet_too_big};
+use ipsec_esp::mss::clamp_mss;
 use ipsec_esp::wire::{UdpPayload, udp_encap};
 use ipsec_esp::{padding, tunnel};
 use ipsec_ike::identity::Identity;
@@ -56,6 +58,7 @@ fn ip(bytes: &[u8]) {
     if let Some((header, payload)) = UdpHeader::parse(&bytes[packet.upper..packet.len]) {
         assert_eq!(usize::from(header.len.get()), UdpHeader::LEN + payload.len());
     }
+    icmp_and_mss(&bytes[..packet.len], &packet);
     // A packet is in the selectors made of it, and in none of its neighbour's.
     let end = |address, port: Option<u16>| TrafficSelector {
         addresses: AddressRange::host(address),
@@ -69,6 +72,43 @@ fn ip(bytes: &[u8]) {
     assert!(own.match_outbound(&packet.flow));
     assert!(own.match_inbound(&packet.flow.reversed()));
     assert_eq!(own.match_inbound(&packet.flow), packet.flow == packet.flow.reversed());
+}
+
+/// What a gateway tells and changes in passing.
+fn icmp_and_mss(bytes: &[u8], packet: &IpPacket) {
+    let told = TooBig::parse(bytes);
+    assert!(told.is_none_or(|t| t.mtu >= 68));
+    let mtu = 68 | u16::from(bytes[bytes.len() - 1]) << 3;
+    let from = packet.flow.destination;
+    let mut out = [0; 1300];
+    if let Ok(len) = packet_too_big(bytes, mtu, from, &mut out) {
+        let error = &out[..len];
+        let parsed = IpPacket::parse(error).expect("an error is an IP packet");
+        assert_eq!((parsed.flow.source, parsed.flow.destination), (from, packet.flow.source));
+        assert_eq!(parsed.len, len);
+        assert!(len <= if packet.is_ipv4() { 576 } else { 1280 });
+        // Nobody answers an error with an error.
+        assert!(packet_too_big(error, mtu, packet.flow.source, &mut [0; 1300]).is_err());
+        if let Some(told) = TooBig::parse(error) {
+            let least = if packet.is_ipv4() { mtu } else { mtu.max(1280) };
+            assert_eq!((told.mtu, told.destination), (least, packet.flow.destination));
+        }
+    }
+    for max in [0, 536, 1300] {
+        let mut clamped = bytes.to_vec();
+        let lowered = clamp_mss(&mut clamped, max);
+        match lowered {
+            Some(before) => {
+                assert!(before > max);
+                let sum = |bytes: &[u8]| Checksum::new().bytes(&bytes[packet.upper..]).finish();
+                // Right or wrong, the sum is off by as much as before, but for the two zeros of this arithmetic.
+                let (a, b) = (sum(bytes), sum(&clamped));
+                assert!(a == b || [a, b].iter().all(|s| [0, 0xffff].contains(s)));
+                assert_eq!(clamp_mss(&mut clamped, max), None);
+            }
+            None => assert_eq!(clamped, bytes),
+        }
+    }
 }
 
 fn encapsulated(payload: &[u8]) {

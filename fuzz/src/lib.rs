@@ -2,7 +2,9 @@
 //!
 //! Each module is one target. [`seeds`] makes the inputs to begin with.
 
+pub mod esp_modes;
 pub mod esp_open;
+pub mod fragments;
 pub mod ike_engine;
 pub mod ike_message;
 pub mod ip_parsers;

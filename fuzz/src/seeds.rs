@@ -32,6 +32,8 @@ pub fn all() -> Vec<Seed> {
     add("ike_message", ike_messages());
     add("ike_engine", ike_engine());
     add("esp_open", esp_open());
+    add("esp_modes", esp_modes());
+    add("fragments", fragments());
     add("ip_parsers", ip_parsers());
     add("spd", spd());
     seeds
@@ -219,6 +221,62 @@ fn esp_open() -> Vec<(String, Vec<u8>)> {
     all.push(named("last-number", last.concat()));
     let off = [&[1, 0, 0x33, 1, 0x2b][..], &steps, &[0, 1, 0, 0, 2, 0, 1, 2, 0, 1]];
     all.push(named("window-off", off.concat()));
+    all
+}
+
+/// Every mode of both protocols.
+fn esp_modes() -> Vec<(String, Vec<u8>)> {
+    let udp = [0x10, 0, 0x20, 0, 0, 12, 0, 0, 1, 2, 3, 4];
+    let routing = [17, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+    let steps: [&[u8]; 14] = [
+        &[0, 1, 0, 12], // an ordinary packet
+        &udp,
+        &[2, 0],           // it arrives
+        &[2, 0],           // and again
+        &[0, 0x1d, 0, 12], // with options and link padding
+        &udp,
+        &[3, 0, 0, 0, 0, 8, 1, 0],  // changed: the time to live
+        &[3, 0, 0, 0, 0, 40, 1, 0], // changed: the payload
+        &[2, 0],
+        &[0, 1, 4, 12], // with a routing header
+        &routing,
+        &[2, 0],
+        &[5, 40], // a dummy
+        &[0, 0, 0, 0, 24, 0x45, 0, 0, 24, 0, 0, 0, 0, 64, 47, 0, 0],
+    ];
+    let steps = steps.concat();
+    let mut all = Vec::new();
+    for (protocol, kinds) in [("esp", [0u8, 2]), ("ah", [1, 3])] {
+        for (mode, name) in ["tunnel", "transport", "beet"].iter().enumerate() {
+            for (family, bits) in [("4", 0u8), ("6", 0b1100), ("46", 0b0100)] {
+                for kind in kinds {
+                    if protocol == "ah" && *name == "beet" {
+                        continue;
+                    }
+                    let config = kind | bits | (mode as u8) << 4;
+                    let head: &[u8] = if *name == "tunnel" { &[0, 0x05] } else { &[0] };
+                    let bytes = [&[config], head, &steps].concat();
+                    all.push(named(format!("{protocol}-{name}-{family}-{kind}"), bytes));
+                }
+            }
+        }
+    }
+    all
+}
+
+fn fragments() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for v6 in [0, 1] {
+        for (mtu, order) in [(20u8, 0u8), (60, 1), (200, 0)] {
+            let program = [2, v6, 3, 0xe8, mtu, order, 2, order, 0, order];
+            let twice = [&program[..], &[3, 20], &program, &[1, v6, 3, 0, 80, 1, 0, 0, 6, 1]];
+            all.push(named(format!("cut-v{}-{mtu}-{order}", 4 + 2 * v6), twice.concat()));
+        }
+    }
+    let first = [0x45, 0, 0, 28, 0, 7, 0x20, 0, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let last = [0x45, 0, 0, 25, 0, 7, 0, 1, 64, 50, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let both = [&[0, 0, 28][..], &first, &[1; 8], &[0, 0, 25], &last, &[2; 5]];
+    all.push(named("noise-v4", both.concat()));
     all
 }
 

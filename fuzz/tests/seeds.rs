@@ -5,10 +5,12 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 7] = [
     ("ike_message", ipsec_fuzz::ike_message::run),
     ("ike_engine", ipsec_fuzz::ike_engine::run),
     ("esp_open", ipsec_fuzz::esp_open::run),
+    ("esp_modes", ipsec_fuzz::esp_modes::run),
+    ("fragments", ipsec_fuzz::fragments::run),
     ("ip_parsers", ipsec_fuzz::ip_parsers::run),
     ("spd", ipsec_fuzz::spd::run),
 ];
