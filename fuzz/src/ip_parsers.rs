@@ -231,7 +231,7 @@ fn helpers(input: &mut Input<'_>) {
 
     let mut padded = bytes.to_vec();
     padded.resize(bytes.len() + padding::trailer_len(bytes.len(), align), 0);
-    assert!(padded.len() % align == 0);
+    assert!(padded.len().is_multiple_of(align));
     padding::write(&mut padded[bytes.len()..], 41).unwrap();
     assert_eq!(padding::strip(&padded), Some((bytes.len(), 41)));
     if let Some((payload, next)) = padding::strip(bytes) {

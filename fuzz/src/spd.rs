@@ -57,7 +57,7 @@ pub fn run(data: &[u8]) {
                 let expected = (index < model.len()).then(|| model.remove(index));
                 assert_eq!(spd.remove(index), expected.ok_or(SpdError::NoSuchPolicy));
             }
-            3 if input.u8() % 8 == 0 => {
+            3 if input.u8().is_multiple_of(8) => {
                 spd.clear();
                 model.clear();
             }
