@@ -2,12 +2,14 @@
 //!
 //! [`suite`] names algorithms by their IANA numbers and tells their sizes; [`provider`] is the trait that a crypto
 //! crate implements. A program names its [`Provider`] once, as a type; which of its algorithms a security association
-//! uses is negotiated at run time.
+//! uses is negotiated at run time. [`sign`] has the traits of signatures, which are no part of a provider.
 
 pub mod provider;
+pub mod sign;
 pub mod suite;
 
 pub use provider::{
     CryptoError, HashId, KeyExchange, Mac, MacWork, PacketCipher, Prf, Provider, Work,
 };
-pub use suite::{Encr, Group, Integ, Iv, PrfId, Shape, Suite};
+pub use sign::{Curve, MAX_SIGNATURE_LEN, SignatureScheme, SignatureVerifier, Signer};
+pub use suite::{Encr, Group, Integ, Iv, PrfId, Shape, SignatureHash, Suite};

@@ -6,7 +6,7 @@
 
 use rand_core::CryptoRng;
 
-use super::suite::{Encr, Group, Integ, PrfId, Suite};
+use super::suite::{Encr, Group, Integ, PrfId, SignatureHash, Suite};
 
 /// Why a cryptographic operation gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub enum CryptoError {
     Integrity,
     /// The peer's key-exchange value is malformed, out of range, or gives a degenerate secret.
     PeerValue,
+    /// The signature is wrong or malformed.
+    Signature,
+    /// The public or private key is malformed, too weak, or of another kind than the algorithm.
+    Key,
     /// The hardware or the random source failed.
     Failed,
 }
@@ -32,6 +36,8 @@ impl core::fmt::Display for CryptoError {
             Self::Length => "length not allowed by the algorithm",
             Self::Integrity => "integrity check failed",
             Self::PeerValue => "invalid key-exchange value from the peer",
+            Self::Signature => "wrong or malformed signature",
+            Self::Key => "malformed, weak or unfitting key",
             Self::Failed => "cryptographic hardware or random source failed",
         })
     }
@@ -39,7 +45,7 @@ impl core::fmt::Display for CryptoError {
 
 impl core::error::Error for CryptoError {}
 
-/// A hash function, for the few places where a protocol hashes without a key.
+/// A hash function: of a signature, and of the few places where a protocol hashes without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -48,6 +54,10 @@ pub enum HashId {
     Sha1,
     /// SHA-256, 32 bytes.
     Sha256,
+    /// SHA-384, 48 bytes.
+    Sha384,
+    /// SHA-512, 64 bytes.
+    Sha512,
 }
 
 impl HashId {
@@ -56,6 +66,18 @@ impl HashId {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    /// Its number among the hash functions of signatures (RFC 7427 section 4).
+    pub const fn signature_hash(self) -> SignatureHash {
+        match self {
+            Self::Sha1 => SignatureHash::SHA1,
+            Self::Sha256 => SignatureHash::SHA2_256,
+            Self::Sha384 => SignatureHash::SHA2_384,
+            Self::Sha512 => SignatureHash::SHA2_512,
         }
     }
 }
@@ -181,7 +203,8 @@ pub trait KeyExchange: Sized {
         public: &mut [u8],
     ) -> Result<(Self, usize), CryptoError>;
 
-    /// Answers `peer`: writes the public value (its length is returned) and gives the secret.
+    /// Answers `peer`: writes the public value and gives the secret; the length written is returned and is
+    /// [`Group::answer_len`].
     ///
     /// # Errors
     /// [`CryptoError::PeerValue`] for a value of the wrong length, out of range (0, 1, p-1), not on the curve, or that

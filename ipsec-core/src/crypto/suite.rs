@@ -120,6 +120,22 @@ iana! {
 }
 
 iana! {
+    /// A hash function of the notification SIGNATURE_HASH_ALGORITHMS (RFC 7427 section 4).
+    SignatureHash {
+        /// SHA-1. Legacy.
+        SHA1 = 1, "SHA1";
+        /// SHA-256.
+        SHA2_256 = 2, "SHA2-256";
+        /// SHA-384.
+        SHA2_384 = 3, "SHA2-384";
+        /// SHA-512.
+        SHA2_512 = 4, "SHA2-512";
+        /// None of ours: the signature algorithm takes the message as it is (RFC 8420 section 2).
+        IDENTITY = 5, "IDENTITY";
+    }
+}
+
+iana! {
     /// A key-exchange method: transform type 4.
     Group {
         /// None: no key exchange in CREATE_CHILD_SA.
@@ -409,6 +425,22 @@ impl Group {
             Self::ML_KEM_1024 => 1568,
             _ => return None,
         })
+    }
+
+    /// Bytes of the responder's public value, which for a KEM is the ciphertext (FIPS 203 section 8); `None` if
+    /// unknown.
+    pub const fn answer_len(self) -> Option<usize> {
+        Some(match self {
+            Self::ML_KEM_512 => 768,
+            Self::ML_KEM_768 => 1088,
+            Self::ML_KEM_1024 => 1568,
+            _ => return self.public_len(),
+        })
+    }
+
+    /// Whether it is a key encapsulation mechanism, whose two public values are of different kinds.
+    pub const fn is_kem(self) -> bool {
+        matches!(self, Self::ML_KEM_512 | Self::ML_KEM_768 | Self::ML_KEM_1024)
     }
 }
 

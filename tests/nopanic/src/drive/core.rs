@@ -9,7 +9,8 @@ use ::core::net::SocketAddr;
 use ipsec_core::address::AddressText;
 use ipsec_core::bytes::{self, Reader, Writer};
 use ipsec_core::crypto::{
-    CryptoError, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape, Suite, Work,
+    CryptoError, Curve, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape,
+    SignatureHash, SignatureScheme, Suite, Work,
 };
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
@@ -70,7 +71,12 @@ fn bytes() {
 fn crypto() {
     reach! {
         fn(_, _) -> _: <CryptoError as Display>::fmt, <CryptoError as Debug>::fmt;
-        fn(_) -> _: HashId::output_len;
+        fn(_) -> _: HashId::output_len, HashId::signature_hash;
+        fn(_) -> _: SignatureScheme::hash, SignatureScheme::algorithm_identifier;
+        fn(_) -> _: SignatureScheme::from_algorithm_identifier;
+        fn(_) -> _: Curve::hash, Curve::order_len;
+        fn(_, _) -> _: <SignatureScheme as Debug>::fmt, <SignatureHash as Debug>::fmt, <SignatureHash as Display>::fmt;
+        fn(_) -> _: SignatureHash::name;
         fn(_) -> _: Work::reborrow;
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
@@ -80,7 +86,7 @@ fn crypto() {
         fn(_) -> _: Encr::is_aead, Encr::has_key_length, Encr::name;
         fn(_) -> _: Integ::key_len, Integ::icv_len, Integ::name, Integ::salt_len, Integ::iv_len, Integ::is_gmac;
         fn(_) -> _: PrfId::output_len, PrfId::name;
-        fn(_) -> _: Group::public_len, Group::name;
+        fn(_) -> _: Group::public_len, Group::answer_len, Group::is_kem, Group::name;
         fn(_, _) -> _: <Encr as Display>::fmt, <Integ as Display>::fmt, <PrfId as Display>::fmt, <Group as Display>::fmt;
         fn(_, _) -> _: <Encr as Debug>::fmt, <Integ as Debug>::fmt, <PrfId as Debug>::fmt, <Group as Debug>::fmt;
     }
