@@ -262,6 +262,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::NoRoom);
         }
 
+        let chosen = Self::find_child(collected, peer, None, false);
         // Authenticated. The handshake is over; its place is free for others.
         let identity = self.identity_hash(&id);
         if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
@@ -279,7 +280,7 @@ impl<P: Provider> Ike<'_, P> {
         self.sa_up(env, sa_number);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
-        let made = self.answer_child(env, number, collected, (index, peer), (&ni, &nr));
+        let made = self.answer_child(env, number, index, chosen, (&ni, &nr));
         let written = match made {
             Ok(child) => self.compose_auth(number, &own_id, proof, Ok(child)),
             Err(kind) => self.compose_auth(number, &own_id, proof, Err(kind)),

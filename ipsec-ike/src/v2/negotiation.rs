@@ -48,6 +48,24 @@ impl Refusal {
     }
 }
 
+/// What a responder chose for a child that was asked for.
+pub(crate) struct Chosen {
+    /// Its number in the configuration.
+    child: u16,
+    selectors: Selectors,
+    /// The number of the proposal.
+    proposed: u8,
+    choice: ChildChoice,
+    /// The initiator's.
+    spi: Spi,
+}
+
+/// Why a child that was asked for cannot be, for the peer and for our own side.
+pub(crate) struct Unmet {
+    refusal: Refusal,
+    failure: Option<Failure>,
+}
+
 /// What a responder says of a child.
 pub(crate) struct ChildAnswer {
     number: u8,
@@ -125,15 +143,28 @@ impl<P: Provider> Ike<'_, P> {
         replaces: Option<u32>,
         with_group: bool,
     ) -> Result<Group, Refusal> {
+        let only = replaces.and_then(|old| self.child(old)).map(|old| old.config.child);
+        let chosen = Self::find_child(collected, peer, only, with_group);
+        self.take_child(env, number, index, chosen, replaces)
+    }
+
+    /// What of the configuration the request for a child meets. Nothing is changed: the requester need not be
+    /// authenticated yet.
+    #[expect(clippy::result_large_err, reason = "there is no heap to put it on")]
+    pub(crate) fn find_child(
+        collected: &Collected<'_>,
+        peer: &Peer<'_>,
+        only: Option<u16>,
+        with_group: bool,
+    ) -> Result<Chosen, Unmet> {
+        let unmet = |kind| Unmet { refusal: Refusal::new(kind), failure: None };
         let (Some(offer), Some(ts_i), Some(ts_r)) = (collected.sa, collected.ts_i, collected.ts_r)
         else {
-            return Err(Refusal::new(NotifyType::INVALID_SYNTAX));
+            return Err(unmet(NotifyType::INVALID_SYNTAX));
         };
         let implemented = Implemented::of::<P>();
         let sent_group = collected.ke.map(|ke| ke.group);
-        let only = replaces.and_then(|old| self.child(old)).map(|old| old.config.child);
         let mut common_traffic = false;
-        let mut chosen = None;
         for (child, config) in (0u16..).zip(peer.children) {
             if only.is_some_and(|only| only != child) {
                 continue;
@@ -151,29 +182,44 @@ impl<P: Provider> Ike<'_, P> {
                 sent_group,
                 with_group,
             );
-            if let Some(found) = found {
-                chosen = Some((child, Selectors { local, remote }, found));
-                break;
+            let Some((proposed, choice, spi)) = found else { continue };
+            if choice.group != Group::NONE && sent_group != Some(choice.group) {
+                return Err(Unmet { refusal: Refusal::group(choice.group), failure: None });
             }
+            let spi = bytes::Reader::new(spi).u32().and_then(Spi::new);
+            let spi = spi.ok_or(unmet(NotifyType::INVALID_SYNTAX))?;
+            let selectors = Selectors { local, remote };
+            return Ok(Chosen { child, selectors, proposed, choice, spi });
         }
+        let (failure, kind) = if common_traffic {
+            let offered = proposal::offer_of(&offer);
+            (Failure::NoProposal { offered }, NotifyType::NO_PROPOSAL_CHOSEN)
+        } else {
+            let (theirs, ours) = (ts_i.known().next(), ts_r.known().next());
+            (Failure::NoSelectors { theirs, ours }, NotifyType::TS_UNACCEPTABLE)
+        };
+        Err(Unmet { refusal: Refusal::new(kind), failure: Some(failure) })
+    }
+
+    /// Takes a slot for the child that was found, and tells why none was. Gives the group of its key exchange.
+    fn take_child(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        index: u16,
+        chosen: Result<Chosen, Unmet>,
+        replaces: Option<u32>,
+    ) -> Result<Group, Refusal> {
         let sa = self.contexts.get(number).map_or(0, |x| x.sa);
         let path = self.contexts.get(number).map_or(Path::UNSPECIFIED, |x| x.path);
-        let Some((child, selectors, (proposed, choice, spi))) = chosen else {
-            let (failure, kind) = if common_traffic {
-                let offered = proposal::offer_of(&offer);
-                (Failure::NoProposal { offered }, NotifyType::NO_PROPOSAL_CHOSEN)
-            } else {
-                let (theirs, ours) = (ts_i.known().next(), ts_r.known().next());
-                (Failure::NoSelectors { theirs, ours }, NotifyType::TS_UNACCEPTABLE)
-            };
-            self.refuse(Some(index), None, path, failure);
-            return Err(Refusal::new(kind));
-        };
-        if choice.group != Group::NONE && sent_group != Some(choice.group) {
-            return Err(Refusal::group(choice.group));
-        }
-        let Some(spi) = bytes::Reader::new(spi).u32().and_then(Spi::new) else {
-            return Err(Refusal::new(NotifyType::INVALID_SYNTAX));
+        let Chosen { child, selectors, proposed, choice, spi } = match chosen {
+            Ok(chosen) => chosen,
+            Err(Unmet { refusal, failure }) => {
+                if let Some(failure) = failure {
+                    self.refuse(Some(index), None, path, failure);
+                }
+                return Err(refusal);
+            }
         };
         let room = self.limit_children(env, sa);
         let made = room.then(|| self.new_child(env, sa, ChildRef { peer: index, child })).flatten();
@@ -193,16 +239,16 @@ impl<P: Provider> Ike<'_, P> {
         Ok(choice.group)
     }
 
-    /// Chooses and derives at once: the child of IKE_AUTH, which has no key exchange of its own.
+    /// Takes and derives at once: the child of IKE_AUTH, which has no key exchange of its own.
     pub(crate) fn answer_child(
         &mut self,
         env: &mut Env<'_>,
         number: u32,
-        collected: &Collected<'_>,
-        peer: (u16, &Peer<'_>),
+        index: u16,
+        chosen: Result<Chosen, Unmet>,
         nonces: (&[u8], &[u8]),
     ) -> Result<u32, NotifyType> {
-        self.choose_child(env, number, collected, peer, None, false).map_err(|r| r.kind)?;
+        self.take_child(env, number, index, chosen, None).map_err(|r| r.kind)?;
         if self.derive_child_keys(number, None, nonces).is_err() {
             self.drop_negotiation(env, number);
             return Err(NotifyType::TEMPORARY_FAILURE);
