@@ -39,6 +39,7 @@ impl<P: Provider> Tunnel<P> {
             outbound: Vec::leak(vec![OutboundSlot::EMPTY]),
             windows: Vec::leak(vec![0; 4]),
             links: Vec::leak(vec![0; 4]),
+            foreign: &mut [],
         });
         let mut spd = Spd::new(Vec::leak(vec![Policy::EMPTY]));
         let side = |third| TrafficSelector::network([192, 168, third, 0].into(), 24).unwrap();

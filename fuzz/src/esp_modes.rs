@@ -36,6 +36,7 @@ pub fn run(data: &[u8]) {
         outbound: &mut outbound,
         windows: &mut windows,
         links: &mut links,
+        foreign: &mut [],
     });
     let Some(mut world) = World::new(&mut input, sad) else { return };
     for _ in 0..50 {

@@ -81,6 +81,7 @@ impl Memory {
             outbound: &mut self.outbound,
             windows: &mut self.windows,
             links: &mut self.links,
+            foreign: &mut [],
         })
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Inbound SAs are found by SPI and protocol. We choose our SPIs, so each carries the number of its slot in its low bits, with
 //! randomness above: a look-up is one array access and one comparison, whatever the number of SAs. Outbound SAs are
-//! found by the handle that their policy holds.
+//! found by the handle that their policy holds. SAs at SPIs that somebody else chose are found through a hash index, if
+//! memory is lent for it: [`Sad::install_inbound_as`].
 
 use rand_core::CryptoRng;
 
 use crate::crypto::{CryptoError, Provider};
+use crate::index::HashIndex;
 use crate::lifetime::Age;
 use crate::list::SlotList;
 use crate::mode::Mode;
@@ -15,6 +17,10 @@ use crate::replay::{self, Replay, Window};
 use crate::sa::{Encapsulation, InboundSa, OutboundSa, Protection, Protocol, SaParams, Spi};
 use crate::seq;
 use crate::time::Instant;
+
+mod foreign;
+
+pub use foreign::FoundBy;
 
 /// Names an inbound SA. Harmless once the SA is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -85,6 +91,11 @@ pub enum InstallError {
     WindowTooLarge,
     /// Local: AH neither travels in UDP nor has a BEET mode.
     NotForAh,
+    /// Local: no memory was lent for SPIs that somebody else chose ([`SadMemory::foreign`]).
+    NoIndex,
+    /// Local: a multicast SA needs a group as its local address, a source of the same IP version where it is found by that,
+    /// and no UDP.
+    Group,
     /// Local: the provider refused the suite or the keys.
     Crypto(CryptoError),
 }
@@ -99,6 +110,8 @@ impl core::fmt::Display for InstallError {
             }
             Self::WindowTooLarge => f.write_str("anti-replay window larger than its bitmap"),
             Self::NotForAh => f.write_str("AH neither travels in UDP nor has a BEET mode"),
+            Self::NoIndex => f.write_str("no memory for SPIs that were not reserved here"),
+            Self::Group => f.write_str("not the addresses of a multicast security association"),
             Self::Crypto(e) => e.fmt(f),
         }
     }
@@ -119,6 +132,8 @@ pub trait SpiAllocator {
 pub struct InboundSlot<P: Provider> {
     generation: u32,
     flags: u8,
+    /// [`FoundBy`], or [`FoundBy::SLOT`].
+    found_by: u8,
     moved: Endpoint,
     state: InboundState<P>,
 }
@@ -146,7 +161,13 @@ enum OutboundState<P: Provider> {
 impl<P: Provider> InboundSlot<P> {
     /// No SA.
     pub const EMPTY: Self =
-        Self { generation: 0, flags: 0, moved: Endpoint::UNSPECIFIED, state: InboundState::Empty };
+        Self {
+            generation: 0,
+            flags: 0,
+            found_by: FoundBy::SLOT,
+            moved: Endpoint::UNSPECIFIED,
+            state: InboundState::Empty,
+        };
 }
 
 impl<P: Provider> OutboundSlot<P> {
@@ -176,6 +197,9 @@ pub struct SadMemory<'r, P: Provider> {
     pub windows: &'r mut [u32],
     /// Two links for each inbound slot and two for each outbound slot.
     pub links: &'r mut [u32],
+    /// For inbound SAs at SPIs that we did not choose: a link for each inbound slot, and behind them buckets, about as
+    /// many. Empty where there are no such SAs.
+    pub foreign: &'r mut [u32],
 }
 
 /// The security association database.
@@ -187,6 +211,8 @@ pub struct Sad<'r, P: Provider> {
     slot_mask: u32,
     free_inbound: SlotList<'r>,
     free_outbound: SlotList<'r>,
+    /// Inbound slots whose SPI we did not choose.
+    foreign: HashIndex<'r>,
     /// Slots with something to tell: inbound ones by number, outbound ones after them.
     pending: SlotList<'r>,
 }
@@ -194,11 +220,12 @@ pub struct Sad<'r, P: Provider> {
 impl<'r, P: Provider> Sad<'r, P> {
     /// An empty database. Slots, bitmap or links in excess of the others are not used.
     pub fn new(memory: SadMemory<'r, P>) -> Self {
-        let SadMemory { inbound, outbound, windows, links } = memory;
+        let SadMemory { inbound, outbound, windows, links, foreign } = memory;
         let all = inbound.len().saturating_add(outbound.len());
         let (free_in, rest) = links.split_at_mut_checked(inbound.len()).unwrap_or_default();
         let (free_out, rest) = rest.split_at_mut_checked(outbound.len()).unwrap_or_default();
         let (pending, _) = rest.split_at_mut_checked(all).unwrap_or_default();
+        let (next, buckets) = foreign.split_at_mut_checked(inbound.len()).unwrap_or_default();
         let words = windows.len().checked_div(inbound.len()).unwrap_or(0);
         let slots = u32::try_from(inbound.len()).unwrap_or(u32::MAX);
         let mut sad = Self {
@@ -206,6 +233,7 @@ impl<'r, P: Provider> Sad<'r, P> {
             free_inbound: SlotList::new(free_in),
             free_outbound: SlotList::new(free_out),
             pending: SlotList::new(pending),
+            foreign: HashIndex::new(buckets, next),
             inbound,
             outbound,
             windows,
@@ -230,20 +258,23 @@ impl<'r, P: Provider> Sad<'r, P> {
         now: Instant,
         params: &SaParams<'_>,
     ) -> Result<InboundId, InstallError> {
-        if params.esn && params.replay_window == 0 {
-            return Err(InstallError::EsnWithoutReplay);
+        check_inbound(params, self.max_window())?;
+        if !self.is_reserved(params.spi) {
+            return Err(InstallError::Spi);
         }
-        if params.replay_window > self.max_window() {
-            return Err(InstallError::WindowTooLarge);
-        }
-        check_protocol(params)?;
-        let number = params.spi.get() & self.slot_mask;
+        self.fill_inbound(now, params.spi.get() & self.slot_mask, params, FoundBy::SLOT)
+    }
+
+    /// Makes an SA in a slot that is empty or reserved. On an error, nothing has changed.
+    fn fill_inbound(
+        &mut self,
+        now: Instant,
+        number: u32,
+        params: &SaParams<'_>,
+        found_by: u8,
+    ) -> Result<InboundId, InstallError> {
         let bitmap = bitmap(self.windows, self.words, number);
-        let slot = self
-            .inbound
-            .get_mut(number as usize)
-            .filter(|s| matches!(s.state, InboundState::Reserved(spi) if spi == params.spi))
-            .ok_or(InstallError::Spi)?;
+        let slot = self.inbound.get_mut(number as usize).ok_or(InstallError::Full)?;
         let protection = Protection::new(now, params).map_err(InstallError::Crypto)?;
         let window = Window::new(params.replay_window, bitmap);
         slot.state = InboundState::Live(InboundSa {
@@ -252,6 +283,7 @@ impl<'r, P: Provider> Sad<'r, P> {
             window,
         });
         slot.flags = 0;
+        slot.found_by = found_by;
         slot.generation = slot.generation.wrapping_add(1);
         Ok(InboundId { slot: number, generation: slot.generation })
     }
@@ -277,6 +309,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         if self.inbound(id).is_none() {
             return false;
         }
+        self.forget_foreign(id.slot);
         self.free_inbound_slot(id.slot);
         true
     }
@@ -290,17 +323,16 @@ impl<'r, P: Provider> Sad<'r, P> {
         true
     }
 
-    /// The inbound SA of this protocol with this SPI.
+    /// The unicast inbound SA of this protocol with this SPI. [`Sad::find`] finds multicast SAs too.
     pub fn lookup(&self, protocol: Protocol, spi: Spi) -> Option<InboundId> {
         let number = spi.get() & self.slot_mask;
-        let slot = self.inbound.get(number as usize)?;
-        match &slot.state {
-            InboundState::Live(sa)
-                if sa.protection.spi == spi && sa.protection.protocol() == protocol =>
-            {
-                Some(InboundId { slot: number, generation: slot.generation })
+        match self.inbound.get(number as usize) {
+            Some(InboundSlot {
+                generation, found_by: FoundBy::SLOT, state: InboundState::Live(sa), ..
+            }) if sa.protection.spi == spi && sa.protection.protocol() == protocol => {
+                Some(InboundId { slot: number, generation: *generation })
             }
-            _ => None,
+            _ => self.lookup_foreign(protocol, spi),
         }
     }
 
@@ -358,9 +390,14 @@ impl<'r, P: Provider> Sad<'r, P> {
         true
     }
 
-    /// Moves an inbound SA to another path, from which its packets are expected. Says whether the SA was there.
+    /// Moves an inbound SA to another path, from which its packets are expected. Says whether the SA was there. A
+    /// multicast SA, which is found by its path, does not move.
     pub fn move_inbound(&mut self, id: InboundId, path: Path) -> bool {
-        let Some(InboundSlot { state: InboundState::Live(sa), .. }) = self.inbound_slot(id) else {
+        const MULTICAST: u8 = FoundBy::Destination as u8;
+        let Some(InboundSlot {
+            state: InboundState::Live(sa), found_by: FoundBy::SLOT..MULTICAST, ..
+        }) = self.inbound_slot(id)
+        else {
             return false;
         };
         sa.protection.path = path;
@@ -516,10 +553,16 @@ impl<'r, P: Provider> Sad<'r, P> {
         slot.saturating_add(u32::try_from(self.inbound.len()).unwrap_or(u32::MAX))
     }
 
+    fn is_reserved(&self, spi: Spi) -> bool {
+        let slot = self.inbound.get((spi.get() & self.slot_mask) as usize);
+        slot.is_some_and(|s| matches!(s.state, InboundState::Reserved(reserved) if reserved == spi))
+    }
+
     fn free_inbound_slot(&mut self, number: u32) {
         if let Some(slot) = self.inbound.get_mut(number as usize) {
             slot.state = InboundState::Empty;
             slot.flags = 0;
+            slot.found_by = FoundBy::SLOT;
             self.free_inbound.push(number);
         }
     }
@@ -528,24 +571,34 @@ impl<'r, P: Provider> Sad<'r, P> {
 impl<P: Provider> SpiAllocator for Sad<'_, P> {
     fn reserve(&mut self, rng: &mut dyn CryptoRng) -> Option<Spi> {
         let number = self.free_inbound.first()?;
-        let slot = self.inbound.get_mut(number as usize)?;
         // A reserved number needs all the high bits to be zero: then all of them are one in the complement.
         let random = rng.next_u32();
-        let of = |high: u32| Spi::new((high & !self.slot_mask) | number);
+        let of = |high: u32| {
+            Spi::new((high & !self.slot_mask) | number).filter(|spi| !self.is_foreign(*spi))
+        };
         let spi = of(random).or_else(|| of(!random))?;
+        let slot = self.inbound.get_mut(number as usize)?;
         slot.state = InboundState::Reserved(spi);
         let _ = self.free_inbound.pop();
         Some(spi)
     }
 
     fn release(&mut self, spi: Spi) {
-        let number = spi.get() & self.slot_mask;
-        if let Some(slot) = self.inbound.get(number as usize)
-            && matches!(slot.state, InboundState::Reserved(reserved) if reserved == spi)
-        {
-            self.free_inbound_slot(number);
+        if self.is_reserved(spi) {
+            self.free_inbound_slot(spi.get() & self.slot_mask);
         }
     }
+}
+
+/// What the types let through although it is no inbound SA.
+fn check_inbound(params: &SaParams<'_>, max_window: u32) -> Result<(), InstallError> {
+    if params.esn && params.replay_window == 0 {
+        return Err(InstallError::EsnWithoutReplay);
+    }
+    if params.replay_window > max_window {
+        return Err(InstallError::WindowTooLarge);
+    }
+    check_protocol(params)
 }
 
 /// What the types let through although it is no SA.

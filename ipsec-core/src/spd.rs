@@ -450,12 +450,12 @@ fn hash_of(flow: &Flow) -> u64 {
 }
 
 /// One step of a multiplicative hash. Whoever makes flows collide gains a miss of the cache.
-const fn mix(hash: u64, word: u64) -> u64 {
+pub(crate) const fn mix(hash: u64, word: u64) -> u64 {
     let product = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ (product >> 29)
 }
 
-fn mix_wide(hash: u64, wide: u128) -> u64 {
+pub(crate) fn mix_wide(hash: u64, wide: u128) -> u64 {
     let (high, low) = ((wide >> 64) & u128::from(u64::MAX), wide & u128::from(u64::MAX));
     mix(mix(hash, u64::try_from(high).unwrap_or(0)), u64::try_from(low).unwrap_or(0))
 }

@@ -243,7 +243,12 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
         return Err(OpenError::TooShort);
     }
     let (header, rest) = AhHeader::ref_from_prefix(ah).map_err(|_| OpenError::TooShort)?;
-    let (found, low) = open::find(sad, Protocol::Ah, header.spi.get(), header.sequence.get())?;
+    let path = Path::new(
+        Endpoint::new(outer.flow.destination, 0),
+        Endpoint::new(outer.flow.source, 0),
+    );
+    let (found, low) =
+        open::find(sad, Protocol::Ah, header.spi.get(), header.sequence.get(), &path)?;
     let Found { id, spi, sa, sequence } = found;
     let keys = sa.protection.ah().ok_or(OpenError::UnknownSpi(low))?;
     // Any padding is taken; it is authenticated.
@@ -259,9 +264,8 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
     let mut parts =
         Parts::new(&sa.protection, keys, sequence, iv, &place).ok_or(OpenError::Length(audit))?;
     parts.headers = headers;
-    let (to, from) = (outer.flow.destination, outer.flow.source);
     let arrival = Arrival {
-        path: Path::new(Endpoint::new(to, 0), Endpoint::new(from, 0)),
+        path,
         encapsulation: Encapsulation::Ip,
         traffic_class: outer.traffic_class,
         before: Before::Headers(outer.upper),

@@ -149,7 +149,8 @@ pub fn open_begin<P: Provider>(
     let at = arrival.before.len();
     let esp = packet.get(at..).ok_or(OpenError::TooShort)?;
     let (header, rest) = EspHeader::ref_from_prefix(esp).map_err(|_| OpenError::TooShort)?;
-    let (found, low) = find(sad, Protocol::Esp, header.spi.get(), header.sequence.get())?;
+    let (found, low) =
+        find(sad, Protocol::Esp, header.spi.get(), header.sequence.get(), &arrival.path)?;
     let Found { id, spi, sa, sequence } = found;
     let protection = &sa.protection;
     let keys = protection.esp().ok_or(OpenError::UnknownSpi(low))?;
@@ -187,18 +188,19 @@ pub(crate) struct Found<'s, P: Provider> {
     pub(crate) sequence: u64,
 }
 
-/// Finds the SA of an SPI and the whole of a sequence number whose low half is `low`. Gives besides what an audit log
+/// Finds the SA of an SPI, and of a group and a source, and the whole of a sequence number whose low half is `low`. Gives besides what an audit log
 /// should have before the number is known.
 pub(crate) fn find<'s, P: Provider>(
     sad: &'s Sad<'_, P>,
     protocol: Protocol,
     spi: u32,
     low: u32,
+    path: &Path,
 ) -> Result<(Found<'s, P>, Audit), OpenError> {
     let seen = Audit { spi, sequence: low.into() };
     let unknown = OpenError::UnknownSpi(seen);
     let spi = Spi::new(spi).ok_or(unknown)?;
-    let id = sad.lookup(protocol, spi).ok_or(unknown)?;
+    let id = sad.find(protocol, spi, path).ok_or(unknown)?;
     let sa = sad.inbound(id).ok_or(unknown)?;
     let sequence = if sa.protection.esn {
         seq::recover(sa.window().top(), sa.window().size(), low)

@@ -190,6 +190,7 @@ impl<
                 outbound: &mut self.outbound,
                 windows: self.windows.as_flattened_mut(),
                 links: self.sad_links.as_flattened_mut(),
+                foreign: &mut [],
             },
             ike: IkeMemory {
                 sas: &mut self.ike_sas,
@@ -332,6 +333,7 @@ pub struct Pools<P: Provider, S: Store> {
     outbound: S::Of<OutboundSlot<P>>,
     windows: S::Of<u32>,
     sad_links: S::Of<u32>,
+    sad_foreign: S::Of<u32>,
     ike_sas: S::Of<IkeSlot>,
     handshakes: S::Of<HandshakeSlot<P>>,
     exchanges: S::Of<ExchangeSlot<P>>,
@@ -357,6 +359,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
             outbound: fill::<S, _>(children, || OutboundSlot::EMPTY),
             windows: fill::<S, _>(children.saturating_mul(sizes.window_words()), || 0),
             sad_links: fill::<S, _>(children.saturating_mul(4), || 0),
+            sad_foreign: fill::<S, _>(children.saturating_mul(2), || 0),
             ike_sas: fill::<S, _>(sizes.ike_sas, || IkeSlot::EMPTY),
             handshakes: fill::<S, _>(sizes.handshakes, || HandshakeSlot::EMPTY),
             exchanges: fill::<S, _>(sizes.exchanges, || ExchangeSlot::EMPTY),
@@ -382,6 +385,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
                 outbound: self.outbound.as_mut(),
                 windows: self.windows.as_mut(),
                 links: self.sad_links.as_mut(),
+                foreign: self.sad_foreign.as_mut(),
             },
             ike: IkeMemory {
                 sas: self.ike_sas.as_mut(),

@@ -137,7 +137,7 @@ impl<'r> Engine<'r> {
         let plan = if side == Side::A { &setup.a } else { &setup.b };
         let (peers, pools) = memory;
         let memory = pools.lend();
-        let SadMemory { inbound, outbound, windows, links } = memory.sad;
+        let SadMemory { inbound, outbound, windows, links, foreign } = memory.sad;
         let slots = inbound.len();
         let (less_in, less_out) = (sad_slots.0.min(slots), sad_slots.1.min(slots));
         let words = windows.len() / slots.max(1) * less_in;
@@ -146,6 +146,7 @@ impl<'r> Engine<'r> {
             outbound: &mut outbound[..less_out],
             windows: &mut windows[..words],
             links,
+            foreign,
         });
         let mut rng = SeededRng::new(setup.seed * 4 + side as u64);
         let config = Config { peers, ..plan.config.ike };

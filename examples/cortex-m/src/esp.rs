@@ -66,6 +66,7 @@ impl Memory {
             outbound: &mut self.outbound,
             windows: &mut self.window,
             links: &mut self.links,
+            foreign: &mut [],
         }
     }
 }

@@ -31,6 +31,7 @@ pub struct Memory<P: Provider> {
     outbound: Vec<OutboundSlot<P>>,
     windows: Vec<u32>,
     links: Vec<u32>,
+    foreign: Vec<u32>,
 }
 
 impl<P: Provider> Memory<P> {
@@ -40,6 +41,7 @@ impl<P: Provider> Memory<P> {
             outbound: (0..slots).map(|_| OutboundSlot::EMPTY).collect(),
             windows: vec![0; slots * replay::words_for(64)],
             links: vec![0; slots * 4],
+            foreign: vec![0; slots * 2],
         }
     }
 
@@ -49,7 +51,14 @@ impl<P: Provider> Memory<P> {
             outbound: &mut self.outbound,
             windows: &mut self.windows,
             links: &mut self.links,
+            foreign: &mut self.foreign,
         })
+    }
+
+    /// A SAD whose SPIs are all its own.
+    pub fn sad_without_foreign(&mut self) -> Sad<'_, P> {
+        self.foreign.clear();
+        self.sad()
     }
 }
 
@@ -148,6 +157,11 @@ impl Setup {
     pub fn install_inbound<P: Provider>(&self, sad: &mut Sad<'_, P>) -> InboundId {
         let spi = sad.reserve(&mut Fixed(self.spi)).unwrap();
         assert_eq!(spi.get(), self.spi, "a SAD of one slot takes any SPI");
+        self.with_inbound(|params| sad.install_inbound(NOW, params)).unwrap()
+    }
+
+    /// Calls `f` with what the receiver's end is made of.
+    pub fn with_inbound<R>(&self, f: impl FnOnce(&SaParams<'_>) -> R) -> R {
         let path = reversed(self.path);
         let selectors = Selectors {
             local: self.selectors.remote.clone(),
@@ -159,7 +173,7 @@ impl Setup {
             Mode::Transport { original } => Mode::Transport { original: original.map(swap) },
             Mode::Beet(pair) => Mode::Beet(swap(pair)),
         };
-        sad.install_inbound(NOW, &self.params(spi, mode, path, &selectors)).unwrap()
+        f(&self.params(Spi::new(self.spi).unwrap(), mode, path, &selectors))
     }
 
     /// How the receiver sees a packet come.

@@ -12,6 +12,7 @@ use ipsec_core::crypto::{
     CryptoError, Curve, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape,
     SignatureHash, SignatureScheme, Suite, Work,
 };
+use ipsec_core::index::HashIndex;
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
 use ipsec_core::mode::Tunnel;
@@ -41,6 +42,7 @@ type Protection = sa::Protection<Toy>;
 pub fn all() {
     bytes();
     crypto();
+    index();
     lifetime();
     list();
     packet();
@@ -90,6 +92,19 @@ fn crypto() {
         fn(_, _) -> _: <Encr as Display>::fmt, <Integ as Display>::fmt, <PrfId as Display>::fmt, <Group as Display>::fmt;
         fn(_, _) -> _: <Encr as Debug>::fmt, <Integ as Debug>::fmt, <PrfId as Debug>::fmt, <Group as Debug>::fmt;
     }
+}
+
+fn index() {
+    reach! {
+        fn(_, _) -> _: HashIndex::new;
+        fn(_) -> _: HashIndex::capacity;
+        fn(_, _, _) -> _: HashIndex::insert, HashIndex::remove;
+        fn(_, _) -> _: found;
+    }
+}
+
+fn found(index: &HashIndex<'_>, hash: u64) -> usize {
+    index.find(hash).count()
 }
 
 fn lifetime() {
@@ -159,6 +174,7 @@ fn sad() {
         fn(_) -> _: inbound_sas, outbound_sas;
         fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
         fn(_, _, _) -> _: Sad::lookup;
+        fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
         fn(_, _, _) -> _: Sad::check_replay, Sad::skip_sequence;
