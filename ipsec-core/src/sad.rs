@@ -160,14 +160,13 @@ enum OutboundState<P: Provider> {
 
 impl<P: Provider> InboundSlot<P> {
     /// No SA.
-    pub const EMPTY: Self =
-        Self {
-            generation: 0,
-            flags: 0,
-            found_by: FoundBy::SLOT,
-            moved: Endpoint::UNSPECIFIED,
-            state: InboundState::Empty,
-        };
+    pub const EMPTY: Self = Self {
+        generation: 0,
+        flags: 0,
+        found_by: FoundBy::SLOT,
+        moved: Endpoint::UNSPECIFIED,
+        state: InboundState::Empty,
+    };
 }
 
 impl<P: Provider> OutboundSlot<P> {
@@ -328,7 +327,10 @@ impl<'r, P: Provider> Sad<'r, P> {
         let number = spi.get() & self.slot_mask;
         match self.inbound.get(number as usize) {
             Some(InboundSlot {
-                generation, found_by: FoundBy::SLOT, state: InboundState::Live(sa), ..
+                generation,
+                found_by: FoundBy::SLOT,
+                state: InboundState::Live(sa),
+                ..
             }) if sa.protection.spi == spi && sa.protection.protocol() == protocol => {
                 Some(InboundId { slot: number, generation: *generation })
             }
@@ -395,7 +397,9 @@ impl<'r, P: Provider> Sad<'r, P> {
     pub fn move_inbound(&mut self, id: InboundId, path: Path) -> bool {
         const MULTICAST: u8 = FoundBy::Destination as u8;
         let Some(InboundSlot {
-            state: InboundState::Live(sa), found_by: FoundBy::SLOT..MULTICAST, ..
+            state: InboundState::Live(sa),
+            found_by: FoundBy::SLOT..MULTICAST,
+            ..
         }) = self.inbound_slot(id)
         else {
             return false;

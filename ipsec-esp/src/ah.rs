@@ -243,10 +243,8 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
         return Err(OpenError::TooShort);
     }
     let (header, rest) = AhHeader::ref_from_prefix(ah).map_err(|_| OpenError::TooShort)?;
-    let path = Path::new(
-        Endpoint::new(outer.flow.destination, 0),
-        Endpoint::new(outer.flow.source, 0),
-    );
+    let path =
+        Path::new(Endpoint::new(outer.flow.destination, 0), Endpoint::new(outer.flow.source, 0));
     let (found, low) =
         open::find(sad, Protocol::Ah, header.spi.get(), header.sequence.get(), &path)?;
     let Found { id, spi, sa, sequence } = found;

@@ -144,13 +144,7 @@ impl<P: Provider> Sad<'_, P> {
         }
     }
 
-    fn probe(
-        &self,
-        by: FoundBy,
-        protocol: Protocol,
-        spi: Spi,
-        path: &Path,
-    ) -> Option<InboundId> {
+    fn probe(&self, by: FoundBy, protocol: Protocol, spi: Spi, path: &Path) -> Option<InboundId> {
         let mut slots = self.foreign.find(by.hash(protocol, spi, path));
         slots.find_map(|number| {
             let slot = self.inbound.get(number as usize)?;
