@@ -120,11 +120,18 @@ pub(crate) struct Negotiation {
     pub(crate) number: u8,
     pub(crate) keys: ChildKeys,
     pub(crate) selectors: Selectors,
+    /// Of our own rekey: the lower nonce of the peer's rekey of the same child, which came up meanwhile; zero if none did.
+    pub(crate) rival: [u8; 16],
 }
 
 impl Negotiation {
-    pub(crate) const EMPTY: Self =
-        Self { child: 0, number: 0, keys: ChildKeys::EMPTY, selectors: Selectors::EMPTY };
+    pub(crate) const EMPTY: Self = Self {
+        child: 0,
+        number: 0,
+        keys: ChildKeys::EMPTY,
+        selectors: Selectors::EMPTY,
+        rival: [0; 16],
+    };
 }
 
 impl<P: Provider> Ike<'_, P> {

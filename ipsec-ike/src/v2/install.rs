@@ -63,6 +63,7 @@ impl<P: Provider> Ike<'_, P> {
     fn child_up(&mut self, env: &mut Env<'_>, number: u32, slot: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (ours, sa) = (x.ours, x.sa);
+        let seen = x.negotiation.rival;
         x.negotiation = Negotiation::EMPTY;
         let Some(config) = self.child(slot).map(|c| c.config) else { return };
         let lifetime = self.child_config(config).map(|c| c.lifetime);
@@ -83,17 +84,20 @@ impl<P: Provider> Ike<'_, P> {
         self.schedule_child(slot);
         self.events.push(node);
         if replaces.is_some() {
-            let old = replaces.and_then(|id| self.child_number(id));
+            if !ours {
+                self.note_rival(sa, slot);
+            }
+            let lower = self.child(slot).map_or([0; 16], |c| c.lower_nonce);
             let deletes = match self.rival(sa, slot, replaces) {
                 Some(rival) => self.settle_rivals(slot, rival, ours),
-                None if ours && old.is_none_or(|old| self.is_deleted(old)) => {
-                    // Whoever asked for the survivor deletes the old one, and the peer did.
+                None if ours && lower < seen => {
+                    // The peer's won, and is gone already, perhaps replaced in its turn.
                     self.leave_child(slot, true);
                     false
                 }
                 None => ours,
             };
-            if let Some(old) = old {
+            if let Some(old) = replaces.and_then(|id| self.child_number(id)) {
                 self.leave_child(old, deletes);
             }
         }
@@ -119,9 +123,21 @@ impl<P: Provider> Ike<'_, P> {
         None
     }
 
-    /// Whether the peer has deleted a child of ours that it replaced.
-    fn is_deleted(&mut self, number: u32) -> bool {
-        self.child(number).is_none_or(|c| c.state == ChildState::Lingering)
+    /// A child that the peer asked for has come up. If it replaces one that we are replacing, too, our exchange keeps
+    /// its nonce: the child itself may be gone when our own comes up.
+    fn note_rival(&mut self, sa: u32, slot: u32) {
+        let Some((replaces, lower)) = self.child(slot).map(|c| (c.replaces, c.lower_nonce)) else {
+            return;
+        };
+        let ours = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
+        let Some(number) = ours else { return };
+        let larval = self.contexts.exchange(number).map_or(0, |x| x.negotiation.child);
+        let larval = larval.checked_sub(1).and_then(|larval| self.child(larval));
+        if larval.is_some_and(|c| c.replaces == replaces)
+            && let Some(x) = self.contexts.get(number)
+        {
+            x.negotiation.rival = lower;
+        }
     }
 
     /// Of two children that replace the same one, ends the one whose exchange had the lowest of the four nonces; each is
