@@ -50,3 +50,16 @@ fn every_target_gets_through_its_seeds() {
         assert!(count >= 6, "{target} has {count} seeds");
     }
 }
+
+#[test]
+fn what_was_found_stays_mended() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("findings");
+    for (target, run) in TARGETS {
+        let Ok(findings) = std::fs::read_dir(folder.join(target)) else { continue };
+        for finding in findings {
+            let path = finding.unwrap().path();
+            println!("{target} {}", path.display());
+            run(&std::fs::read(path).unwrap());
+        }
+    }
+}
