@@ -107,7 +107,7 @@ impl Algorithms {
 
 impl From<Suite> for Algorithms {
     fn from(suite: Suite) -> Self {
-        Self::Esp(suite)
+        if suite.is_ah() { Self::ah(suite.integ) } else { Self::Esp(suite) }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Child SAs: a pair of SAs, and what stays of their negotiation.
 
 use crate::engine::{Env, Ike};
-use crate::exchange::Stage;
+use crate::exchange::{Maybe, Stage};
 use crate::ike_sa;
 use crate::timer::REPLACED_KEPT;
 use ipsec_core::crypto::Provider;
+use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
 use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
@@ -12,6 +13,7 @@ use ipsec_core::time::Instant;
 use crate::event::{ChildId, ChildRef, DownReason, Traffic};
 use crate::keymat::ChildKeys;
 use crate::proposal::ChildChoice;
+use crate::wire::ProtocolId;
 
 /// Slots that children which only receive a little longer leave free.
 const SLOTS_LEFT_FREE: usize = 2;
@@ -80,6 +82,9 @@ pub(crate) struct Child {
     pub(crate) spi_out: u32,
     pub(crate) choice: ChildChoice,
     pub(crate) encapsulated: bool,
+    pub(crate) transport: bool,
+    /// The peer does not want TFC padding.
+    pub(crate) no_tfc: bool,
     /// The lower nonce of the exchange that made it, as far as it is compared with others: when both sides have rekeyed
     /// at once, it tells which child stays.
     pub(crate) lower_nonce: [u8; 16],
@@ -103,6 +108,8 @@ impl Child {
         spi_out: 0,
         choice: ChildChoice::EMPTY,
         encapsulated: false,
+        transport: false,
+        no_tfc: false,
         lower_nonce: [0; 16],
         traffic: Traffic::Now,
         replaces: None,
@@ -122,6 +129,18 @@ pub(crate) struct Negotiation {
     pub(crate) selectors: Selectors,
     /// Of our own rekey: the lower nonce of the peer's rekey of the same child, which came up meanwhile; zero if none did.
     pub(crate) rival: [u8; 16],
+    /// Of transport mode behind a NAT: the addresses that the peer uses.
+    pub(crate) original: Maybe<AddressPair>,
+    /// What the responder says of the selectors besides.
+    pub(crate) said: u8,
+}
+
+/// What a responder's answer says besides, as bits.
+pub(crate) mod said {
+    /// Other selectors would be possible, too (RFC 7296 section 2.9).
+    pub(crate) const MORE_SELECTORS: u8 = 1;
+    /// Fragments after the first go through (RFC 7296 section 1.3.1).
+    pub(crate) const FRAGMENTS: u8 = 2;
 }
 
 impl Negotiation {
@@ -131,6 +150,8 @@ impl Negotiation {
         keys: ChildKeys::EMPTY,
         selectors: Selectors::EMPTY,
         rival: [0; 16],
+        original: Maybe::Nothing,
+        said: 0,
     };
 }
 
@@ -248,12 +269,17 @@ impl<P: Provider> Ike<'_, P> {
         live.then_some(id.slot)
     }
 
-    /// The child of `sa` that sends on the peer's `spi`.
-    pub(crate) fn child_by_outbound(&mut self, sa: u32, spi: u32) -> Option<u32> {
+    /// The child of `sa` that sends on the peer's `spi` of this protocol.
+    pub(crate) fn child_by_outbound(
+        &mut self,
+        sa: u32,
+        protocol: ProtocolId,
+        spi: u32,
+    ) -> Option<u32> {
         let mut next = self.sa(sa)?.children;
         while let Some(number) = next.checked_sub(1) {
             let child = self.child(number)?;
-            if child.spi_out == spi && child.spi_out != 0 {
+            if child.spi_out == spi && spi != 0 && child.choice.protocol() == protocol {
                 return Some(number);
             }
             next = child.next;

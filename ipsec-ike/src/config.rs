@@ -5,6 +5,8 @@ use core::time::Duration;
 
 use ipsec_core::crypto::{Group, PrfId, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
+use ipsec_core::mode::Tunnel;
+use ipsec_core::sa::AhAlign;
 use ipsec_core::selector::TrafficSelector;
 
 use crate::identity::Identity;
@@ -144,11 +146,12 @@ impl IkeProposal<'static> {
 /// Algorithms for a child SA: any of the suites, with any of the groups.
 #[derive(Clone, Copy, Debug)]
 pub struct ChildProposal<'r> {
-    /// Protection of packets.
+    /// Protection of packets: by ESP, or with [`Suite::ah`] by AH, which does not get through a NAT.
     pub suites: &'r [Suite],
     /// Key exchanges for perfect forward secrecy. Empty: none, new keys come from the IKE SA's.
     pub groups: &'r [Group],
-    /// Extended sequence numbers: use them, or do not. They are not left to the other side.
+    /// Extended sequence numbers: use them, or do not. They need a [`Child::replay_window`]. Two proposals that differ
+    /// in nothing else leave it to the other side; the first is preferred.
     pub esn: bool,
 }
 
@@ -182,6 +185,12 @@ pub struct Child<'r> {
     pub lifetime: Lifetime,
     /// Size of the anti-replay window, in packets.
     pub replay_window: u32,
+    /// Tunnel or transport mode.
+    pub mode: ModePolicy,
+    /// The outer header of tunnel mode. [`Tunnel::pad_to`] is ignored where the peer does not want such padding.
+    pub tunnel: Tunnel,
+    /// To how many bytes AH is padded over IPv4. Linux wants [`AhAlign::Eight`] where its SA has not the flag `align4`.
+    pub ah_align: AhAlign,
 }
 
 impl<'r> Child<'r> {
@@ -201,8 +210,27 @@ impl<'r> Child<'r> {
                 hard: Limits { time: Duration::from_secs(3600 + 360), ..Limits::NONE },
             },
             replay_window: 64,
+            mode: ModePolicy::Tunnel,
+            tunnel: Tunnel::DEFAULT,
+            ah_align: AhAlign::Standard,
         }
     }
+}
+
+/// Whether a child protects whole packets, or what they carry between the two peers themselves (RFC 7296 section 1.3.1).
+///
+/// In transport mode, of [`Child::local`] and [`Child::remote`] only the two ends of the IKE SA are offered or accepted.
+/// Behind a NAT these are the addresses that each side sees (RFC 7296 section 2.23.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ModePolicy {
+    /// Tunnel mode, whatever the peer asks for.
+    #[default]
+    Tunnel,
+    /// Transport mode if the peer wants it too; otherwise tunnel mode.
+    PreferTransport,
+    /// Transport mode or nothing.
+    RequireTransport,
 }
 
 /// The retransmission of requests (RFC 7296 section 2.4): after `first`, then each time `3/2` longer, up to `longest`.

@@ -202,7 +202,7 @@ pub struct ChildAgreed {
     pub inbound_spi: Spi,
     /// We send on it.
     pub outbound_spi: Spi,
-    /// Protection of packets.
+    /// Protection of packets, by ESP or AH.
     pub suite: Suite,
     /// Extended sequence numbers.
     pub esn: bool,
@@ -210,6 +210,8 @@ pub struct ChildAgreed {
     pub group: Group,
     /// Whether ESP travels in UDP.
     pub encapsulated: bool,
+    /// Transport mode in place of tunnel mode.
+    pub transport: bool,
 }
 
 /// Why an SA ended.
@@ -317,6 +319,24 @@ pub enum Failure {
     },
     /// The peer does not allow the traffic that we ask for (TS_UNACCEPTABLE).
     SelectorsRefused,
+    /// The peer answers with traffic that we did not ask for.
+    NotNarrowed {
+        /// The first selector of our side in its answer.
+        ours: Option<TrafficSelector>,
+        /// The first selector of its own side in its answer.
+        theirs: Option<TrafficSelector>,
+    },
+    /// The peer insists on tunnel mode, and the configuration on transport mode.
+    TransportRefused,
+    /// The peer asks for tunnel mode, and the configuration allows transport mode only.
+    TransportRequired,
+    /// Transport mode is between the two ends of the IKE SA, which the configured selectors leave out.
+    NotOurEnds,
+    /// AH does not get through a NAT, and one was found on the way, or UDP encapsulation is forced (RFC 7296 section
+    /// 2.23).
+    AhBehindNat,
+    /// The provider implements nothing of what the configuration would offer.
+    NothingToOffer,
     /// The peer refused in another way.
     Refused(NotifyType),
     /// The peer does not answer.
@@ -375,6 +395,28 @@ impl core::fmt::Display for Failure {
             Self::SelectorsRefused => f.write_str(
                 "the peer refuses our traffic selectors; compare the networks on both sides",
             ),
+            Self::NotNarrowed { ours, theirs } => {
+                f.write_str("the peer answers with traffic selectors beyond ours; it wants ")?;
+                match (theirs, ours) {
+                    (Some(theirs), Some(ours)) => write!(f, "{theirs} to {ours}"),
+                    _ => f.write_str("none that we know"),
+                }
+            }
+            Self::TransportRefused => {
+                f.write_str("the peer insists on tunnel mode, and transport mode is required here")
+            }
+            Self::TransportRequired => {
+                f.write_str("the peer asks for tunnel mode, and transport mode is required here")
+            }
+            Self::NotOurEnds => f.write_str(
+                "transport mode is between the two gateways themselves; the configured traffic selectors leave their addresses out",
+            ),
+            Self::AhBehindNat => f.write_str(
+                "AH does not get through the NAT on the way; use ESP, or none of UDP encapsulation",
+            ),
+            Self::NothingToOffer => {
+                f.write_str("none of the configured algorithms is implemented")
+            }
             Self::Refused(notify) => write!(f, "the peer refused: {notify}"),
             Self::PeerSilent { exchange, tries, hint } => {
                 write!(f, "no answer to {exchange} after {tries} tries")?;

@@ -4,6 +4,7 @@ use crate::config::{self, Peer};
 use crate::engine::{Env, Ike};
 use crate::event::ChildRef;
 use crate::timer::LINGER;
+use crate::v2::chosen::Ends;
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
@@ -151,6 +152,11 @@ impl IkeSa {
     /// Whether requests of either side are handled.
     pub(crate) const fn is_authenticated(&self) -> bool {
         !matches!(self.state, SaState::Empty | SaState::Larval)
+    }
+
+    /// Where it is.
+    pub(crate) const fn ends(&self) -> Ends {
+        Ends { path: self.path, nat_local: self.nat_local, nat_remote: self.nat_remote }
     }
 
     pub(crate) const fn agreed(&self) -> IkeAgreed {

@@ -5,6 +5,7 @@
 use ipsec_core::bytes::{self, Writer};
 use ipsec_core::crypto::suite::{MAX_KEYMAT, MAX_PRF};
 use ipsec_core::crypto::{CryptoError, Prf, PrfId, Provider, Suite};
+use ipsec_core::sa::Algorithms;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::proposal::IkeChoice;
@@ -204,7 +205,7 @@ impl ChildKeys {
         seed: &[&[u8]],
         suite: Suite,
     ) -> Result<(), CryptoError> {
-        let len = suite.shape().ok_or(CryptoError::Unsupported)?.keymat_len();
+        let len = Algorithms::from(suite).keymat_len().ok_or(CryptoError::Unsupported)?;
         let keymat = self.bytes.get_mut(..len.saturating_mul(2)).ok_or(CryptoError::Length)?;
         prf_plus::<P>(&P::Prf::new(id, sk_d)?, id, seed, keymat)?;
         self.len = stored_len(len)?;

@@ -3,8 +3,8 @@
 use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::Lifetime;
-use ipsec_core::mode::Mode;
-use ipsec_core::sa::{Encapsulation, SaParams, Spi};
+use ipsec_core::mode::{Mode, Tunnel};
+use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 
 use crate::buffers::BufferId;
 use crate::child_sa::{self, ChildState};
@@ -248,6 +248,7 @@ impl<P: Provider> Ike<'_, P> {
                     esn: child.choice.esn,
                     group: child.choice.group,
                     encapsulated: child.encapsulated,
+                    transport: child.transport,
                 };
                 let (config, replaces, traffic, sa) =
                     (child.config, child.replaces, child.traffic, child.ike);
@@ -296,13 +297,23 @@ impl<P: Provider> Ike<'_, P> {
         let encapsulated = child.encapsulated;
         let path = if encapsulated { sa.path } else { sa.path.with_ports(0, 0) };
         let id = self.child_id(slot);
+        let protection = match Algorithms::from(child.choice.suite) {
+            Algorithms::Ah(integ, _) => Algorithms::Ah(integ, config.ah_align),
+            esp => esp,
+        };
+        let mode = if child.transport {
+            Mode::Transport { original: x.negotiation.original.as_ref().copied() }
+        } else {
+            let pad_to = if child.no_tfc { 0 } else { config.tunnel.pad_to };
+            Mode::Tunnel(Tunnel { pad_to, ..config.tunnel })
+        };
         Some(Event::Install {
             child: id,
             direction,
             params: SaParams {
                 spi: Spi::new(spi)?,
-                protection: child.choice.suite.into(),
-                mode: Mode::TUNNEL,
+                protection,
+                mode,
                 keymat: x.negotiation.keys.of(sender),
                 path,
                 encapsulation: if encapsulated { Encapsulation::Udp } else { Encapsulation::Ip },

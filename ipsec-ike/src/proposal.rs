@@ -50,6 +50,11 @@ impl ChildChoice {
     /// Nothing chosen: what an empty slot holds.
     pub(crate) const EMPTY: Self =
         Self { suite: NO_SUITE, esn: false, group: Group::NONE, nones: Nones::ABSENT };
+
+    /// ESP or AH.
+    pub(crate) const fn protocol(&self) -> ProtocolId {
+        if self.suite.is_ah() { ProtocolId::AH } else { ProtocolId::ESP }
+    }
 }
 
 /// Transforms of value NONE. RFC 7296 section 2.7: an answer has exactly one transform of each type that was offered,
@@ -70,6 +75,8 @@ impl Nones {
 pub(crate) struct Implemented<'a> {
     /// Packet protection.
     pub(crate) suites: &'a [Suite],
+    /// Integrity of AH.
+    pub(crate) integs: &'a [Integ],
     /// Pseudo-random functions.
     pub(crate) prfs: &'a [PrfId],
     /// Key exchanges.
@@ -80,16 +87,24 @@ impl Implemented<'static> {
     /// All that `P` can do.
     #[inline(never)]
     pub(crate) const fn of<P: Provider>() -> Self {
-        Self { suites: P::SUITES, prfs: P::PRFS, groups: P::GROUPS }
+        Self { suites: P::SUITES, integs: P::INTEGS, prfs: P::PRFS, groups: P::GROUPS }
     }
 }
 
 impl Implemented<'_> {
+    /// What of it gets through: AH covers the addresses that a NAT changes, and does not travel in UDP.
+    pub(crate) const fn through(self, encapsulated: bool) -> Self {
+        if encapsulated { Self { integs: &[], ..self } } else { self }
+    }
+
     fn has_ike_suite(&self, suite: Suite) -> bool {
         protects_ike(suite) && self.suites.contains(&suite)
     }
 
     fn has_child_suite(&self, suite: Suite) -> bool {
+        if suite.is_ah() {
+            return self.integs.contains(&suite.integ);
+        }
         suite.shape().is_some() && self.suites.contains(&suite)
     }
 
@@ -120,6 +135,14 @@ pub(crate) fn first_child_group(
 ) -> Option<Group> {
     let ours = proposals.iter().find(|ours| can_offer_child(ours, implemented, true))?;
     ours.groups.iter().copied().find(|group| implemented.has_group(*group))
+}
+
+/// Whether anything can be offered for a child.
+pub(crate) fn can_offer_any(
+    proposals: &[ChildProposal<'_>],
+    implemented: &Implemented<'_>,
+) -> bool {
+    proposals.iter().any(|ours| can_offer_child(ours, implemented, true))
 }
 
 /// Whether an IKE SA may use this group.
@@ -193,10 +216,11 @@ pub(crate) fn offer_child(
     let mut number = 0u8;
     for ours in proposals.iter().filter(|ours| can_offer_child(ours, implemented, with_group)) {
         let usable = |suite: Suite| implemented.has_child_suite(suite);
-        for integ in integs(ours.suites, usable) {
+        for (ah, integ) in integs(ours.suites, usable) {
             number = number.checked_add(1).ok_or(NoRoom)?;
-            let mut w = w.proposal(number, ProtocolId::ESP, spi)?;
-            write_suites(&mut w, ours.suites, integ, usable)?;
+            let protocol = if ah { ProtocolId::AH } else { ProtocolId::ESP };
+            let mut w = w.proposal(number, protocol, spi)?;
+            write_suites(&mut w, ours.suites, (ah, integ), usable)?;
             if with_group {
                 write_groups(&mut w, ours.groups, implemented)?;
             }
@@ -282,7 +306,7 @@ pub(crate) fn accept_child(
     with_group: bool,
 ) -> Option<ChildChoice> {
     let theirs = answer.single()?;
-    has_only(&theirs, ProtocolId::ESP, CHILD_TRANSFORMS).then_some(())?;
+    is_of_child(&theirs).then_some(())?;
     theirs.spi_u32().and_then(Spi::new)?;
     let (suite, integ) = single_suite(&theirs)?;
     let esn = match EsnId(single(&theirs, TransformType::ESN)??.id) {
@@ -331,7 +355,7 @@ pub(crate) fn answer_child(
     choice: &ChildChoice,
     spi: &[u8],
 ) -> Result<(), NoRoom> {
-    let mut w = w.proposal(number, ProtocolId::ESP, spi)?;
+    let mut w = w.proposal(number, choice.protocol(), spi)?;
     write_suite(&mut w, choice.suite, choice.nones)?;
     if choice.group != Group::NONE || choice.nones.group {
         w.transform(TransformType::KE, choice.group.0, None)?;
@@ -353,8 +377,10 @@ pub(crate) fn offer_of(offer: &SaPayload<'_>) -> Offer {
 
 const IKE_TRANSFORMS: &[TransformType] =
     &[TransformType::ENCR, TransformType::PRF, TransformType::INTEG, TransformType::KE];
-const CHILD_TRANSFORMS: &[TransformType] =
+const ESP_TRANSFORMS: &[TransformType] =
     &[TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
+const AH_TRANSFORMS: &[TransformType] =
+    &[TransformType::INTEG, TransformType::KE, TransformType::ESN];
 
 /// IKE messages are always encrypted, and their IV is always sent: ciphers without encryption or with an implicit IV
 /// are registered for ESP only.
@@ -381,15 +407,17 @@ fn can_offer_child(
     group && ours.suites.iter().any(|suite| implemented.has_child_suite(*suite))
 }
 
-/// The distinct integrity algorithms of the usable suites, in the order in which they first appear.
+/// The distinct integrity algorithms of the usable suites, and whether they are of AH, in the order in which they first
+/// appear.
 fn integs<'s>(
     suites: &'s [Suite],
     usable: impl Fn(Suite) -> bool + Copy + 's,
-) -> impl Iterator<Item = Integ> + 's {
+) -> impl Iterator<Item = (bool, Integ)> + 's {
     suites.iter().enumerate().filter_map(move |(i, suite)| {
         let mut earlier = suites.iter().take(i).filter(move |s| usable(**s));
-        let first = usable(*suite) && !earlier.any(|s| s.integ == suite.integ);
-        first.then_some(suite.integ)
+        let first = usable(*suite)
+            && !earlier.any(|s| s.integ == suite.integ && s.is_ah() == suite.is_ah());
+        first.then_some((suite.is_ah(), suite.integ))
     })
 }
 
@@ -397,10 +425,11 @@ fn integs<'s>(
 fn write_suites(
     w: &mut ProposalWriter<'_, '_>,
     suites: &[Suite],
-    integ: Integ,
+    (ah, integ): (bool, Integ),
     usable: impl Fn(Suite) -> bool,
 ) -> Result<(), NoRoom> {
-    for suite in suites.iter().filter(|suite| suite.integ == integ && usable(**suite)) {
+    let fits = |suite: &Suite| !ah && !suite.is_ah() && suite.integ == integ && usable(*suite);
+    for suite in suites.iter().filter(|suite| fits(suite)) {
         w.transform(TransformType::ENCR, suite.encr.0, key_bits(*suite))?;
     }
     if integ != Integ::NONE {
@@ -410,7 +439,9 @@ fn write_suites(
 }
 
 fn write_suite(w: &mut ProposalWriter<'_, '_>, suite: Suite, nones: Nones) -> Result<(), NoRoom> {
-    w.transform(TransformType::ENCR, suite.encr.0, key_bits(suite))?;
+    if !suite.is_ah() {
+        w.transform(TransformType::ENCR, suite.encr.0, key_bits(suite))?;
+    }
     if suite.integ != Integ::NONE || nones.integ {
         w.transform(TransformType::INTEG, suite.integ.0, None)?;
     }
@@ -462,7 +493,8 @@ fn match_child(
     implemented: &Implemented<'_>,
     prefer_group: Option<Option<Group>>,
 ) -> Option<ChildChoice> {
-    has_only(theirs, ProtocolId::ESP, CHILD_TRANSFORMS).then_some(())?;
+    is_of_child(theirs).then_some(())?;
+    (suite.is_ah() == (theirs.protocol == ProtocolId::AH)).then_some(())?;
     theirs.spi_u32().and_then(Spi::new)?;
     let integ = match_suite(theirs, suite)?;
     offers(theirs, TransformType::ESN, esn_id(ours.esn).0, None).then_some(())?;
@@ -485,7 +517,8 @@ fn match_suite(theirs: &Proposal<'_>, suite: Suite) -> Option<bool> {
     let integ_offered = offers(theirs, TransformType::INTEG, suite.integ.0, None);
     let integ_fits =
         integ_offered || suite.integ == Integ::NONE && lists_none_of(theirs, TransformType::INTEG);
-    let fits = integ_fits && offers(theirs, TransformType::ENCR, suite.encr.0, key_bits(suite));
+    let encr = (TransformType::ENCR, suite.encr.0, key_bits(suite));
+    let fits = integ_fits && (suite.is_ah() || offers(theirs, encr.0, encr.1, encr.2));
     fits.then_some(integ_offered && suite.integ == Integ::NONE)
 }
 
@@ -517,6 +550,12 @@ fn has_only(theirs: &Proposal<'_>, protocol: ProtocolId, kinds: &[TransformType]
     theirs.protocol == protocol && theirs.transforms().all(|t| kinds.contains(&t.kind))
 }
 
+/// Whether a proposal is of ESP or AH and has only what these have. AH has no encryption (RFC 7296 section 3.3.3).
+fn is_of_child(theirs: &Proposal<'_>) -> bool {
+    has_only(theirs, ProtocolId::ESP, ESP_TRANSFORMS)
+        || has_only(theirs, ProtocolId::AH, AH_TRANSFORMS)
+}
+
 /// The only transform of a type, `Some(None)` if there is none, `None` if there are several or it is not understood.
 fn single(theirs: &Proposal<'_>, kind: TransformType) -> Option<Option<Transform>> {
     let mut of_kind = theirs.transforms().filter(|t| t.kind == kind);
@@ -529,6 +568,10 @@ fn single(theirs: &Proposal<'_>, kind: TransformType) -> Option<Option<Transform
 
 /// The only suite of a proposal, and whether an integrity algorithm NONE stands there.
 fn single_suite(theirs: &Proposal<'_>) -> Option<(Suite, bool)> {
+    if theirs.protocol == ProtocolId::AH {
+        let integ = Integ(single(theirs, TransformType::INTEG)??.id);
+        return (integ != Integ::NONE).then_some((Suite::ah(integ), false));
+    }
     let encr = single(theirs, TransformType::ENCR)??;
     let integ = single(theirs, TransformType::INTEG)?;
     let suite = Suite {
@@ -551,6 +594,7 @@ mod tests {
 
     const ALL: Implemented<'_> = Implemented {
         suites: &SUITES,
+        integs: &[Integ::HMAC_SHA2_256_128, Integ::HMAC_SHA1_96],
         prfs: &PRFS,
         groups: &[Group::X25519, Group::P256, Group::MODP_2048, Group::MODP_1024],
     };
@@ -693,7 +737,7 @@ mod tests {
     #[test]
     fn nothing_is_offered_that_is_not_implemented() {
         let few =
-            Implemented { suites: &[GCM], prfs: &[PrfId::HMAC_SHA2_256], groups: &[Group::P256] };
+            Implemented { suites: &[GCM], integs: &[], prfs: &[PrfId::HMAC_SHA2_256], groups: &[Group::P256] };
         let ours = [
             IkeProposal { prfs: &[PrfId::HMAC_SHA1], ..ike(&[GCM]) },
             ike(&[CBC]),

@@ -1,16 +1,63 @@
 //! Narrowing of traffic selectors (RFC 7296 section 2.9).
 
-use ipsec_core::selector::{SelectorList, TrafficSelector};
+use core::net::IpAddr;
+
+use ipsec_core::selector::{AddressRange, SelectorList, TrafficSelector};
 
 use crate::wire::TsPayload;
+
+/// What was narrowed away for want of room, and no other reason.
+pub(crate) struct Narrowed {
+    /// What is left.
+    pub(crate) list: SelectorList,
+    /// More would have been allowed.
+    pub(crate) more: bool,
+}
 
 /// What of `asked` is allowed: the intersections of each with each, without those that another one covers.
 ///
 /// RFC 7296 section 2.9: the first selector that is asked for may stand for a packet that waits; if it is allowed, the
 /// first of the result contains it. What exceeds the room of the list is narrowed away, and so are selectors of unknown
 /// type. Empty: TS_UNACCEPTABLE.
-pub(crate) fn narrow_payload(asked: &TsPayload<'_>, allowed: &[TrafficSelector]) -> SelectorList {
+pub(crate) fn narrow_payload(asked: &TsPayload<'_>, allowed: &[TrafficSelector]) -> Narrowed {
     narrow(asked.known(), allowed)
+}
+
+/// The same of transport mode, where each of `asked` is one address: `ours` takes its place (RFC 7296 section 2.23.1).
+pub(crate) fn narrow_readdressed(
+    asked: &TsPayload<'_>,
+    ours: IpAddr,
+    allowed: &[TrafficSelector],
+) -> Narrowed {
+    narrow(asked.known().filter_map(|ts| readdress(&ts, ours)), allowed)
+}
+
+/// What of `selectors` is about one host.
+pub(crate) fn of_host(selectors: &[TrafficSelector], host: IpAddr) -> SelectorList {
+    narrow([TrafficSelector::addresses(AddressRange::host(host))].into_iter(), selectors).list
+}
+
+/// The address of a selector that has only one.
+pub(crate) fn address_of(ts: &TrafficSelector) -> Option<IpAddr> {
+    let (start, end) = (ts.addresses.start(), ts.addresses.end());
+    (start == end).then_some(start)
+}
+
+/// A selector of one address with another of the same family in its place; `None` if it has more than one.
+pub(crate) fn readdress(ts: &TrafficSelector, to: IpAddr) -> Option<TrafficSelector> {
+    let same_family = address_of(ts)?.is_ipv4() == to.is_ipv4();
+    same_family.then_some(TrafficSelector { addresses: AddressRange::host(to), ..*ts })
+}
+
+/// All of a list with another address each, as far as they have one.
+pub(crate) fn readdressed(list: &SelectorList, to: IpAddr) -> SelectorList {
+    list.iter().filter_map(|ts| readdress(ts, to)).collect()
+}
+
+/// Whether fragments after the first, in which no port can be seen, pass between these (RFC 7296 section 1.3.1).
+pub(crate) fn let_fragments_through(local: &[TrafficSelector], remote: &[TrafficSelector]) -> bool {
+    let any = |side: &[TrafficSelector]| side.iter().all(|ts| ts.ports.contains(None));
+    any(local) && any(remote)
 }
 
 /// Whether a responder may have narrowed `offered` to `answer`: there is something, and each selector is covered by
@@ -22,16 +69,18 @@ pub(crate) fn acceptable(answer: &[TrafficSelector], offered: &[TrafficSelector]
 fn narrow(
     asked: impl Iterator<Item = TrafficSelector>,
     allowed: &[TrafficSelector],
-) -> SelectorList {
+) -> Narrowed {
     let mut list = SelectorList::new();
+    let mut more = false;
     for ts in asked {
         for both in allowed.iter().filter_map(|allowed| ts.intersection(allowed)) {
             if !list.iter().any(|have| have.covers(&both)) {
                 list = with(&list, both);
+                more |= !list.contains(&both);
             }
         }
     }
-    list
+    Narrowed { list, more }
 }
 
 /// `list` with `new`, which takes the place of the first that it covers. If it covers none it comes last, if there is
@@ -61,7 +110,7 @@ mod tests {
     use std::vec::Vec;
 
     fn narrow(asked: &[TrafficSelector], allowed: &[TrafficSelector]) -> SelectorList {
-        super::narrow(asked.iter().copied(), allowed)
+        super::narrow(asked.iter().copied(), allowed).list
     }
 
     fn net(text: &str) -> TrafficSelector {

@@ -262,6 +262,17 @@ impl Suite {
     pub const AES_256_CBC_SHA256: Self =
         Self { encr: Encr::AES_CBC, key_bits: 256, integ: Integ::HMAC_SHA2_256_128 };
 
+    /// Integrity without encryption, by AH in place of ESP (RFC 4302). It has no [`Suite::shape`], and never protects
+    /// IKE.
+    pub const fn ah(integ: Integ) -> Self {
+        Self { encr: Encr(0), key_bits: 0, integ }
+    }
+
+    /// Whether this is one of [`Suite::ah`].
+    pub const fn is_ah(&self) -> bool {
+        self.encr.0 == 0 && self.integ.0 != Integ::NONE.0
+    }
+
     /// A suite that needs no separate integrity algorithm.
     pub const fn aead(encr: Encr, key_bits: u16) -> Self {
         Self { encr, key_bits, integ: Integ::NONE }
@@ -286,7 +297,11 @@ impl Suite {
 
 impl core::fmt::Display for Suite {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{}", self.encr)?;
+        if self.is_ah() {
+            f.write_str("AH")?;
+        } else {
+            write!(f, "{}", self.encr)?;
+        }
         if self.key_bits != 0 {
             write!(f, "-{}", self.key_bits)?;
         }

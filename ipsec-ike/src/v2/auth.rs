@@ -4,18 +4,19 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::crypto::suite::MAX_PRF;
 use ipsec_core::path::Path;
 
+use super::chosen::Ends;
 use super::sa_init::{at_address, nonce_of};
 use crate::auth::psk;
 use crate::buffers::BufferId;
 use crate::config::{Auth, Peer};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::event::{ChildRef, DownReason, Failure};
+use crate::event::{DownReason, Failure};
 use crate::exchange::{Kind, Maybe, Stage};
 use crate::identity::Identity;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
-use crate::proposal::{self, Implemented};
+use crate::proposal;
 use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
 use crate::wire::{
     AuthMethod, AuthPayload, Collected, ExchangeType, Header, IdPayload, NoRoom, Notify,
@@ -36,7 +37,6 @@ impl<P: Provider> Ike<'_, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         let (sa_number, config) = (x.sa, handshake.child);
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
-        let child_config = peer.children.get(usize::from(config.child)).ok_or(Failure::Protocol)?;
         let nat_port = self.config.ports.nat;
         let sa = self.sa(sa_number).ok_or(Failure::Protocol)?;
         if sa.nat_local || sa.nat_remote || peer.force_encapsulation {
@@ -52,6 +52,7 @@ impl<P: Provider> Ike<'_, P> {
             None => self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?,
         };
         let spi = self.child(child).map_or(0, |c| c.spi_in).to_be_bytes();
+        let offer = self.child_offer(child)?;
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;
         x.message_id = 1;
@@ -87,12 +88,8 @@ impl<P: Provider> Ike<'_, P> {
                 w.id(PayloadType::IDR, &peer.remote_id.payload(&mut scratch))?;
             }
             w.auth(AuthMethod::SHARED_KEY, proof)?;
-            w.sa(|sa| {
-                let implemented = Implemented::of::<P>();
-                proposal::offer_child(sa, child_config.proposals, &implemented, &spi, false)
-            })?;
-            w.ts(PayloadType::TSI, child_config.local)?;
-            w.ts(PayloadType::TSR, child_config.remote)
+            offer.write_sa(w, &spi, false)?;
+            offer.write_selectors(w)
         })
         .map_err(|_| Failure::NoRoom)?;
         self.send_request(env, number);
@@ -144,9 +141,9 @@ impl<P: Provider> Ike<'_, P> {
         self.sa_up(env, sa_number);
         let child = self.contexts.get(number).map_or(0, |x| x.negotiation.child).checked_sub(1);
         let child = child.ok_or(DatagramError::Stale)?;
-        if let Err(failure) = self.accept_first_child(number, child, collected, peer, config) {
-            self.fail(env, number, Some(config), failure);
-            self.next_task(env, sa_number);
+        if let Err(failure) = self.accept_first_child(number, child, collected) {
+            // If the peer has made the child, it is told to delete it.
+            self.abandon_child(env, number, failure, collected.error().is_none());
             return Err(DatagramError::Refused);
         }
         self.begin_install(env, number);
@@ -170,12 +167,9 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         child: u32,
         collected: &Collected<'_>,
-        peer: &Peer<'_>,
-        config: ChildRef,
     ) -> Result<(), Failure> {
-        let child_config = peer.children.get(usize::from(config.child)).ok_or(Failure::Protocol)?;
         let (ni, nr) = self.nonces_of_handshake(number).ok_or(Failure::Protocol)?;
-        self.accept_child(number, child, collected, child_config, false)?;
+        self.accept_child(number, child, collected, false)?;
         self.derive_child_keys(number, None, (&ni, &nr))
     }
 
@@ -227,7 +221,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Refused);
         };
         let index = u16::try_from(index).unwrap_or(u16::MAX);
-        let prf = sa.choice.prf;
+        let (prf, ends) = (sa.choice.prf, Ends { path, ..sa.ends() });
         let nr = nonce_of(&self.buffers, handshake.response).ok_or(DatagramError::Stale)?;
         let request = self.buffers.bytes(handshake.request);
         if !verify::<P>(peer, prf, handshake.auth.sk_p(Role::Initiator), request, nr, &id, &auth) {
@@ -262,7 +256,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::NoRoom);
         }
 
-        let chosen = Self::find_child(collected, peer, None, false);
+        let chosen = Self::find_child(collected, peer, &ends, None, false);
         // Authenticated. The handshake is over; its place is free for others.
         let identity = self.identity_hash(&id);
         if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {

@@ -14,9 +14,9 @@ use crate::error::DatagramError;
 use crate::event::{ChildId, DownReason, Failure};
 use crate::exchange::{Kind, Work};
 use crate::ike_sa;
-use crate::proposal::{self, Implemented};
+use crate::proposal;
 use crate::timer::{CALLER_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
-use crate::wire::{Collected, ExchangeType, Header, Notify, NotifyType, PayloadType, ProtocolId};
+use crate::wire::{Collected, ExchangeType, Header, Notify, NotifyType, ProtocolId};
 
 /// Other groups that a request tries.
 const MAX_RETRIES: u8 = 3;
@@ -50,9 +50,10 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(child) = self.child(number) {
             child.want &= !(child_sa::want::REKEY | child_sa::want::CREATE);
         }
+        let implemented = self.implemented_for(sa);
         let group = self
             .child_config(config)
-            .and_then(|c| proposal::first_child_group(c.proposals, &Implemented::of::<P>()));
+            .and_then(|c| proposal::first_child_group(c.proposals, &implemented));
         self.create_child_ask(env, sa, made, group.unwrap_or(Group::NONE), 0)
     }
 
@@ -88,10 +89,9 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         public: Option<&[u8]>,
     ) {
-        if self.try_create_child_request(number, public).is_ok() {
-            self.send_request(env, number);
-        } else {
-            self.abandon_child(env, number, Failure::NoRoom, false);
+        match self.try_create_child_request(number, public) {
+            Ok(()) => self.send_request(env, number),
+            Err(failure) => self.abandon_child(env, number, failure, false),
         }
     }
 
@@ -99,33 +99,31 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         public: Option<&[u8]>,
-    ) -> Result<(), DatagramError> {
-        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
-        let (group, nonce, child) = (x.group, x.nonce, x.negotiation.child);
-        let child = child.checked_sub(1).and_then(|c| self.child(c)).ok_or(DatagramError::Stale)?;
-        let (config, spi, replaces) = (child.config, child.spi_in.to_be_bytes(), child.replaces);
+    ) -> Result<(), Failure> {
+        let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
+        let (group, nonce, slot) = (x.group, x.nonce, x.negotiation.child);
+        let slot = slot.checked_sub(1).ok_or(Failure::Protocol)?;
+        let child = self.child(slot).ok_or(Failure::Protocol)?;
+        let (spi, replaces) = (child.spi_in.to_be_bytes(), child.replaces);
         let old = replaces.and_then(|id| self.child_number(id)).and_then(|n| self.child(n));
-        let old = old.map(|c| c.spi_in.to_be_bytes());
+        let old = old.map(|c| (c.choice.protocol(), c.spi_in.to_be_bytes()));
         if replaces.is_some() && old.is_none() {
-            return Err(DatagramError::Stale);
+            return Err(Failure::NoRoom);
         }
-        let config = self.child_config(config).ok_or(DatagramError::Stale)?;
+        let offer = self.child_offer(slot)?;
         self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
-            if let Some(old) = &old {
+            if let Some((protocol, old)) = &old {
                 // The SPI that we receive on (RFC 7296 section 1.3.3).
-                w.notify(&Notify::with_spi(ProtocolId::ESP, old, NotifyType::REKEY_SA, &[]))?;
+                w.notify(&Notify::with_spi(*protocol, old, NotifyType::REKEY_SA, &[]))?;
             }
-            w.sa(|sa| {
-                let implemented = Implemented::of::<P>();
-                proposal::offer_child(sa, config.proposals, &implemented, &spi, true)
-            })?;
+            offer.write_sa(w, &spi, true)?;
             w.nonce(&nonce)?;
             if let Some(public) = public {
                 w.ke(group, public)?;
             }
-            w.ts(PayloadType::TSI, config.local)?;
-            w.ts(PayloadType::TSR, config.remote)
+            offer.write_selectors(w)
         })
+        .map_err(|_| Failure::NoRoom)
     }
 
     /// The peer's answer to our request.
@@ -139,12 +137,11 @@ impl<P: Provider> Ike<'_, P> {
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
         let (sa, group, retries) = (x.sa, x.group, x.retries);
         let child = x.negotiation.child.checked_sub(1).ok_or(DatagramError::Stale)?;
-        let Some(made) = self.child(child) else {
+        if self.child(child).is_none() {
             self.end_exchange(env, number);
             self.next_task(env, sa);
             return Err(DatagramError::Stale);
-        };
-        let config = made.config;
+        }
         if let Some(error) = collected.error() {
             let wanted = bytes::Reader::new(error.data).u16().map(Group);
             if let (NotifyType::INVALID_KE_PAYLOAD, Some(wanted)) = (error.kind, wanted) {
@@ -152,10 +149,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             return self.create_child_refused(env, number, child, error.kind);
         }
-        let accepted = self
-            .child_config(config)
-            .ok_or(Failure::Protocol)
-            .and_then(|config| self.accept_child(number, child, collected, config, true));
+        let accepted = self.accept_child(number, child, collected, true);
         let group_fits = collected.ke.map_or(Group::NONE, |ke| ke.group) == group;
         if accepted.is_err() || !group_fits || collected.nonce.is_none() {
             // Authentic and wrong: what the peer believes to have is not there (RFC 7296 section 2.21.3).
@@ -184,9 +178,10 @@ impl<P: Provider> Ike<'_, P> {
         else {
             return Err(DatagramError::Stale);
         };
-        let allowed = self.child_config(config).is_some_and(|c| {
-            proposal::allows_child_group(c.proposals, &Implemented::of::<P>(), wanted)
-        });
+        let implemented = self.implemented_for(sa);
+        let allowed = self
+            .child_config(config)
+            .is_some_and(|c| proposal::allows_child_group(c.proposals, &implemented, wanted));
         if !allowed || wanted == used || retries >= MAX_RETRIES {
             self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
             self.fail(env, number, Some(config), Failure::GroupRefused { wanted });
@@ -402,15 +397,15 @@ impl<P: Provider> Ike<'_, P> {
             return Err(Refusal::new(NotifyType::TEMPORARY_FAILURE));
         }
         let Some(notify) = collected.notify(NotifyType::REKEY_SA) else { return Ok(None) };
-        let spi = notify.spi_u32().filter(|_| notify.protocol == ProtocolId::ESP);
-        let spi = spi.ok_or(Refusal::new(NotifyType::CHILD_SA_NOT_FOUND))?;
-        let Some(old) = self.child_by_outbound(sa, spi) else {
+        let protocol = notify.protocol;
+        let spi = notify.spi_u32().ok_or(Refusal::new(NotifyType::CHILD_SA_NOT_FOUND))?;
+        let Some(old) = self.child_by_outbound(sa, protocol, spi) else {
             // It may be the one that the peer has just made at our request, and its answer is still on its way.
             let being_made = matches!(ours, Some((Kind::CreateChild, _)));
             return Err(if being_made {
                 Refusal::new(NotifyType::TEMPORARY_FAILURE)
             } else {
-                Refusal::no_child(spi)
+                Refusal::no_child(protocol, spi)
             });
         };
         let state = self.child(old).map(|c| c.state);

@@ -8,13 +8,14 @@ use crate::engine::{Env, Ike};
 use crate::event::DownReason;
 use crate::exchange::Kind;
 use crate::ike_sa::SaState;
-use crate::wire::{ExchangeType, ProtocolId};
+use crate::wire::ExchangeType;
 
 impl<P: Provider> Ike<'_, P> {
     /// Asks the peer to delete a child. `false` if there is no room.
     pub(crate) fn delete_child_begin(&mut self, env: &mut Env<'_>, number: u32) -> bool {
         let Some(child) = self.child(number) else { return true };
         let (sa, spi, reason) = (child.ike, child.spi_in, child.reason);
+        let protocol = child.choice.protocol();
         let larval = child.state == ChildState::Larval;
         if larval && self.is_answered_with(sa, number) {
             // The peer is about to hear that it exists: it is deleted after that.
@@ -28,8 +29,8 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(x) = self.contexts.get(context) {
             x.negotiation.child = number.saturating_add(1);
         }
-        let written = self
-            .compose(context, ExchangeType::INFORMATIONAL, |w| w.delete(ProtocolId::ESP, &[spi]));
+        let written =
+            self.compose(context, ExchangeType::INFORMATIONAL, |w| w.delete(protocol, &[spi]));
         if written.is_err() {
             self.end_exchange(env, context);
             return false;

@@ -14,6 +14,8 @@ use crate::wire::{Collected, ExchangeType, Header, ProtocolId};
 
 /// Children that one message can delete; more are told of one by one.
 const MAX_DELETED: usize = 16;
+/// Ours, which the answer names.
+type DeletedSpis = heapless::Vec<u32, MAX_DELETED>;
 
 impl<P: Provider> Ike<'_, P> {
     /// Asks a silent peer whether it lives (RFC 7296 section 2.4). `false` if there is no room.
@@ -49,12 +51,12 @@ impl<P: Provider> Ike<'_, P> {
             self.sa_down(env, sa, DownReason::Deleted);
             return Ok(());
         }
-        let mut spis = heapless::Vec::<u32, MAX_DELETED>::new();
+        let (mut esp, mut ah) = (DeletedSpis::new(), DeletedSpis::new());
         let deleting = self.child_being_deleted(sa);
         let outbound =
-            collected.deletes().filter(|d| d.protocol == ProtocolId::ESP).flat_map(|d| d.spis());
-        for spi in outbound.take(MAX_DELETED) {
-            let Some(number) = self.child_by_outbound(sa, spi) else { continue };
+            collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));
+        for (protocol, spi) in outbound.take(MAX_DELETED) {
+            let Some(number) = self.child_by_outbound(sa, protocol, spi) else { continue };
             let Some(child) = self.child(number) else { continue };
             let replaced =
                 child.state == ChildState::Leaving && matches!(child.reason, DownReason::Rekeyed);
@@ -62,7 +64,7 @@ impl<P: Provider> Ike<'_, P> {
             let ours = deleting == Some(number);
             if !ours {
                 // RFC 7296 section 1.4.1: if both sides delete it, neither names it in its answer.
-                let _ = spis.push(spi_in);
+                let _ = if protocol == ProtocolId::AH { &mut ah } else { &mut esp }.push(spi_in);
             }
             if replaced {
                 self.child_lingers(env, number);
@@ -72,7 +74,12 @@ impl<P: Provider> Ike<'_, P> {
             }
         }
         let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| {
-            if spis.is_empty() { Ok(()) } else { w.delete(ProtocolId::ESP, &spis) }
+            for (protocol, spis) in [(ProtocolId::ESP, &esp), (ProtocolId::AH, &ah)] {
+                if !spis.is_empty() {
+                    w.delete(protocol, spis)?;
+                }
+            }
+            Ok(())
         });
         if written.is_ok() {
             self.send_response(env, context, RESPONSE_KEPT);

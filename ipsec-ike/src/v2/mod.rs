@@ -1,6 +1,7 @@
 //! IKEv2 (RFC 7296): one exchange, one file.
 
 mod auth;
+pub(crate) mod chosen;
 mod create_child;
 mod delete;
 pub(crate) mod disturbed;
@@ -8,5 +9,6 @@ mod informational;
 mod install;
 mod message;
 mod negotiation;
+mod offer;
 mod rekey_ike;
 mod sa_init;

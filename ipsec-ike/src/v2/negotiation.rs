@@ -2,17 +2,21 @@
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::mode::AddressPair;
 use ipsec_core::path::Path;
 use ipsec_core::sa::Spi;
 use ipsec_core::selector::Selectors;
 
-use crate::child_sa::Negotiation;
-use crate::config::{Child, Peer};
+use crate::child_sa::{Negotiation, said};
+use crate::config::{ModePolicy, Peer};
 use crate::engine::{Env, Ike};
 use crate::event::{ChildRef, DownReason, Failure};
-use crate::proposal::{self, ChildChoice, Implemented};
+use crate::exchange::Maybe;
+use crate::proposal::{self, ChildChoice};
 use crate::selectors;
 use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType, ProtocolId};
+
+use super::chosen::{Chosen, Unmet};
 
 /// Why a request for a child is refused.
 #[derive(Clone, Copy)]
@@ -21,7 +25,7 @@ pub(crate) struct Refusal {
     /// The group to use instead, for INVALID_KE_PAYLOAD.
     group: Option<Group>,
     /// The SPI that nobody has, for CHILD_SA_NOT_FOUND.
-    spi: Option<[u8; 4]>,
+    spi: Option<(ProtocolId, [u8; 4])>,
 }
 
 impl Refusal {
@@ -34,36 +38,18 @@ impl Refusal {
     }
 
     /// RFC 7296 section 2.25: the SPI is that of the REKEY_SA notify.
-    pub(crate) const fn no_child(spi: u32) -> Self {
-        Self { spi: Some(spi.to_be_bytes()), ..Self::new(NotifyType::CHILD_SA_NOT_FOUND) }
+    pub(crate) const fn no_child(protocol: ProtocolId, spi: u32) -> Self {
+        Self { spi: Some((protocol, spi.to_be_bytes())), ..Self::new(NotifyType::CHILD_SA_NOT_FOUND) }
     }
 
     /// Writes the notify that says so.
     pub(crate) fn write(&self, w: &mut MessageWriter<'_>) -> Result<(), NoRoom> {
-        if let Some(spi) = &self.spi {
-            return w.notify(&Notify::with_spi(ProtocolId::ESP, spi, self.kind, &[]));
+        if let Some((protocol, spi)) = &self.spi {
+            return w.notify(&Notify::with_spi(*protocol, spi, self.kind, &[]));
         }
         let group = self.group.map(|g| g.0.to_be_bytes());
         w.notify(&Notify::new(self.kind, group.as_ref().map_or(&[], |g| g)))
     }
-}
-
-/// What a responder chose for a child that was asked for.
-pub(crate) struct Chosen {
-    /// Its number in the configuration.
-    child: u16,
-    selectors: Selectors,
-    /// The number of the proposal.
-    proposed: u8,
-    choice: ChildChoice,
-    /// The initiator's.
-    spi: Spi,
-}
-
-/// Why a child that was asked for cannot be, for the peer and for our own side.
-pub(crate) struct Unmet {
-    refusal: Refusal,
-    failure: Option<Failure>,
 }
 
 /// What a responder says of a child.
@@ -71,6 +57,9 @@ pub(crate) struct ChildAnswer {
     number: u8,
     choice: ChildChoice,
     spi: [u8; 4],
+    transport: bool,
+    said: u8,
+    /// As the initiator sees them.
     selectors: Selectors,
 }
 
@@ -88,6 +77,17 @@ impl ChildAnswer {
         if let Some((group, public)) = key_exchange {
             w.ke(group, public)?;
         }
+        if self.transport {
+            w.notify(&Notify::new(NotifyType::USE_TRANSPORT_MODE, &[]))?;
+        }
+        for (bit, kind) in [
+            (said::MORE_SELECTORS, NotifyType::ADDITIONAL_TS_POSSIBLE),
+            (said::FRAGMENTS, NotifyType::NON_FIRST_FRAGMENTS_ALSO),
+        ] {
+            if self.said & bit != 0 {
+                w.notify(&Notify::new(kind, &[]))?;
+            }
+        }
         w.ts(PayloadType::TSI, &self.selectors.remote)?;
         w.ts(PayloadType::TSR, &self.selectors.local)
     }
@@ -100,7 +100,6 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         child: u32,
         collected: &Collected<'_>,
-        config: &Child<'_>,
         with_group: bool,
     ) -> Result<(), Failure> {
         if let Some(error) = collected.error() {
@@ -114,21 +113,50 @@ impl<P: Provider> Ike<'_, P> {
         else {
             return Err(Failure::Protocol);
         };
-        let implemented = Implemented::of::<P>();
+        let (sa, config) = self.child(child).map(|c| (c.ike, c.config)).ok_or(Failure::Protocol)?;
+        let config = self.child_config(config).ok_or(Failure::Protocol)?;
+        let offered = self.child_offer(child)?;
+        let implemented = self.implemented_for(sa);
         let choice = proposal::accept_child(&answer, config.proposals, &implemented, with_group)
             .ok_or(Failure::Protocol)?;
+        if let Some(child) = self.child(child) {
+            child.choice = choice; // if what follows is refused, it is deleted as what it is
+        }
         let spi = answer.single().and_then(|p| p.spi_u32()).and_then(Spi::new);
         let spi = spi.ok_or(Failure::Protocol)?;
-        let (Some(local), Some(remote)) = (ts_i.list(), ts_r.list()) else {
-            return Err(Failure::Protocol);
-        };
-        // RFC 7296 section 2.9: the responder narrows, and never widens.
-        if !selectors::acceptable(&local, config.local)
-            || !selectors::acceptable(&remote, config.remote)
-        {
+        let transport = collected.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
+        if transport && !offered.transport {
             return Err(Failure::Protocol);
         }
-        self.agree_on(number, child, choice, spi, Selectors { local, remote }, 0);
+        if !transport && config.mode == ModePolicy::RequireTransport {
+            return Err(Failure::TransportRefused);
+        }
+        let (Some(mut local), Some(mut remote)) = (ts_i.list(), ts_r.list()) else {
+            return Err(Failure::Protocol);
+        };
+        if let Some(sa) = self.sa(sa)
+            && transport
+        {
+            // RFC 7296 section 2.23.1: what the responder sees is of no use here.
+            if sa.nat_local {
+                local = selectors::readdressed(&local, sa.path.local.address);
+            }
+            if sa.nat_remote {
+                remote = selectors::readdressed(&remote, sa.path.remote.address);
+            }
+        }
+        // RFC 7296 section 2.9: the responder narrows, and never widens.
+        if !selectors::acceptable(&local, &offered.local)
+            || !selectors::acceptable(&remote, &offered.remote)
+        {
+            let (ours, theirs) = (local.first().copied(), remote.first().copied());
+            return Err(Failure::NotNarrowed { ours, theirs });
+        }
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation.selectors = Selectors { local, remote };
+        }
+        let no_tfc = collected.notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED).is_some();
+        self.agree_on(child, choice, spi, transport, no_tfc);
         Ok(())
     }
 
@@ -144,61 +172,11 @@ impl<P: Provider> Ike<'_, P> {
         with_group: bool,
     ) -> Result<Group, Refusal> {
         let only = replaces.and_then(|old| self.child(old)).map(|old| old.config.child);
-        let chosen = Self::find_child(collected, peer, only, with_group);
+        let sa = self.contexts.get(number).map_or(0, |x| x.sa);
+        let ends = self.sa(sa).map(|sa| sa.ends());
+        let ends = ends.ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
+        let chosen = Self::find_child(collected, peer, &ends, only, with_group);
         self.take_child(env, number, index, chosen, replaces)
-    }
-
-    /// What of the configuration the request for a child meets. Nothing is changed: the requester need not be
-    /// authenticated yet.
-    #[expect(clippy::result_large_err, reason = "there is no heap to put it on")]
-    pub(crate) fn find_child(
-        collected: &Collected<'_>,
-        peer: &Peer<'_>,
-        only: Option<u16>,
-        with_group: bool,
-    ) -> Result<Chosen, Unmet> {
-        let unmet = |kind| Unmet { refusal: Refusal::new(kind), failure: None };
-        let (Some(offer), Some(ts_i), Some(ts_r)) = (collected.sa, collected.ts_i, collected.ts_r)
-        else {
-            return Err(unmet(NotifyType::INVALID_SYNTAX));
-        };
-        let implemented = Implemented::of::<P>();
-        let sent_group = collected.ke.map(|ke| ke.group);
-        let mut common_traffic = false;
-        for (child, config) in (0u16..).zip(peer.children) {
-            if only.is_some_and(|only| only != child) {
-                continue;
-            }
-            let local = selectors::narrow_payload(&ts_r, config.local);
-            let remote = selectors::narrow_payload(&ts_i, config.remote);
-            if local.is_empty() || remote.is_empty() {
-                continue;
-            }
-            common_traffic = true;
-            let found = proposal::choose_child(
-                &offer,
-                config.proposals,
-                &implemented,
-                sent_group,
-                with_group,
-            );
-            let Some((proposed, choice, spi)) = found else { continue };
-            if choice.group != Group::NONE && sent_group != Some(choice.group) {
-                return Err(Unmet { refusal: Refusal::group(choice.group), failure: None });
-            }
-            let spi = bytes::Reader::new(spi).u32().and_then(Spi::new);
-            let spi = spi.ok_or(unmet(NotifyType::INVALID_SYNTAX))?;
-            let selectors = Selectors { local, remote };
-            return Ok(Chosen { child, selectors, proposed, choice, spi });
-        }
-        let (failure, kind) = if common_traffic {
-            let offered = proposal::offer_of(&offer);
-            (Failure::NoProposal { offered }, NotifyType::NO_PROPOSAL_CHOSEN)
-        } else {
-            let (theirs, ours) = (ts_i.known().next(), ts_r.known().next());
-            (Failure::NoSelectors { theirs, ours }, NotifyType::TS_UNACCEPTABLE)
-        };
-        Err(Unmet { refusal: Refusal::new(kind), failure: Some(failure) })
     }
 
     /// Takes a slot for the child that was found, and tells why none was. Gives the group of its key exchange.
@@ -212,7 +190,7 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<Group, Refusal> {
         let sa = self.contexts.get(number).map_or(0, |x| x.sa);
         let path = self.contexts.get(number).map_or(Path::UNSPECIFIED, |x| x.path);
-        let Chosen { child, selectors, proposed, choice, spi } = match chosen {
+        let chosen = match chosen {
             Ok(chosen) => chosen,
             Err(Unmet { refusal, failure }) => {
                 if let Some(failure) = failure {
@@ -221,10 +199,10 @@ impl<P: Provider> Ike<'_, P> {
                 return Err(refusal);
             }
         };
+        let config = ChildRef { peer: index, child: chosen.child };
         let room = self.limit_children(env, sa);
-        let made = room.then(|| self.new_child(env, sa, ChildRef { peer: index, child })).flatten();
+        let made = room.then(|| self.new_child(env, sa, config)).flatten();
         let Some(made) = made else {
-            let config = ChildRef { peer: index, child };
             self.refuse(Some(index), Some(config), path, Failure::NoRoom);
             return Err(Refusal::new(NotifyType::NO_ADDITIONAL_SAS));
         };
@@ -232,10 +210,15 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(child) = self.child(made) {
             child.replaces = replaces;
         }
+        let Chosen { choice, spi, transport, no_tfc, .. } = chosen;
+        self.agree_on(made, choice, spi, transport, no_tfc);
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.child = made.saturating_add(1);
+            x.negotiation.number = chosen.proposed;
+            x.negotiation.selectors = chosen.selectors;
+            x.negotiation.said = chosen.said;
+            x.negotiation.original = chosen.original.map_or(Maybe::Nothing, Maybe::Just);
         }
-        self.agree_on(number, made, choice, spi, selectors, proposed);
         Ok(choice.group)
     }
 
@@ -259,32 +242,35 @@ impl<P: Provider> Ike<'_, P> {
 
     fn agree_on(
         &mut self,
-        number: u32,
         child: u32,
         choice: ChildChoice,
         spi: Spi,
-        selectors: Selectors,
-        proposed: u8,
+        transport: bool,
+        no_tfc: bool,
     ) {
-        let sa = self.contexts.get(number).map_or(0, |x| x.sa);
-        let forced = self.peer_of(sa).is_some_and(|p| p.force_encapsulation);
-        let nat = self.sa(sa).is_some_and(|sa| sa.nat_local || sa.nat_remote);
+        let Some(sa) = self.child(child).map(|c| c.ike) else { return };
+        let encapsulated = self.encapsulates(sa);
         if let Some(child) = self.child(child) {
             child.choice = choice;
             child.spi_out = spi.get();
-            child.encapsulated = nat || forced;
-        }
-        if let Some(x) = self.contexts.get(number) {
-            x.negotiation.selectors = selectors;
-            x.negotiation.number = proposed;
+            child.encapsulated = encapsulated;
+            child.transport = transport;
+            child.no_tfc = no_tfc;
         }
     }
 
     pub(crate) fn child_answer(&mut self, number: u32, child: u32) -> Option<ChildAnswer> {
-        let (choice, spi) = self.child(child).map(|c| (c.choice, c.spi_in.to_be_bytes()))?;
+        let (choice, spi, transport) =
+            self.child(child).map(|c| (c.choice, c.spi_in.to_be_bytes(), c.transport))?;
         let x = self.contexts.get(number)?;
-        let selectors = x.negotiation.selectors.clone();
-        Some(ChildAnswer { number: x.negotiation.number, choice, spi, selectors })
+        let Negotiation { number, said, selectors, original, .. } = &x.negotiation;
+        let mut selectors = selectors.clone();
+        if let Some(AddressPair { local, remote }) = original.as_ref() {
+            // RFC 7296 section 2.23.1: the initiator is answered with the addresses that it sees.
+            selectors.local = selectors::readdressed(&selectors.local, *local);
+            selectors.remote = selectors::readdressed(&selectors.remote, *remote);
+        }
+        Some(ChildAnswer { number: *number, choice, spi, transport, said: *said, selectors })
     }
 
     /// KEYMAT (RFC 7296 section 2.17).
