@@ -219,6 +219,6 @@ mod tests {
         }
         let payload = TsPayload::parse(PayloadType::TSI, &body).unwrap();
         assert_eq!(payload.list(), None);
-        assert_eq!(narrow_payload(&payload, &nets("10.7.1.0/24"))[..], nets("10.7.1.0/24"));
+        assert_eq!(narrow_payload(&payload, &nets("10.7.1.0/24")).list[..], nets("10.7.1.0/24"));
     }
 }

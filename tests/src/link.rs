@@ -26,7 +26,8 @@ use crate::rng::SeededRng;
 pub enum Transport {
     /// UDP; the bytes are what follows the UDP header.
     Udp,
-    /// An IP protocol by its number, 50 for ESP; the bytes are what follows the IP header. Ports are 0.
+    /// An IP protocol by its number, 50 for ESP; the bytes are what follows the IP header. Ports are 0. Of AH (51), which
+    /// covers that header, the bytes are the whole packet.
     Ip(u8),
 }
 
@@ -66,7 +67,11 @@ impl Datagram {
 
     /// Bytes of the IP packet, headers included.
     pub fn packet_len(&self) -> usize {
-        let ip = if self.destination.address.is_ipv4() { 20 } else { 40 };
+        let ip = match self.transport {
+            Transport::Ip(51) => 0,
+            _ if self.destination.address.is_ipv4() => 20,
+            _ => 40,
+        };
         let udp = if self.transport == Transport::Udp { 8 } else { 0 };
         ip + udp + self.bytes.len()
     }

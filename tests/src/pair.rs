@@ -30,6 +30,7 @@ use ipsec::{
     Store,
 };
 use ipsec_core::crypto::CryptoError;
+use ipsec_core::sa::Protocol;
 
 use crate::clock::Clock;
 use crate::link::{Datagram, Link, Transport};
@@ -191,6 +192,7 @@ impl<'r, P: Provider> Node<'r, P> {
         let path = Path::new(datagram.destination, datagram.source);
         let inbound = match datagram.transport {
             Transport::Udp => self.gateway.inbound_udp(now, &mut self.rng, path, 0, &mut bytes),
+            Transport::Ip(51) => self.gateway.inbound_ip(now, &mut self.rng, &mut bytes),
             Transport::Ip(_) => self.gateway.inbound_esp(now, &mut self.rng, path, 0, &mut bytes),
         };
         if let Inbound::Packet(received) = inbound? {
@@ -494,6 +496,9 @@ impl<'r, P: Provider> Pair<'r, P> {
                 let Path { local, remote } = sent.path();
                 let datagram = match sent.encapsulation() {
                     Encapsulation::Udp => Datagram::udp(local, remote, sent.esp()),
+                    Encapsulation::Ip if sent.sealed.protocol == Protocol::Ah => {
+                        Datagram::ip(local.address, remote.address, 51, sent.outer())
+                    }
                     Encapsulation::Ip => {
                         Datagram::ip(local.address, remote.address, 50, sent.esp())
                     }

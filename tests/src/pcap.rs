@@ -82,6 +82,7 @@ impl Default for Pcap {
 pub fn packet(datagram: &Datagram) -> Vec<u8> {
     let (protocol, payload) = match datagram.transport {
         Transport::Udp => (UDP, udp(datagram)),
+        Transport::Ip(51) => return datagram.bytes.clone(),
         Transport::Ip(protocol) => (protocol, datagram.bytes.clone()),
     };
     match (datagram.source.address, datagram.destination.address) {

@@ -229,12 +229,14 @@ fn ike_agreed(agreed: &IkeAgreed) -> String {
 }
 
 fn child_agreed(agreed: &ChildAgreed) -> String {
-    let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, encapsulated } = agreed;
+    let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, encapsulated, transport } =
+        agreed;
     let pfs = if *group == ipsec::Group::NONE { String::new() } else { format!(", {group}") };
     let esn = if *esn { ", ESN" } else { "" };
     let udp = if *encapsulated { "udp" } else { "none" };
+    let mode = if *transport { "transport" } else { "tunnel" };
     format!(
-        "spi_in={inbound_spi} spi_out={outbound_spi} suite={suite}{pfs}{esn} encapsulation={udp}"
+        "spi_in={inbound_spi} spi_out={outbound_spi} suite={suite}{pfs}{esn} encapsulation={udp} mode={mode}"
     )
 }
 

@@ -351,11 +351,17 @@ fn nat(agreed: &IkeAgreed) -> &'static str {
 }
 
 fn child(agreed: &ChildAgreed) -> String {
-    let ChildAgreed { suite, inbound_spi, outbound_spi, group, encapsulated, esn } = agreed;
-    let how = if *encapsulated { "in UDP" } else { "as IP protocol 50" };
+    let ChildAgreed { suite, inbound_spi, outbound_spi, group, encapsulated, esn, transport } =
+        agreed;
+    let how = match (encapsulated, suite.is_ah()) {
+        (true, _) => "in UDP",
+        (false, false) => "as IP protocol 50",
+        (false, true) => "as IP protocol 51",
+    };
+    let mode = if *transport { ", transport mode" } else { "" };
     let group = if *group == Group::NONE { String::new() } else { format!(", {group}") };
     let esn = if *esn { ", ESN" } else { "" };
-    format!("{suite}{group}{esn}, {how}, SPI {inbound_spi} in, {outbound_spi} out")
+    format!("{suite}{group}{esn}{mode}, {how}, SPI {inbound_spi} in, {outbound_spi} out")
 }
 
 /// The longest packet and the largest TCP segment that a host can send.
