@@ -736,8 +736,12 @@ mod tests {
 
     #[test]
     fn nothing_is_offered_that_is_not_implemented() {
-        let few =
-            Implemented { suites: &[GCM], integs: &[], prfs: &[PrfId::HMAC_SHA2_256], groups: &[Group::P256] };
+        let few = Implemented {
+            suites: &[GCM],
+            integs: &[],
+            prfs: &[PrfId::HMAC_SHA2_256],
+            groups: &[Group::P256],
+        };
         let ours = [
             IkeProposal { prfs: &[PrfId::HMAC_SHA1], ..ike(&[GCM]) },
             ike(&[CBC]),

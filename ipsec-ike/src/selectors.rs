@@ -66,10 +66,7 @@ pub(crate) fn acceptable(answer: &[TrafficSelector], offered: &[TrafficSelector]
     !answer.is_empty() && answer.iter().all(|ts| offered.iter().any(|o| o.covers(ts)))
 }
 
-fn narrow(
-    asked: impl Iterator<Item = TrafficSelector>,
-    allowed: &[TrafficSelector],
-) -> Narrowed {
+fn narrow(asked: impl Iterator<Item = TrafficSelector>, allowed: &[TrafficSelector]) -> Narrowed {
     let mut list = SelectorList::new();
     let mut more = false;
     for ts in asked {

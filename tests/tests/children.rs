@@ -3,14 +3,14 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use ipsec_core::crypto::Integ;
-use ipsec_core::mode::{AddressPair, Mode, Tunnel};
-use ipsec_core::sa::Algorithms;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     AddressRange, ChildAgreed, ChildProposal, DownReason, Failure, GatewayEvent, PortRange, Suite,
     TrafficSelector,
 };
+use ipsec_core::crypto::Integ;
+use ipsec_core::mode::{AddressPair, Mode, Tunnel};
+use ipsec_core::sa::Algorithms;
 use ipsec_testkit::link::Transport;
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{
@@ -21,7 +21,8 @@ use ipsec_testkit::setup::{
 const SECOND: Duration = Duration::from_secs(1);
 
 const AH: Suite = Suite::ah(Integ::HMAC_SHA2_256_128);
-const BY_AH: &[ChildProposal<'static>] = &[ChildProposal { suites: &[AH], groups: &[], esn: false }];
+const BY_AH: &[ChildProposal<'static>] =
+    &[ChildProposal { suites: &[AH], groups: &[], esn: false }];
 const ESP_WITH: ChildProposal<'static> =
     ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: true };
 const ESP_WITHOUT: ChildProposal<'static> = ChildProposal { esn: false, ..ESP_WITH };
@@ -301,8 +302,7 @@ fn extended_sequence_numbers() {
         (rather_not, rather, Some(true)),
         (rather, rather_not, Some(false)),
     ] {
-        let (ours, theirs) =
-            (leak_all(ours.iter().copied()), leak_all(theirs.iter().copied()));
+        let (ours, theirs) = (leak_all(ours.iter().copied()), leak_all(theirs.iter().copied()));
         let setup = Setup::new(7)
             .children_of(Side::A, |child| child.proposals = ours)
             .children_of(Side::B, |child| child.proposals = theirs);

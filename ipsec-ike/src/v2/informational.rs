@@ -53,8 +53,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         let (mut esp, mut ah) = (DeletedSpis::new(), DeletedSpis::new());
         let deleting = self.child_being_deleted(sa);
-        let outbound =
-            collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));
+        let outbound = collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));
         for (protocol, spi) in outbound.take(MAX_DELETED) {
             let Some(number) = self.child_by_outbound(sa, protocol, spi) else { continue };
             let Some(child) = self.child(number) else { continue };

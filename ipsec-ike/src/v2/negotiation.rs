@@ -39,7 +39,10 @@ impl Refusal {
 
     /// RFC 7296 section 2.25: the SPI is that of the REKEY_SA notify.
     pub(crate) const fn no_child(protocol: ProtocolId, spi: u32) -> Self {
-        Self { spi: Some((protocol, spi.to_be_bytes())), ..Self::new(NotifyType::CHILD_SA_NOT_FOUND) }
+        Self {
+            spi: Some((protocol, spi.to_be_bytes())),
+            ..Self::new(NotifyType::CHILD_SA_NOT_FOUND)
+        }
     }
 
     /// Writes the notify that says so.

@@ -30,9 +30,7 @@ impl ChildOffer<'_> {
         spi: &[u8],
         with_group: bool,
     ) -> Result<(), NoRoom> {
-        w.sa(|sa| {
-            proposal::offer_child(sa, self.proposals, &self.implemented, spi, with_group)
-        })
+        w.sa(|sa| proposal::offer_child(sa, self.proposals, &self.implemented, spi, with_group))
     }
 
     /// The payloads with mode and selectors.
@@ -76,7 +74,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
             let ends = (path.local.address, path.remote.address);
-            let (own, peers) = (selectors::of_host(&local, ends.0), selectors::of_host(&remote, ends.1));
+            let (own, peers) =
+                (selectors::of_host(&local, ends.0), selectors::of_host(&remote, ends.1));
             transport = !own.is_empty() && !peers.is_empty();
             if transport {
                 (local, remote) = (own, peers);
