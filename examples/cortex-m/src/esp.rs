@@ -1,6 +1,7 @@
-//! ESP without IKE, on the same board: two SAs whose keys lie in the image, and packets from one SAD to the other.
+//! ESP without IKE, on the same board: SAs whose keys lie in the image, and packets from one SAD to the other, in tunnel
+//! and in transport mode.
 //!
-//! `cargo run --release --bin esp`. Such keys can never be changed, so that this is for a bench, or beneath another way
+//! `cargo run --release --bin esp`; with `--features ah`, AH has its turn too. Such keys can never be changed, so that this is for a bench, or beneath another way
 //! of agreeing on keys.
 #![no_std]
 #![no_main]
@@ -15,6 +16,7 @@ macro_rules! say {
 }
 
 mod rng;
+mod sads;
 mod stack;
 
 use core::net::{IpAddr, Ipv4Addr};
@@ -22,10 +24,11 @@ use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
+use ipsec::ipsec_core::crypto::Integ;
 use ipsec::ipsec_core::mode::Mode;
 use ipsec::ipsec_core::sa::{Algorithms, SaParams};
-use ipsec::ipsec_core::sad::{InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator};
-use ipsec::ipsec_core::wire::{Ipv4Header, protocol};
+use ipsec::ipsec_core::sad::{InboundId, OutboundId, Sad, SpiAllocator};
+use ipsec::ipsec_core::wire::{IpPacket, Ipv4Header};
 use ipsec::ipsec_esp::{self, Inbound};
 use ipsec::{Encapsulation, Endpoint, Instant, Lifetime, Path, Selectors, Suite, TrafficSelector};
 use ipsec::{MAX_HEADROOM, PacketBuf};
@@ -33,50 +36,41 @@ use static_cell::ConstStaticCell;
 use zerocopy::IntoBytes;
 
 use rng::PredictableRng;
+use sads::Memory;
 
 type Crypto = ipsec_rustcrypto::Only<Ours>;
 
+#[cfg(not(feature = "ah"))]
 ipsec_rustcrypto::selection! {
-    /// What these two SAs need.
+    /// What these SAs need.
     pub enum Ours { AesGcm, Aes128 }
 }
 
-/// Words of the anti-replay bitmap: a window of 64 packets.
-const WINDOW: usize = ipsec::ipsec_core::replay::words_for(64);
-
-/// All that a SAD with one SA of each direction keeps.
-struct Memory {
-    inbound: [InboundSlot<Crypto>; 1],
-    outbound: [OutboundSlot<Crypto>; 1],
-    window: [u32; WINDOW],
-    links: [u32; 4],
+#[cfg(feature = "ah")]
+ipsec_rustcrypto::selection! {
+    /// What these SAs need.
+    pub enum Ours { AesGcm, Aes128, HmacSha256 }
 }
 
-impl Memory {
-    const EMPTY: Self = Self {
-        inbound: [InboundSlot::EMPTY],
-        outbound: [OutboundSlot::EMPTY],
-        window: [0; WINDOW],
-        links: [0; 4],
-    };
+/// What packets are protected with, in turn.
+const PROTECTIONS: &[Algorithms] = if cfg!(feature = "ah") {
+    &[Algorithms::Esp(Suite::AES_128_GCM), Algorithms::ah(Integ::HMAC_SHA2_256_128)]
+} else {
+    &[Algorithms::Esp(Suite::AES_128_GCM)]
+};
 
-    fn lend(&mut self) -> SadMemory<'_, Crypto> {
-        SadMemory {
-            inbound: &mut self.inbound,
-            outbound: &mut self.outbound,
-            windows: &mut self.window,
-            links: &mut self.links,
-            foreign: &mut [],
-        }
-    }
-}
-
-static KOLKATA: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::EMPTY);
-static DELHI: ConstStaticCell<Memory> = ConstStaticCell::new(Memory::EMPTY);
+static KOLKATA: ConstStaticCell<Memory<Crypto>> = ConstStaticCell::new(Memory::EMPTY);
+static DELHI: ConstStaticCell<Memory<Crypto>> = ConstStaticCell::new(Memory::EMPTY);
 static FRAME: ConstStaticCell<[u8; 1600]> = ConstStaticCell::new([0; 1600]);
 
-/// A key of AES-128-GCM and its salt. NOT FOR PRODUCTS: whoever reads this file knows it.
-const KEYMAT: [u8; 20] = *b"a key of 16 bytesalt";
+/// An IP protocol for experiments (RFC 3692).
+const EXPERIMENT: u8 = 253;
+
+/// Keys and salts. NOT FOR PRODUCTS: whoever reads this file knows them.
+const KEYMAT: &[u8] = b"a key of 16 bytesalt, or a longer one for AH";
+
+const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 1, 9), Ipv4Addr::new(192, 168, 2, 9)];
+const GATEWAYS: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(198, 51, 100, 1)];
 
 #[entry]
 fn main() -> ! {
@@ -89,49 +83,70 @@ fn main() -> ! {
     idle()
 }
 
-/// Packets from Kolkata to Delhi. `None` if one did not arrive as it was.
+/// Packets from Kolkata to Delhi: through a tunnel those of the hosts, in transport mode those of the gateways.
+/// `None` if one did not arrive as it was.
 fn run() -> Option<()> {
-    let mut kolkata = Sad::<Crypto>::new(KOLKATA.try_take()?.lend());
-    let mut delhi = Sad::<Crypto>::new(DELHI.try_take()?.lend());
-    let id = install(&mut kolkata, &mut delhi)?;
+    let (kolkata, delhi) = (KOLKATA.try_take()?, DELHI.try_take()?);
+    let (mut kolkata, mut delhi) = (Sad::new(kolkata.lend()), Sad::new(delhi.lend()));
     let frame = FRAME.try_take()?;
-    for (now, len) in [20, 64, 576, 1400].into_iter().enumerate() {
-        let now = Instant::from_millis(now as u64);
-        let header = Ipv4Header::new(HOSTS[0], HOSTS[1], protocol::UDP, 0, 64, len - 20)?;
-        let header: [u8; Ipv4Header::LEN] = header.as_bytes().try_into().ok()?;
-        let bytes = header.into_iter().chain((0..=u8::MAX).cycle()).take(len);
-        let range = MAX_HEADROOM..MAX_HEADROOM + len;
-        frame
-            .get_mut(range.clone())?
-            .iter_mut()
-            .zip(bytes.clone())
-            .for_each(|(to, from)| *to = from);
-        let mut packet = PacketBuf::new(frame, range)?;
-        ipsec_esp::seal(&mut kolkata, now, id, &mut packet).ok()?;
-        match ipsec_esp::inbound_ip(&mut delhi, now, packet.into_slice()).ok()? {
-            Inbound::Packet { packet, .. } if packet.iter().copied().eq(bytes) => {}
-            _ => return None,
+    for protection in PROTECTIONS {
+        for (mode, ends) in [(Mode::TUNNEL, HOSTS), (Mode::TRANSPORT, GATEWAYS)] {
+            let (sends, receives) = install(&mut kolkata, &mut delhi, *protection, mode)?;
+            for len in [20, 64, 576, 1400] {
+                pass(&mut kolkata, &mut delhi, sends, ends, len, frame)?;
+            }
+            let removed = kolkata.remove_outbound(sends) && delhi.remove_inbound(receives);
+            removed.then_some(())?;
         }
     }
     Some(())
 }
 
-const HOSTS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 1, 9), Ipv4Addr::new(192, 168, 2, 9)];
+/// A packet of `len` bytes from one database to the other.
+fn pass(
+    kolkata: &mut Sad<'_, Crypto>,
+    delhi: &mut Sad<'_, Crypto>,
+    id: OutboundId,
+    [from, to]: [Ipv4Addr; 2],
+    len: usize,
+    frame: &mut [u8],
+) -> Option<()> {
+    let header = Ipv4Header::new(from, to, EXPERIMENT, 0, 64, len - Ipv4Header::LEN)?;
+    let header: [u8; Ipv4Header::LEN] = header.as_bytes().try_into().ok()?;
+    let bytes = header.into_iter().chain((0..=u8::MAX).cycle()).take(len);
+    let range = MAX_HEADROOM..MAX_HEADROOM + len;
+    let room = frame.get_mut(range.clone())?;
+    room.iter_mut().zip(bytes.clone()).for_each(|(to, from)| *to = from);
+    let mut packet = PacketBuf::new(frame, range)?;
+    let sealed = ipsec_esp::seal(kolkata, Instant::ZERO, id, &mut packet).ok()?;
+    let outer = packet.into_slice();
+    // Neither is as it was between the two.
+    let protocol = IpPacket::parse(outer).ok()?.flow.protocol;
+    (protocol == sealed.protocol.number() && outer.len() > len).then_some(())?;
+    match ipsec_esp::inbound_ip(delhi, Instant::ZERO, outer).ok()? {
+        Inbound::Packet { packet, .. } => packet.iter().copied().eq(bytes).then_some(()),
+        _ => None,
+    }
+}
 
 /// Puts an SA from Kolkata to Delhi into both databases.
-fn install(kolkata: &mut Sad<'_, Crypto>, delhi: &mut Sad<'_, Crypto>) -> Option<OutboundId> {
+fn install(
+    kolkata: &mut Sad<'_, Crypto>,
+    delhi: &mut Sad<'_, Crypto>,
+    protection: Algorithms,
+    mode: Mode,
+) -> Option<(OutboundId, InboundId)> {
     let spi = delhi.reserve(&mut PredictableRng(1))?;
-    let ends = [[203, 0, 113, 1], [198, 51, 100, 1]]
-        .map(|a| Endpoint::new(IpAddr::V4(Ipv4Addr::from(a)), 0));
+    let [here, there] = GATEWAYS.map(|a| Endpoint::new(IpAddr::V4(a), 0));
     let mut selectors = Selectors::EMPTY;
     selectors.local.push(TrafficSelector::ANY_V4).ok()?;
     selectors.remote.push(TrafficSelector::ANY_V4).ok()?;
     let params = SaParams {
         spi,
-        protection: Algorithms::Esp(Suite::AES_128_GCM),
-        mode: Mode::TUNNEL,
-        keymat: &KEYMAT,
-        path: Path::new(ends[0], ends[1]),
+        protection,
+        mode,
+        keymat: KEYMAT.get(..protection.keymat_len()?)?,
+        path: Path::new(here, there),
         encapsulation: Encapsulation::Ip,
         esn: false,
         replay_window: 64,
@@ -139,9 +154,9 @@ fn install(kolkata: &mut Sad<'_, Crypto>, delhi: &mut Sad<'_, Crypto>) -> Option
         selectors: &selectors,
         tag: 0,
     };
-    let there = SaParams { path: Path::new(ends[1], ends[0]), ..params.clone() };
-    delhi.install_inbound(Instant::ZERO, &there).ok()?;
-    kolkata.install_outbound(Instant::ZERO, &params).ok()
+    let receives = SaParams { path: Path::new(there, here), ..params.clone() };
+    let receives = delhi.install_inbound(Instant::ZERO, &receives).ok()?;
+    Some((kolkata.install_outbound(Instant::ZERO, &params).ok()?, receives))
 }
 
 #[panic_handler]
