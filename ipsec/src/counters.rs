@@ -42,6 +42,8 @@ reasons! {
     OutNoPolicy = "out: no policy matches",
     /// Out: the peer agreed to less than the policy.
     OutNotAgreed = "out: the peer did not agree to this traffic",
+    /// Out: no manual keys to send with.
+    OutNoKeys = "out: no manual keys to send with",
     /// Out: the tunnel is not up yet.
     OutNoSa = "out: tunnel not up yet",
     /// Out: too long for the path, and not to be fragmented.
@@ -152,6 +154,7 @@ impl From<Discard> for DropReason {
             Discard::Policy => Self::OutPolicy,
             Discard::NoPolicy => Self::OutNoPolicy,
             Discard::NotAgreed => Self::OutNotAgreed,
+            Discard::NoKeys => Self::OutNoKeys,
         }
     }
 }
@@ -184,6 +187,7 @@ impl From<&InboundError> for DropReason {
             InboundError::Clear(ClearError::Discard) => Self::ClearPolicy,
             InboundError::Clear(_) => Self::ClearNoPolicy,
             InboundError::Packet(_) => Self::InMalformed,
+            InboundError::NotNested(_) => Self::InSelectors,
         }
     }
 }

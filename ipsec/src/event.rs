@@ -11,6 +11,8 @@ use ipsec_ike::event::{
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::manual::ManualId;
+
 /// What happened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -113,6 +115,16 @@ pub enum GatewayEvent {
         direction: Direction,
         /// Why.
         error: InstallError,
+    },
+    /// SAs with manual keys have reached a limit. After a hard one, nothing goes through them any more, and packets that
+    /// leave go to the SAs that were installed before them for the same policy.
+    ManualLimit {
+        /// The SAs.
+        id: ManualId,
+        /// Their policy's place in the configuration.
+        policy: u16,
+        /// Whether it was a hard limit, not a soft one.
+        hard: bool,
     },
     /// The keys of an IKE SA; only with [`Config::key_log`](ipsec_ike::config::Config::key_log).
     IkeKeys(IkeKeysLog),

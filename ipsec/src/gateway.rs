@@ -15,7 +15,7 @@ use rand_core::CryptoRng;
 
 use crate::counters::Counters;
 use crate::memory::Memory;
-use crate::tunnel::Tunnels;
+use crate::tunnel::{PairSlot, Tunnels};
 
 /// What a gateway is told when it is made.
 #[derive(Clone, Copy)]
@@ -25,6 +25,9 @@ pub struct GatewayConfig<'r> {
     /// Policies before those of the tunnels, in order: what bypasses them, or is dropped although a tunnel would take
     /// it. Not [`Action::Protect`].
     pub before: &'r [Policy],
+    /// What is protected with keys that the program brings, without IKE: [`Gateway::install_manual`]. Each is a policy; they
+    /// lie behind those of the peers' tunnels, in order. Without keys, their traffic is dropped.
+    pub manual: &'r [Selectors],
     /// Policies behind those of the tunnels, in order. What no policy matches is dropped. Not [`Action::Protect`].
     pub after: &'r [Policy],
     /// The longest IP packet that goes through the unprotected network, in bytes. Longer ones are refused if they must
@@ -37,7 +40,14 @@ pub struct GatewayConfig<'r> {
 impl<'r> GatewayConfig<'r> {
     /// No policies but those of the tunnels, an MTU of 1500 bytes, another try after five seconds.
     pub const fn new(ike: Config<'r>) -> Self {
-        Self { ike, before: &[], after: &[], path_mtu: 1500, retry_after: Duration::from_secs(5) }
+        Self {
+            ike,
+            before: &[],
+            manual: &[],
+            after: &[],
+            path_mtu: 1500,
+            retry_after: Duration::from_secs(5),
+        }
     }
 }
 
@@ -147,22 +157,26 @@ impl<'r, P: Provider> Gateway<'r, P> {
     ) -> Result<Self, SetupError> {
         check(&memory)?;
         let Memory { sad, ike, spd, tunnels, pairs } = memory;
+        let children_of_ike = ike.children.len();
         let mut gateway = Self {
             ike: Ike::new(config.ike, ike, rng),
             sad: Sad::new(sad),
             spd: Spd::with_index(spd),
-            tunnels: Tunnels::new(tunnels, pairs),
+            tunnels: Tunnels::new(tunnels, pairs, children_of_ike),
             first_tunnel: config.before.len(),
             counters: Counters::default(),
             path_mtu: config.path_mtu,
             retry_after: config.retry_after,
         };
         let children: usize = config.ike.peers.iter().map(|peer| peer.children.len()).sum();
-        let needed =
-            children.saturating_add(config.before.len()).saturating_add(config.after.len());
+        let needed = children
+            .saturating_add(config.before.len())
+            .saturating_add(config.manual.len())
+            .saturating_add(config.after.len());
         let room = SetupError::Policies(needed);
         gateway.add_policies(config.before, room)?;
         gateway.add_tunnels(room)?;
+        gateway.add_manual(config.manual, room)?;
         gateway.add_policies(config.after, room)?;
         Ok(gateway)
     }
@@ -275,12 +289,12 @@ impl<'r, P: Provider> Gateway<'r, P> {
         config: ChildRef,
     ) -> Result<(), CommandError> {
         let tunnel = self.tunnels.number(config).ok_or(CommandError::Unknown)?;
-        let mut found = self.tunnels.current(tunnel).map(|(number, pair)| (number, pair.id));
+        let mut found = self.tunnels.current(tunnel).map(|(number, pair)| (number, pair.child()));
         if found.is_none() {
             return Err(CommandError::Unknown);
         }
         while let Some((number, id)) = found {
-            found = self.tunnels.after(number).map(|(number, pair)| (number, pair.id));
+            found = self.tunnels.after(number).map(|(number, pair)| (number, pair.child()));
             let Some(id) = id else { continue };
             let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
             // One that is going down already is fine.
@@ -315,7 +329,10 @@ impl<'r, P: Provider> Gateway<'r, P> {
         while let Some(event) = self.sad.poll_event() {
             let number = event.tag;
             let Some(pair) = self.tunnels.pair_mut(number) else { continue };
-            let Some(child) = pair.id else { continue };
+            let Some(child) = pair.child() else {
+                self.manual_limit(number, event.kind);
+                continue;
+            };
             let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
             match event.kind {
                 SadEventKind::FirstPacket => {
@@ -382,7 +399,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
         Some(Tunnel {
             config,
             child_config: peer.children.get(usize::from(config.child))?,
-            child: pair.and_then(|pair| pair.id),
+            child: pair.and_then(PairSlot::child),
             negotiating: slot.negotiating,
             sent: sent.map_or((0, 0), |sa| usage(&sa.protection.usage)),
             received: received.map_or((0, 0), |sa| usage(&sa.protection.usage)),
@@ -420,7 +437,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
 
     /// The child SA that a tunnel sends on.
     pub fn child(&self, config: ChildRef) -> Option<ChildId> {
-        self.tunnels.current(self.tunnels.number(config)?)?.1.id
+        self.tunnels.current(self.tunnels.number(config)?)?.1.child()
     }
 }
 

@@ -8,12 +8,13 @@ use ipsec_core::sa::Encapsulation;
 use ipsec_core::spd::ClearError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{IpError, IpPacket};
-use ipsec_esp::{Arrival, Before, OpenError, Opened};
+use ipsec_esp::{Arrival, Audit, Before, OpenError, Opened};
 use ipsec_ike::event::{ChildId, ChildRef};
 use ipsec_ike::{DatagramError, Env};
 use rand_core::CryptoRng;
 
 use crate::gateway::Gateway;
+use crate::manual::ManualId;
 
 /// What arrived.
 #[derive(Debug)]
@@ -36,12 +37,25 @@ pub struct Received<'b> {
     pub packet: &'b mut [u8],
     /// Where it lies in the slice that was given: for a caller whose hardware wants an offset.
     pub range: Range<usize>,
-    /// Which tunnel it came through.
-    pub config: ChildRef,
-    /// Which child SA.
-    pub child: ChildId,
+    /// Through what it came.
+    pub via: Via,
     /// What is known of it.
     pub opened: Opened,
+}
+
+/// Through what a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Via {
+    /// A tunnel that IKE keeps.
+    Child {
+        /// Its configuration.
+        config: ChildRef,
+        /// Which child SA.
+        child: ChildId,
+    },
+    /// SAs with manual keys.
+    Manual(ManualId),
 }
 
 /// Why something that arrived was dropped.
@@ -57,6 +71,8 @@ pub enum InboundError {
     Clear(ClearError),
     /// Peer: in clear, and not an IP packet.
     Packet(IpError),
+    /// Peer, authentic: it is protected by one SA, where policy wants another one around it.
+    NotNested(Audit),
 }
 
 impl core::fmt::Display for InboundError {
@@ -66,6 +82,7 @@ impl core::fmt::Display for InboundError {
             Self::Ike(e) => write!(f, "IKE: {e}"),
             Self::Clear(e) => e.fmt(f),
             Self::Packet(e) => e.fmt(f),
+            Self::NotNested(audit) => write!(f, "{audit}: not both protections that policy wants"),
         }
     }
 }
@@ -176,7 +193,7 @@ impl<P: Provider> Gateway<'_, P> {
     ) -> Result<Inbound<'b>, InboundError> {
         let result = match found {
             Ok(ipsec_esp::Inbound::Packet { opened, packet }) => {
-                self.packet(now, base, opened, packet).map(Inbound::Packet)
+                self.packet(now, base, opened, packet, None).map(Inbound::Packet)
             }
             Ok(ipsec_esp::Inbound::Ike { path, message }) => {
                 let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
@@ -197,24 +214,34 @@ impl<P: Provider> Gateway<'_, P> {
         self.count(result)
     }
 
-    fn packet<'b>(
+    /// `outer` is the pair that has been opened around it.
+    pub(crate) fn packet<'b>(
         &mut self,
         now: Instant,
         base: usize,
         opened: Opened,
         packet: &'b mut [u8],
+        outer: Option<u32>,
     ) -> Result<Received<'b>, InboundError> {
-        let gone = ipsec_esp::Audit { spi: opened.spi.get(), sequence: opened.sequence };
+        let gone = Audit { spi: opened.spi.get(), sequence: opened.sequence };
         let gone = InboundError::Open(OpenError::NoSa(gone));
         let pair = self.tunnels.pair(opened.tag).ok_or(gone)?;
-        let child = pair.id.ok_or(gone)?;
-        let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
-        self.ike.heard(now, child);
+        let via = match pair.child() {
+            Some(child) => {
+                let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
+                self.ike.heard(now, child);
+                Via::Child { config, child }
+            }
+            None => match self.manual_via(&opened, outer)? {
+                Some(id) => Via::Manual(id),
+                None => return self.nested(now, base, &opened, packet),
+            },
+        };
         let counters = &mut self.counters;
         counters.opened = counters.opened.saturating_add(1);
         counters.opened_bytes = counters.opened_bytes.saturating_add(packet.len() as u64);
         let start = packet.as_ptr().addr().saturating_sub(base);
         let range = start..start.saturating_add(packet.len());
-        Ok(Received { packet, range, config, child, opened })
+        Ok(Received { packet, range, via, opened })
     }
 }

@@ -22,6 +22,8 @@ pub struct Sizes {
     pub exchanges: usize,
     /// Child SAs, each a pair of SAs: two for each tunnel, since a rekey has the old one and the new one at once.
     pub children: usize,
+    /// Pairs of SAs with manual keys; two for each where one protection goes around another.
+    pub manual: usize,
     /// Policies: one for each configured child, and those that the caller adds.
     pub policies: usize,
     /// Message buffers: up to four for each half-open exchange, up to two for each other.
@@ -43,6 +45,7 @@ impl Sizes {
             handshakes,
             exchanges,
             children: 2 * tunnels + 2,
+            manual: 0,
             policies: tunnels + 8,
             buffers: 4 * handshakes + exchanges + busy,
             buffer_len: 1500,
@@ -76,6 +79,16 @@ impl Sizes {
         }
     }
 
+    /// SAs of either direction: child SAs, and those with manual keys.
+    pub const fn sas(&self) -> usize {
+        self.children.saturating_add(self.manual)
+    }
+
+    /// Words of the index of SPIs that are not ours, as SAs with manual keys have.
+    pub const fn foreign(&self) -> usize {
+        self.sas().saturating_mul(2)
+    }
+
     /// Words of the anti-replay bitmap of one SA.
     pub const fn window_words(&self) -> usize {
         replay::words_for(self.window)
@@ -84,15 +97,15 @@ impl Sizes {
 
 /// Everything that a gateway keeps, lent for as long as it lives. An empty slot is all zero bytes.
 pub struct Memory<'r, P: Provider> {
-    /// The security association database. As many slots of each direction as there are child SAs.
+    /// The security association database. As many slots of each direction as there are pairs.
     pub sad: SadMemory<'r, P>,
     /// The IKE engine.
     pub ike: IkeMemory<'r, P>,
     /// The security policy database. With an index and a cache, its look-ups do not get slower with more policies.
     pub spd: SpdMemory<'r>,
-    /// One for each configured child.
+    /// One for each configured child, and each policy with manual keys.
     pub tunnels: &'r mut [TunnelSlot],
-    /// One for each child SA.
+    /// One for each child SA, and behind them one for each pair of SAs with manual keys.
     pub pairs: &'r mut [PairSlot],
 }
 
@@ -106,6 +119,8 @@ pub struct Resources<
     const HANDSHAKES: usize,
     const EXCHANGES: usize,
     const CHILDREN: usize,
+    const SAS: usize,
+    const FOREIGN: usize,
     const POLICIES: usize,
     const BUFFERS: usize,
     const BUFFER_LEN: usize,
@@ -113,10 +128,11 @@ pub struct Resources<
     const LINKS: usize,
     const DEADLINES: usize,
 > {
-    inbound: [InboundSlot<P>; CHILDREN],
-    outbound: [OutboundSlot<P>; CHILDREN],
-    windows: [[u32; WINDOW_WORDS]; CHILDREN],
-    sad_links: [[u32; 4]; CHILDREN],
+    inbound: [InboundSlot<P>; SAS],
+    outbound: [OutboundSlot<P>; SAS],
+    windows: [[u32; WINDOW_WORDS]; SAS],
+    sad_links: [[u32; 4]; SAS],
+    sad_foreign: [u32; FOREIGN],
     ike_sas: [IkeSlot; IKE_SAS],
     handshakes: [HandshakeSlot<P>; HANDSHAKES],
     exchanges: [ExchangeSlot<P>; EXCHANGES],
@@ -126,7 +142,7 @@ pub struct Resources<
     deadlines: [Deadline; DEADLINES],
     policies: [Policy; POLICIES],
     tunnels: [TunnelSlot; POLICIES],
-    pairs: [PairSlot; CHILDREN],
+    pairs: [PairSlot; SAS],
 }
 
 impl<
@@ -135,6 +151,8 @@ impl<
     const HANDSHAKES: usize,
     const EXCHANGES: usize,
     const CHILDREN: usize,
+    const SAS: usize,
+    const FOREIGN: usize,
     const POLICIES: usize,
     const BUFFERS: usize,
     const BUFFER_LEN: usize,
@@ -148,6 +166,8 @@ impl<
         HANDSHAKES,
         EXCHANGES,
         CHILDREN,
+        SAS,
+        FOREIGN,
         POLICIES,
         BUFFERS,
         BUFFER_LEN,
@@ -163,12 +183,14 @@ impl<
             assert!(LINKS >= links, "LINKS is less than Sizes::links");
             let deadlines = IKE_SAS + HANDSHAKES + EXCHANGES + CHILDREN;
             assert!(DEADLINES >= deadlines, "DEADLINES is less than Sizes::deadlines");
+            assert!(SAS >= CHILDREN, "SAS is less than Sizes::sas");
         }
         Self {
-            inbound: [const { InboundSlot::EMPTY }; CHILDREN],
-            outbound: [const { OutboundSlot::EMPTY }; CHILDREN],
-            windows: [[0; WINDOW_WORDS]; CHILDREN],
-            sad_links: [[0; 4]; CHILDREN],
+            inbound: [const { InboundSlot::EMPTY }; SAS],
+            outbound: [const { OutboundSlot::EMPTY }; SAS],
+            windows: [[0; WINDOW_WORDS]; SAS],
+            sad_links: [[0; 4]; SAS],
+            sad_foreign: [0; FOREIGN],
             ike_sas: [const { IkeSlot::EMPTY }; IKE_SAS],
             handshakes: [const { HandshakeSlot::EMPTY }; HANDSHAKES],
             exchanges: [const { ExchangeSlot::EMPTY }; EXCHANGES],
@@ -178,7 +200,7 @@ impl<
             deadlines: [Deadline::EMPTY; DEADLINES],
             policies: [const { Policy::EMPTY }; POLICIES],
             tunnels: [const { TunnelSlot::EMPTY }; POLICIES],
-            pairs: [const { PairSlot::EMPTY }; CHILDREN],
+            pairs: [const { PairSlot::EMPTY }; SAS],
         }
     }
 
@@ -190,7 +212,7 @@ impl<
                 outbound: &mut self.outbound,
                 windows: self.windows.as_flattened_mut(),
                 links: self.sad_links.as_flattened_mut(),
-                foreign: &mut [],
+                foreign: &mut self.sad_foreign,
             },
             ike: IkeMemory {
                 sas: &mut self.ike_sas,
@@ -221,6 +243,8 @@ impl<
     const HANDSHAKES: usize,
     const EXCHANGES: usize,
     const CHILDREN: usize,
+    const SAS: usize,
+    const FOREIGN: usize,
     const POLICIES: usize,
     const BUFFERS: usize,
     const BUFFER_LEN: usize,
@@ -234,6 +258,8 @@ impl<
         HANDSHAKES,
         EXCHANGES,
         CHILDREN,
+        SAS,
+        FOREIGN,
         POLICIES,
         BUFFERS,
         BUFFER_LEN,
@@ -266,6 +292,8 @@ impl<
 /// static MEMORY: std::sync::Mutex<Memory> = std::sync::Mutex::new(Memory::new());
 /// ```
 ///
+/// With manual keys, `manual: 1,` follows `children`: see [`Sizes::manual`].
+///
 /// Firmware puts it into a `static_cell::ConstStaticCell<Memory>` and lends from `MEMORY.try_take()`, which, unlike
 /// `take()`, links no panic. That gives a `Gateway<'static, P>`, which a task can own.
 #[macro_export]
@@ -276,6 +304,7 @@ macro_rules! resources {
         handshakes: $handshakes:expr,
         exchanges: $exchanges:expr,
         children: $children:expr,
+        $(manual: $manual:expr,)?
         policies: $policies:expr,
         buffers: $buffers:expr,
         buffer_len: $buffer_len:expr,
@@ -287,6 +316,8 @@ macro_rules! resources {
             { $handshakes },
             { $exchanges },
             { $children },
+            { $children $(+ $manual)? },
+            { 0 $(+ 2 * ($children + $manual))? },
             { $policies },
             { $buffers },
             { $buffer_len },
@@ -353,13 +384,13 @@ pub struct Pools<P: Provider, S: Store> {
 impl<P: Provider, S: Store> Pools<P, S> {
     /// Memory of these sizes, all empty.
     pub fn new(sizes: &Sizes) -> Self {
-        let children = sizes.children;
+        let (children, sas) = (sizes.children, sizes.sas());
         Self {
-            inbound: fill::<S, _>(children, || InboundSlot::EMPTY),
-            outbound: fill::<S, _>(children, || OutboundSlot::EMPTY),
-            windows: fill::<S, _>(children.saturating_mul(sizes.window_words()), || 0),
-            sad_links: fill::<S, _>(children.saturating_mul(4), || 0),
-            sad_foreign: fill::<S, _>(children.saturating_mul(2), || 0),
+            inbound: fill::<S, _>(sas, || InboundSlot::EMPTY),
+            outbound: fill::<S, _>(sas, || OutboundSlot::EMPTY),
+            windows: fill::<S, _>(sas.saturating_mul(sizes.window_words()), || 0),
+            sad_links: fill::<S, _>(sas.saturating_mul(4), || 0),
+            sad_foreign: fill::<S, _>(sizes.foreign(), || 0),
             ike_sas: fill::<S, _>(sizes.ike_sas, || IkeSlot::EMPTY),
             handshakes: fill::<S, _>(sizes.handshakes, || HandshakeSlot::EMPTY),
             exchanges: fill::<S, _>(sizes.exchanges, || ExchangeSlot::EMPTY),
@@ -373,7 +404,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
             policy_buckets: fill::<S, _>(sizes.policy_index(), || 0),
             policy_cache: fill::<S, _>(sizes.policy_cache(), || CacheEntry::EMPTY),
             tunnels: fill::<S, _>(sizes.policies, || TunnelSlot::EMPTY),
-            pairs: fill::<S, _>(children, || PairSlot::EMPTY),
+            pairs: fill::<S, _>(sas, || PairSlot::EMPTY),
         }
     }
 

@@ -81,6 +81,9 @@ pub enum Discard {
     NoPolicy,
     /// The tunnel is up, but the peer agreed to less than the policy asks for.
     NotAgreed,
+    /// It must be protected with keys that the program brings, and there are none
+    /// ([`Gateway::install_manual`]).
+    NoKeys,
 }
 
 impl core::fmt::Display for Discard {
@@ -89,6 +92,7 @@ impl core::fmt::Display for Discard {
             Self::Policy => "policy discards it",
             Self::NoPolicy => "no policy matches",
             Self::NotAgreed => "the peer did not agree to this traffic",
+            Self::NoKeys => "no manual keys to send with",
         })
     }
 }
@@ -189,8 +193,14 @@ impl<P: Provider> Gateway<'_, P> {
         mut packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
         let id = match self.tunnels.choose(&self.sad, tunnel, &inner.flow) {
-            Choice::Sa(id) => id,
+            Choice::Sa(id, None) => id,
+            Choice::Sa(id, Some(around)) => {
+                return self.protect_twice(now, rng, [id, around], inner, packet);
+            }
             Choice::NotAgreed => return Ok(Outbound::Discard(Discard::NotAgreed)),
+            Choice::None if self.tunnels.manual_policy(tunnel).is_some() => {
+                return Ok(Outbound::Discard(Discard::NoKeys));
+            }
             Choice::None => return self.acquire(now, rng, tunnel),
         };
         if let Some(sa) = self.sad.outbound(id) {
@@ -202,6 +212,16 @@ impl<P: Provider> Gateway<'_, P> {
         }
         let sealed = ipsec_esp::seal(&mut self.sad, now, id, &mut packet);
         self.pump(now, rng);
+        self.sent(inner, packet, sealed)
+    }
+
+    /// Tells and counts what became of a packet.
+    pub(crate) fn sent<'b>(
+        &mut self,
+        inner: &IpPacket,
+        packet: PacketBuf<'b>,
+        sealed: Result<Sealed, SealError>,
+    ) -> Result<Outbound<'b>, OutboundError> {
         let sealed = sealed.map_err(|e| match e {
             SealError::Inner(e) => OutboundError::Packet(e),
             SealError::NoRoom(e) => OutboundError::NoRoom(e),

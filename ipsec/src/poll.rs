@@ -19,7 +19,7 @@ use zerocopy::network_endian::U16;
 
 use crate::event::{EspKeysLog, GatewayEvent, IkeKeysLog};
 use crate::gateway::Gateway;
-use crate::tunnel;
+use crate::tunnel::{self, Owner};
 
 /// What became of one event of the engine.
 enum Step {
@@ -41,6 +41,9 @@ impl<P: Provider> Gateway<'_, P> {
     #[must_use = "call it until it gives None"]
     pub fn poll_event(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<GatewayEvent> {
         self.pump(now, rng);
+        if let Some(event) = self.manual_event() {
+            return Some(event);
+        }
         loop {
             match self.step(now)? {
                 Step::Done => {}
@@ -74,7 +77,10 @@ impl<P: Provider> Gateway<'_, P> {
                             let installed = self.sad.install_inbound(now, &params);
                             match installed {
                                 Ok(id) => pair.inbound = Some(id),
-                                Err(_) => pair.refused = Some(params.spi),
+                                Err(_) => {
+                                    pair.owner =
+                                        Owner::Child { id: child, refused: Some(params.spi) };
+                                }
                             }
                             installed.map(drop)
                         }
@@ -152,7 +158,7 @@ impl<P: Provider> Gateway<'_, P> {
                 if let Some(id) = pair.outbound {
                     self.sad.remove_outbound(id);
                 }
-                if let Some(spi) = pair.refused {
+                if let Owner::Child { refused: Some(spi), .. } = pair.owner {
                     ipsec_core::sad::SpiAllocator::release(&mut self.sad, spi);
                 }
                 self.tunnels.remove(number);

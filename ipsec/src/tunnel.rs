@@ -1,6 +1,7 @@
-//! Tunnels, which are configured, and the child SAs that carry them, which come and go.
+//! Tunnels, which are configured, and the pairs of SAs that carry them, which come and go: child SAs, and SAs with manual
+//! keys.
 //!
-//! Each tunnel has a list of its child SAs, the one to send on first. A new child goes to the front, or, while the peer
+//! Each tunnel has a list of its pairs, the one to send on first. A new child goes to the front, or, while the peer
 //! may not be ready for it, to the back; it comes to the front with its first packet, or by being the only one left
 //! (RFC 7296 section 2.8).
 
@@ -43,14 +44,12 @@ impl TunnelSlot {
     }
 }
 
-/// Memory for one child SA. All zero is empty.
+/// Memory for one child SA, or one pair of SAs with manual keys. All zero is empty.
 pub struct PairSlot {
-    pub(crate) id: Option<ChildId>,
+    pub(crate) owner: Owner,
     pub(crate) tunnel: u32,
     pub(crate) inbound: Option<InboundId>,
     pub(crate) outbound: Option<OutboundId>,
-    /// The SPI of an inbound SA that could not be installed.
-    pub(crate) refused: Option<Spi>,
     /// The peer agreed to all that the policy asks for: no packet need be compared with the SA's selectors.
     pub(crate) whole: bool,
     /// It has been announced.
@@ -63,13 +62,12 @@ pub struct PairSlot {
 }
 
 impl PairSlot {
-    /// No child SA.
+    /// No SA.
     pub const EMPTY: Self = Self {
-        id: None,
+        owner: Owner::None,
         tunnel: 0,
         inbound: None,
         outbound: None,
-        refused: None,
         whole: false,
         up: false,
         proven: false,
@@ -79,41 +77,144 @@ impl PairSlot {
     };
 }
 
+impl PairSlot {
+    /// The child that it is of.
+    pub(crate) const fn child(&self) -> Option<ChildId> {
+        match self.owner {
+            Owner::Child { id, .. } => Some(id),
+            _ => None,
+        }
+    }
+
+    /// What is known of it if its keys are manual.
+    pub(crate) const fn manual(&self) -> Option<&ManualPair> {
+        match &self.owner {
+            Owner::Manual(manual) => Some(manual),
+            _ => None,
+        }
+    }
+}
+
+/// Whose SAs a pair is.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Owner {
+    None = 0,
+    /// IKE's. `refused` is the SPI of an inbound SA that could not be installed.
+    Child {
+        id: ChildId,
+        refused: Option<Spi>,
+    } = 1,
+    /// The program's.
+    Manual(ManualPair) = 2,
+}
+
+/// What is known of a pair of SAs with manual keys.
+#[derive(Clone, Copy)]
+pub(crate) struct ManualPair {
+    pub(crate) generation: u32,
+    /// The pair that goes around this one, or that this one goes around, plus one; 0 if there is none.
+    pub(crate) other: u32,
+    pub(crate) place: Place,
+    /// What is to be told: [`SOFT`], [`HARD`].
+    due: u8,
+    /// The next pair of which there is something to tell, plus one.
+    next_due: u32,
+}
+
+/// Whether packets of a pair are the program's, or those of another pair.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The program's.
+    Inner,
+    /// Those of the other pair.
+    Around,
+}
+
+/// A soft limit is reached, to be told.
+pub(crate) const SOFT: u8 = 1;
+/// A hard limit is reached, to be told.
+pub(crate) const HARD: u8 = 2;
+
+impl ManualPair {
+    pub(crate) const fn new(generation: u32, place: Place, other: Option<u32>) -> Self {
+        let other = match other {
+            Some(number) => number.saturating_add(1),
+            None => 0,
+        };
+        Self { generation, other, place, due: 0, next_due: 0 }
+    }
+}
+
 /// Which SA a packet of a tunnel goes to.
 pub(crate) enum Choice {
-    /// This one.
-    Sa(OutboundId),
+    /// This one, and then another one around it.
+    Sa(OutboundId, Option<OutboundId>),
     /// There is one, but the peer did not agree to such packets.
     NotAgreed,
     /// There is none.
     None,
 }
 
-/// All tunnels, in the order of the configuration, and all child SAs, by their number in the engine.
+/// All tunnels, in the order of the configuration: IKE's, then the manual ones. All pairs: child SAs, by their number in
+/// the engine, then the manual ones.
 pub(crate) struct Tunnels<'r> {
     slots: &'r mut [TunnelSlot],
+    /// Tunnels of IKE.
     len: usize,
+    /// All tunnels.
+    end: usize,
     pairs: &'r mut [PairSlot],
+    /// The number of the first pair that is not IKE's.
+    first_manual: u32,
+    /// The first pair of which there is something to tell, plus one.
+    due: u32,
+    /// How many manual pairs there have been.
+    generation: u32,
 }
 
 impl<'r> Tunnels<'r> {
-    pub(crate) fn new(slots: &'r mut [TunnelSlot], pairs: &'r mut [PairSlot]) -> Self {
+    /// `children` pairs are for IKE, those behind them for manual keys.
+    pub(crate) fn new(
+        slots: &'r mut [TunnelSlot],
+        pairs: &'r mut [PairSlot],
+        children: usize,
+    ) -> Self {
         slots.fill_with(|| TunnelSlot::EMPTY);
         pairs.fill_with(|| PairSlot::EMPTY);
-        Self { slots, len: 0, pairs }
+        let first_manual = u32::try_from(children).unwrap_or(u32::MAX);
+        Self { slots, len: 0, end: 0, pairs, first_manual, due: 0, generation: 0 }
     }
 
-    /// Adds a tunnel behind all others. Gives its number; `None` if there is no room.
+    /// Adds a tunnel of IKE behind the others, before any manual one. Gives its number; `None` if there is no room.
     pub(crate) fn push(&mut self, config: ChildRef) -> Option<u32> {
-        let slot = self.slots.get_mut(self.len)?;
-        slot.config = config;
-        let number = u32::try_from(self.len).ok()?;
-        self.len = self.len.saturating_add(1);
+        let number = self.push_manual()?;
+        self.slots.get_mut(number as usize)?.config = config;
+        self.len = self.end;
         Some(number)
     }
 
+    /// Adds a tunnel with manual keys behind all others. Gives its number; `None` if there is no room.
+    pub(crate) fn push_manual(&mut self) -> Option<u32> {
+        let number = u32::try_from(self.end).ok().filter(|_| self.end < self.slots.len())?;
+        self.end = self.end.saturating_add(1);
+        Some(number)
+    }
+
+    /// The tunnels of IKE.
     pub(crate) fn all(&self) -> &[TunnelSlot] {
         self.slots.get(..self.len).unwrap_or_default()
+    }
+
+    /// The number of the manual tunnel with this place in the configuration.
+    pub(crate) fn manual_number(&self, policy: u16) -> Option<u32> {
+        let number = self.len.checked_add(usize::from(policy))?;
+        u32::try_from(number).ok().filter(|_| number < self.end)
+    }
+
+    /// The place in the configuration of a manual tunnel; `None` if it is one of IKE.
+    pub(crate) fn manual_policy(&self, number: u32) -> Option<u16> {
+        u16::try_from((number as usize).checked_sub(self.len)?).ok()
     }
 
     /// The number of a tunnel.
@@ -125,11 +226,11 @@ impl<'r> Tunnels<'r> {
     }
 
     pub(crate) fn tunnel(&self, number: u32) -> Option<&TunnelSlot> {
-        self.all().get(number as usize)
+        self.slots.get(..self.end)?.get(number as usize)
     }
 
     pub(crate) fn tunnel_mut(&mut self, number: u32) -> Option<&mut TunnelSlot> {
-        self.slots.get_mut(..self.len)?.get_mut(number as usize)
+        self.slots.get_mut(..self.end)?.get_mut(number as usize)
     }
 
     /// The negotiation of a tunnel, if there is one, has failed.
@@ -147,29 +248,29 @@ impl<'r> Tunnels<'r> {
         slots.for_each(|slot| slot.give_up(retry_at));
     }
 
-    /// The child SA in a slot of the engine.
+    /// The pair with a number.
     pub(crate) fn pair(&self, number: u32) -> Option<&PairSlot> {
-        self.pairs.get(number as usize).filter(|pair| pair.id.is_some())
+        self.pairs.get(number as usize).filter(|pair| !matches!(pair.owner, Owner::None))
     }
 
     pub(crate) fn pair_mut(&mut self, number: u32) -> Option<&mut PairSlot> {
-        self.pairs.get_mut(number as usize).filter(|pair| pair.id.is_some())
+        self.pairs.get_mut(number as usize).filter(|pair| !matches!(pair.owner, Owner::None))
     }
 
     /// The child SA with this handle, and its number.
     pub(crate) fn find(&mut self, id: ChildId) -> Option<(u32, &mut PairSlot)> {
         let number = u32::try_from(id.index()).ok()?;
-        let pair = self.pair_mut(number).filter(|pair| pair.id == Some(id))?;
+        let pair = self.pair_mut(number).filter(|pair| pair.child() == Some(id))?;
         Some((number, pair))
     }
 
     /// The child SA with this handle, a new one if there is none.
     pub(crate) fn find_or_add(&mut self, id: ChildId) -> Option<&mut PairSlot> {
         let pair = self.pairs.get_mut(id.index())?;
-        if pair.id.is_none() {
-            *pair = PairSlot { id: Some(id), ..PairSlot::EMPTY };
+        if matches!(pair.owner, Owner::None) {
+            *pair = PairSlot { owner: Owner::Child { id, refused: None }, ..PairSlot::EMPTY };
         }
-        (pair.id == Some(id)).then_some(pair)
+        (pair.child() == Some(id)).then_some(pair)
     }
 
     /// The child SA that a tunnel sends on, and its number.
@@ -199,11 +300,103 @@ impl<'r> Tunnels<'r> {
             if let Some(id) = pair.outbound
                 && agreed
             {
-                return Choice::Sa(id);
+                let around = pair.manual().and_then(|manual| self.around(manual));
+                return Choice::Sa(id, around);
             }
             found = self.after(number);
         }
         Choice::NotAgreed
+    }
+
+    /// The SA that goes around what leaves on a pair.
+    #[inline(never)]
+    fn around(&self, manual: &ManualPair) -> Option<OutboundId> {
+        self.pair(manual.other.checked_sub(1)?)?.outbound
+    }
+
+    /// A pair for manual keys that is free. Costs a look at each.
+    pub(crate) fn free_manual(&self) -> Option<u32> {
+        let pairs = (0..).zip(self.pairs.iter()).skip(self.first_manual as usize);
+        pairs.filter(|(_, pair)| matches!(pair.owner, Owner::None)).map(|(n, _)| n).next()
+    }
+
+    /// Takes a free pair. Gives what tells it from others that were or will be in the same place.
+    pub(crate) fn add_manual(
+        &mut self,
+        number: u32,
+        tunnel: u32,
+        place: Place,
+        other: Option<u32>,
+    ) -> Option<&mut PairSlot> {
+        self.generation = self.generation.wrapping_add(1);
+        let owner = Owner::Manual(ManualPair::new(self.generation, place, other));
+        let pair = self.pairs.get_mut(number as usize)?;
+        *pair = PairSlot { owner, tunnel, whole: true, up: true, ..PairSlot::EMPTY };
+        Some(pair)
+    }
+
+    /// Lets one manual pair go around another.
+    pub(crate) fn link_manual(&mut self, inner: u32, around: u32) {
+        if let Some(PairSlot { owner: Owner::Manual(manual), .. }) = self.pair_mut(inner) {
+            manual.other = around.saturating_add(1);
+        }
+    }
+
+    /// Notes that something is to be told of a manual pair.
+    pub(crate) fn note_due(&mut self, number: u32, what: u8) {
+        let first = self.due;
+        let Some(PairSlot { owner: Owner::Manual(manual), .. }) = self.pair_mut(number) else {
+            return;
+        };
+        let listed = manual.due != 0;
+        manual.due |= what;
+        if !listed {
+            manual.next_due = first;
+            self.due = number.saturating_add(1);
+        }
+    }
+
+    /// Takes the next thing that is to be told of a manual pair: its number, and what.
+    pub(crate) fn take_due(&mut self) -> Option<(u32, u8)> {
+        let number = self.due.checked_sub(1)?;
+        let Some(PairSlot { owner: Owner::Manual(manual), .. }) = self.pair_mut(number) else {
+            self.due = 0;
+            return None;
+        };
+        let what = manual.due & manual.due.wrapping_neg();
+        manual.due &= !what;
+        let next = core::mem::take(&mut manual.next_due);
+        if manual.due != 0 {
+            manual.next_due = next;
+        } else {
+            self.due = next;
+        }
+        Some((number, what))
+    }
+
+    /// Forgets what is to be told of a pair. Costs a look at each pair of which there is something to tell.
+    fn forget_due(&mut self, number: u32) {
+        let Some(manual) = self.pair(number).and_then(PairSlot::manual) else { return };
+        let (due, next) = (manual.due, manual.next_due);
+        if due == 0 {
+            return;
+        }
+        let link = number.saturating_add(1);
+        if self.due == link {
+            self.due = next;
+            return;
+        }
+        let mut at = self.due;
+        while let Some(before) = at.checked_sub(1) {
+            let Some(PairSlot { owner: Owner::Manual(manual), .. }) = self.pair_mut(before) else {
+                return;
+            };
+            at = manual.next_due;
+            if at == link {
+                manual.next_due = next;
+                return;
+            }
+        }
     }
 
     /// Makes a child SA the one to send on.
@@ -265,9 +458,10 @@ impl<'r> Tunnels<'r> {
         }
     }
 
-    /// Forgets a child SA.
+    /// Forgets a pair.
     pub(crate) fn remove(&mut self, number: u32) {
         self.unlist(number);
+        self.forget_due(number);
         if let Some(pair) = self.pairs.get_mut(number as usize) {
             *pair = PairSlot::EMPTY;
         }

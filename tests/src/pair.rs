@@ -27,7 +27,7 @@ use ipsec::{
     Answer, ChildRef, CommandError, Config, DownReason, Encapsulation, Endpoint, Failure, Gateway,
     GatewayConfig, GatewayEvent, IkeId, Inbound, InboundError, Instant, JobId, MAX_HEADROOM,
     MAX_TAILROOM, Outbound, OutboundError, PacketBuf, Path, Peer, Pools, Provider, Statistics,
-    Store,
+    Store, Via,
 };
 use ipsec_core::crypto::CryptoError;
 use ipsec_core::sa::Protocol;
@@ -197,7 +197,9 @@ impl<'r, P: Provider> Node<'r, P> {
         };
         if let Inbound::Packet(received) = inbound? {
             self.received.push(received.packet.to_vec());
-            self.received_from.push(received.config);
+            if let Via::Child { config, .. } = received.via {
+                self.received_from.push(config);
+            }
         }
         Ok(())
     }

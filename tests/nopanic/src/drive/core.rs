@@ -5,12 +5,13 @@
 
 use ::core::fmt::{Debug, Display};
 use ::core::net::SocketAddr;
+use ::core::str::FromStr;
 
 use ipsec_core::address::AddressText;
 use ipsec_core::bytes::{self, Reader, Writer};
 use ipsec_core::crypto::{
     CryptoError, Curve, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape,
-    SignatureHash, SignatureScheme, Suite, Work,
+    SignatureHash, SignatureScheme, Suite, SuiteKeyword, SuiteKeywordError, Work,
 };
 use ipsec_core::index::HashIndex;
 use ipsec_core::lifetime::Usage;
@@ -83,7 +84,11 @@ fn crypto() {
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
         fn(_) -> _: Shape::keymat_len, Shape::nonce_len;
-        fn(_) -> _: Suite::shape;
+        fn(_) -> _: Suite::shape, Suite::keyword, Suite::encrypts, <Suite as FromStr>::from_str;
+        fn(_, _) -> _: <SuiteKeyword as Display>::fmt, <SuiteKeywordError as Display>::fmt;
+        fn(_) -> _: Encr::from_keyword, Integ::from_keyword, Integ::keyword, Integ::prf;
+        fn(_) -> _: PrfId::from_keyword, PrfId::keyword, Group::from_keyword, Group::keyword;
+        fn(_, _) -> _: Encr::keyword;
         fn(_, _) -> _: Suite::aead, <Suite as Display>::fmt, <Suite as Debug>::fmt;
         fn(_) -> _: Encr::is_aead, Encr::has_key_length, Encr::name;
         fn(_) -> _: Integ::key_len, Integ::icv_len, Integ::name, Integ::salt_len, Integ::iv_len, Integ::is_gmac;

@@ -4,7 +4,7 @@ use ::core::fmt::{Debug, Display};
 
 use ipsec::{
     Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig, GatewayEvent,
-    IkeKeysLog, Inbound, InboundError, Instant, OpenError, OutboundError, Sent, SetupError, Sizes,
+    IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError, OutboundError, Sent, SetupError, Sizes,
     Store,
 };
 use rand_core::CryptoRng;
@@ -19,7 +19,8 @@ type Resources = ipsec::resources!(
     handshakes: 1,
     exchanges: 2,
     children: 2,
-    policies: 1,
+    manual: 2,
+    policies: 2,
     buffers: 4,
     buffer_len: 1280,
     window: 64,
@@ -45,6 +46,7 @@ impl Store for Slots {
 pub fn all() {
     memory();
     commands();
+    manual();
     packets();
     polls();
     reports();
@@ -53,7 +55,7 @@ pub fn all() {
 fn memory() {
     reach! {
         fn(_) -> _: Sizes::for_tunnels, Sizes::links::<Toy>, Sizes::deadlines, Sizes::window_words,
-            Sizes::policy_index, Sizes::policy_cache;
+            Sizes::policy_index, Sizes::policy_cache, Sizes::sas, Sizes::foreign;
         fn() -> _: Resources::new, <Resources as Default>::default;
         fn(_) -> _: Resources::lend, Pools::new, Pools::lend, drop::<Resources>, drop::<Pools>;
     }
@@ -73,6 +75,13 @@ fn commands() {
 
 fn tunnels(gateway: &Gateway<'_>) -> usize {
     gateway.tunnels().count()
+}
+
+fn manual() {
+    reach! {
+        fn(_, _, _, _) -> _: Gateway::install_manual;
+        fn(_, _) -> _: Gateway::remove_manual, Gateway::manual, <ManualError as Display>::fmt;
+    }
 }
 
 fn packets() {
