@@ -311,6 +311,7 @@ fn any_sizes() {
                 handshakes: 1 + chance.below(3) as usize,
                 exchanges: 1 + chance.below(4) as usize,
                 children: 1 + chance.below(5) as usize,
+                manual: 0,
                 policies: 4,
                 buffers: 3 + chance.below(8) as usize,
                 buffer_len: 1280,
