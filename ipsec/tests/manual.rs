@@ -21,9 +21,9 @@ const V6: [&str; 2] = ["2001:db8::1", "2001:db8:1::1"];
 const HOSTS: [&str; 2] = ["192.168.1.9", "192.168.2.9"];
 const KEY: [u8; 128] = {
     let mut key = [0; 128];
-    let mut i = 0;
+    let mut i = 1;
     while i < 128 {
-        key[i] = i as u8;
+        key[i] = key[i - 1] + 1;
         i += 1;
     }
     key
