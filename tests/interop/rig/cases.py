@@ -3,7 +3,7 @@ import threading
 import time
 from dataclasses import replace
 
-from . import Failure
+from . import Failure, kernel, packets
 from .nodes import wait_until
 from .settings import Child, Side
 from .trial import OURS6, PEER6, PROBE, finished
@@ -25,6 +25,12 @@ def both_roles(function):
 def case(function):
     CASES[name(function)] = (function, None)
     return function
+
+
+def alone(function):
+    """A case for interop-wire instead of the daemon."""
+    function.alone = True
+    return case(function)
 
 
 def name(function):
@@ -237,6 +243,18 @@ def forced_encapsulation(t):
     t.establish(replace(SIDE, encapsulation="always"))
     t.traffic()
     t.on_wire("udp esp")
+
+
+# The kernel's data path and ours, with no daemon: tables of algorithm, mode and IP versions
+
+@alone
+def kernel_esp(t):
+    kernel.run(t, packets.ESP)
+
+
+@alone
+def kernel_ah(t):
+    kernel.run(t, packets.AH)
 
 
 # What goes wrong

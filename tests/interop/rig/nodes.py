@@ -15,6 +15,7 @@ from . import Failure
 
 HERE = Path(__file__).resolve().parent.parent
 PYTHON = [sys.executable, "-I", "-S", "-B"]
+MTU = 1700    # of a guest at the end of a cable: room for any overhead around 1400 octets
 
 
 class Node:
@@ -105,30 +106,33 @@ class NetnsTask:
 
 
 class Guest(Node):
-    """A machine with a Linux kernel of its own, whose only link `wan` is the TAP device `tap` of the namespace `host`.
+    """A machine with a Linux kernel of its own, whose only link `wan` is a TAP device of the namespace `host`, or the
+    socket `line`, over which Ethernet frames go.
 
     It sees the host's file system read-only, and its own folder, writable, at /run/shared.
     """
 
     SHARED = "/run/shared"
 
-    def __init__(self, name, folder, host, tap, work):
+    def __init__(self, name, folder, work, host=None, tap=None, line=None):
         super().__init__(name, folder)
         commands, self.requests = os.pipe()
         replies, answers = os.pipe()
-        mac = "02:00:00:00:00:%02x" % (sum(tap.encode()) % 255 + 1)
+        self.mac = "02:00:00:00:00:%02x" % (sum((tap or name).encode()) % 255 + 1)
+        link = f"fd,fd={line.fileno()},mtu={MTU}" if line else f"tap,ifname={tap}"
         argv = [
             "linux.uml", "mem=192M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet",
             f"uml_dir={work}", f"umid={name}-{os.urandom(4).hex()}", f"init={HERE}/uml/init",
-            f"vec0:transport=tap,ifname={tap},depth=128,gro=0,mac={mac}",
+            f"vec0:transport={link},depth=128,gro=0,mac={self.mac}",
             "con=null", "con0=null,fd:1", f"ssl0=fd:{commands},fd:{answers}",
             f"python={sys.executable}", f"agent={HERE}/uml/agent.py", f"shared={self.folder}",
             f"modules={modules()}",
         ]
         with open(self.folder / "console.log", "wb") as console:
             self.process = subprocess.Popen(
-                host.command(argv), env={**os.environ, "LD_PRELOAD": shim(work), "TMPDIR": str(work)},
-                pass_fds=(commands, answers), start_new_session=True,
+                host.command(argv) if host else argv,
+                env={**os.environ, "LD_PRELOAD": shim(work), "TMPDIR": str(work)},
+                pass_fds=(commands, answers, *([line.fileno()] if line else ())), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
         os.close(commands)
         os.close(answers)

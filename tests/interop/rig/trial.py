@@ -9,6 +9,7 @@ from .capture import Capture, refuse, require
 from .charon import Charon
 from .gateway import Gateway
 from .nodes import HERE, PYTHON, Guest, Netns, missing, wait_until
+from .wire import Cable, Wire
 
 OURS, PEER = "192.168.1.1", "192.168.2.1"
 OURS6, PEER6 = "fd01::1", "fd02::1"
@@ -18,13 +19,15 @@ TRANSFER = 2_000_000    # octets in each direction
 
 class Trial:
     """`role` is ours: "init", "resp", or None where the case itself says who begins. With `binary` None our side is
-    played by charon too, which proves the suite and not us."""
+    played by charon too, which proves the suite and not us. `wire` is the program interop-wire."""
 
-    def __init__(self, role, folder, work, binary):
+    def __init__(self, role, folder, work, binary, wire):
         self.role = role
         self.folder = folder
         self.work = work
         self.binary = binary
+        self.wire_program = wire
+        self.report = []
         self.nodes = []
         self.ours = self.peer = self.capture = None
         self.checked = False
@@ -106,7 +109,7 @@ class Trial:
             guests = [("ours", "tap1"), ("peer", "tap2")]
             for _, tap in guests:
                 host.ip(f"tuntap add dev {tap} mode tap", f"link set {tap} master wan up")
-        started = [Guest(name, self.folder, host, tap, self.work) for name, tap in guests]
+        started = [Guest(name, self.folder, self.work, host, tap) for name, tap in guests]
         self.nodes += started
         for guest in started:
             guest.boot()
@@ -115,6 +118,17 @@ class Trial:
         self.address(ours, "10.8.0.1/24", "fd08::1/64")
         self.address(peer, "10.8.0.2/24", "fd08::2/64")
         self.daemons(ours, peer, wire=host)
+
+    def cable(self):
+        """interop-wire, and a guest kernel that it talks to without a network between them."""
+        need("linux.uml", "modprobe", "gcc")
+        if not self.wire_program:
+            raise Skip("charon cannot seal single packets")
+        cable = Cable("peer", self.folder, self.work)
+        self.nodes.append(cable)
+        wire = Wire(self.wire_program)
+        self.nodes.append(wire)
+        return wire, cable
 
     def netns(self, name):
         node = Netns(name, self.folder)

@@ -1,0 +1,265 @@
+//! Our side of the kernel cases of the interoperability suite: seals and opens packets on request.
+//!
+//! One request a line on standard input, one answer a line on standard output. An answer begins with `ok` or with
+//! `error`, whose next word is the variant of the error enum. Packets and keys are in hexadecimal.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `suites` | `ok`, and for each suite of the provider `esp:ENCR:BITS:INTEG:KEYMAT_LEN:NAME` or `ah:INTEG:KEYMAT_LEN:NAME` |
+//! | `add WORD=VALUE...` | `ok NUMBER SPI`: a pair of SAs, and the SPI on which its inbound one receives. See [`Pair`] |
+//! | `skip NUMBER SEQUENCE` | `ok`: the pair sends and expects sequence numbers beyond this one next |
+//! | `seal NUMBER PACKET` | `ok PACKET` |
+//! | `open PACKET` | `ok NUMBER SEQUENCE PACKET` |
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::fmt::{Debug, Write as _};
+use std::io::{self, BufRead, Write as _};
+use std::iter::repeat_with;
+use std::net::IpAddr;
+
+use ipsec_core::crypto::{Encr, Integ, Provider, Suite};
+use ipsec_core::lifetime::Lifetime;
+use ipsec_core::mode::{AddressPair, Mode};
+use ipsec_core::packet::PacketBuf;
+use ipsec_core::path::{Endpoint, Path};
+use ipsec_core::replay;
+use ipsec_core::sa::{AhAlign, Algorithms, Encapsulation, SaParams, Spi};
+use ipsec_core::sad::{
+    FoundBy, InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator,
+};
+use ipsec_core::selector::{AddressRange, Selectors, TrafficSelector};
+use ipsec_core::time::Instant;
+use ipsec_esp::{Inbound, inbound_ip, seal};
+use ipsec_rustcrypto::RustCrypto;
+use ipsec_testkit::rng::SeededRng;
+
+/// The most pairs of SAs.
+const PAIRS: usize = 8192;
+/// The anti-replay window of each.
+const WINDOW: u32 = 64;
+/// Room before and behind a packet that is sealed.
+const ROOM: usize = 512;
+
+fn main() -> Result<(), io::Error> {
+    let mut inbound: Vec<_> = repeat_with(|| InboundSlot::EMPTY).take(PAIRS).collect();
+    let mut outbound: Vec<_> = repeat_with(|| OutboundSlot::EMPTY).take(PAIRS).collect();
+    let mut windows = vec![0; PAIRS * replay::words_for(WINDOW)];
+    let mut links = vec![0; 4 * PAIRS];
+    let mut foreign = vec![0; 2 * PAIRS];
+    let memory = SadMemory {
+        inbound: &mut inbound,
+        outbound: &mut outbound,
+        windows: &mut windows,
+        links: &mut links,
+        foreign: &mut foreign,
+    };
+    let mut wire = Wire {
+        sad: Sad::new(memory),
+        rng: SeededRng::new(u64::from(std::process::id())),
+        outbound: Vec::new(),
+    };
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        match wire.answer(&line?) {
+            Ok(answer) => writeln!(out, "ok{answer}")?,
+            Err(error) => writeln!(out, "error {error}")?,
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+struct Wire<'r> {
+    sad: Sad<'r, RustCrypto>,
+    rng: SeededRng,
+    /// By the number of the pair.
+    outbound: Vec<OutboundId>,
+}
+
+impl Wire<'_> {
+    fn answer(&mut self, line: &str) -> Result<String, String> {
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            ["suites"] => Ok(suites()),
+            ["add", ref words @ ..] => self.add(words),
+            ["skip", number, sequence] => self.skip(number, sequence),
+            ["seal", number, packet] => self.seal(number, packet),
+            ["open", packet] => self.open(packet),
+            _ => Err(format!("Request {line}")),
+        }
+    }
+
+    fn add(&mut self, words: &[&str]) -> Result<String, String> {
+        let pair = Pair::parse(words)?;
+        let number = self.outbound.len();
+        let reserved = || self.sad.reserve(&mut self.rng).ok_or("Full");
+        let spi = pair.our_spi.map_or_else(reserved, Ok)?;
+        let tag = u32::try_from(number).map_err(bad)?;
+        let inbound = SaParams { spi, keymat: &pair.keys.0, tag, ..pair.params() };
+        let outbound = SaParams { spi: pair.spi, keymat: &pair.keys.1, ..inbound.clone() };
+        match pair.our_spi {
+            Some(_) => self.sad.install_inbound_as(Instant::ZERO, &inbound, FoundBy::Spi),
+            None => self.sad.install_inbound(Instant::ZERO, &inbound),
+        }
+        .map_err(bad)?;
+        self.outbound.push(self.sad.install_outbound(Instant::ZERO, &outbound).map_err(bad)?);
+        Ok(format!(" {number} {spi}"))
+    }
+
+    fn skip(&mut self, number: &str, sequence: &str) -> Result<String, String> {
+        let id = self.pair(number)?;
+        self.sad.skip_sequence(id, sequence.parse().map_err(bad)?);
+        Ok(String::new())
+    }
+
+    fn seal(&mut self, number: &str, packet: &str) -> Result<String, String> {
+        let id = self.pair(number)?;
+        let packet = unhex(packet)?;
+        let mut buf = vec![0; packet.len() + 2 * ROOM];
+        buf[ROOM..ROOM + packet.len()].copy_from_slice(&packet);
+        let mut packet = PacketBuf::new(&mut buf, ROOM..ROOM + packet.len()).ok_or("TooLong")?;
+        seal(&mut self.sad, Instant::ZERO, id, &mut packet).map_err(bad)?;
+        Ok(format!(" {}", hex(packet.payload())))
+    }
+
+    fn open(&mut self, packet: &str) -> Result<String, String> {
+        let mut packet = unhex(packet)?;
+        match inbound_ip(&mut self.sad, Instant::ZERO, &mut packet).map_err(bad)? {
+            Inbound::Packet { opened, packet } => {
+                Ok(format!(" {} {} {}", opened.tag, opened.sequence, hex(packet)))
+            }
+            other => Err(format!("NotProtected {other:?}")),
+        }
+    }
+
+    fn pair(&self, number: &str) -> Result<OutboundId, String> {
+        let number: usize = number.parse().map_err(bad)?;
+        self.outbound.get(number).copied().ok_or_else(|| format!("NoPair {number}"))
+    }
+}
+
+/// What `add` is told of a pair of SAs.
+struct Pair {
+    /// `spi`: the peer's.
+    spi: Spi,
+    /// `our_spi`, where it is not to be one of our own choice.
+    our_spi: Option<Spi>,
+    /// `esp=ENCR:BITS:INTEG`, or `ah=INTEG` with `align=8` for Linux without `align4`.
+    protection: Algorithms,
+    /// `in` and `out`: keying material.
+    keys: (Vec<u8>, Vec<u8>),
+    /// `mode`: `tunnel`, `transport` or `beet`.
+    mode: Mode,
+    /// `outer=OURS,THEIRS`, and `udp=1` for ports 4500.
+    path: Path,
+    encapsulation: Encapsulation,
+    /// `esn=1`.
+    esn: bool,
+    /// `inner=OURS,THEIRS`.
+    selectors: Selectors,
+}
+
+impl Pair {
+    fn parse(words: &[&str]) -> Result<Self, String> {
+        let words: HashMap<_, _> = words.iter().filter_map(|w| w.split_once('=')).collect();
+        let word = |name| words.get(name).copied().ok_or_else(|| format!("Missing {name}"));
+        let is_on = |name| words.get(name) == Some(&"1");
+        let (ours, theirs) = addresses(word("outer")?)?;
+        let inner = addresses(word("inner")?)?;
+        let port = if is_on("udp") { 4500 } else { 0 };
+        let esp = words.get("esp").map(|numbers| esp(numbers));
+        let align =
+            if words.get("align") == Some(&"8") { AhAlign::Eight } else { AhAlign::Standard };
+        let ah = || Ok(Algorithms::Ah(Integ(word("ah")?.parse().map_err(bad)?), align));
+        Ok(Self {
+            spi: spi(word("spi")?)?,
+            our_spi: words.get("our_spi").copied().map(spi).transpose()?,
+            protection: esp.unwrap_or_else(ah)?,
+            keys: (unhex(word("in")?)?, unhex(word("out")?)?),
+            mode: match word("mode")? {
+                "tunnel" => Mode::TUNNEL,
+                "transport" => Mode::TRANSPORT,
+                "beet" => Mode::Beet(AddressPair { local: inner.0, remote: inner.1 }),
+                other => return Err(format!("Mode {other}")),
+            },
+            path: Path::new(Endpoint::new(ours, port), Endpoint::new(theirs, port)),
+            encapsulation: if is_on("udp") { Encapsulation::Udp } else { Encapsulation::Ip },
+            esn: is_on("esn"),
+            selectors: Selectors::pair(host(inner.0), host(inner.1)),
+        })
+    }
+
+    /// Of the outbound SA, without keys.
+    fn params(&self) -> SaParams<'_> {
+        SaParams {
+            spi: self.spi,
+            protection: self.protection,
+            mode: self.mode,
+            keymat: &[],
+            path: self.path,
+            encapsulation: self.encapsulation,
+            esn: self.esn,
+            replay_window: WINDOW,
+            lifetime: Lifetime::UNLIMITED,
+            selectors: &self.selectors,
+            tag: 0,
+        }
+    }
+}
+
+fn suites() -> String {
+    let mut list = String::new();
+    let name = |text: String| text.replace(' ', "");
+    for suite in RustCrypto::SUITES {
+        let Suite { encr, key_bits, integ } = *suite;
+        let keymat = Algorithms::Esp(*suite).keymat_len().unwrap_or_default();
+        let name = name(suite.to_string());
+        let _ = write!(list, " esp:{}:{key_bits}:{}:{keymat}:{name}", encr.0, integ.0);
+    }
+    for integ in RustCrypto::INTEGS {
+        let keymat = Algorithms::ah(*integ).keymat_len().unwrap_or_default();
+        let _ = write!(list, " ah:{}:{keymat}:{}", integ.0, name(integ.to_string()));
+    }
+    list
+}
+
+fn esp(numbers: &str) -> Result<Algorithms, String> {
+    let numbers: Vec<u16> = numbers.split(':').flat_map(str::parse).collect();
+    let [encr, key_bits, integ] = numbers[..] else { return Err("Suite".into()) };
+    Ok(Algorithms::Esp(Suite { encr: Encr(encr), key_bits, integ: Integ(integ) }))
+}
+
+fn spi(text: &str) -> Result<Spi, String> {
+    let number = u32::from_str_radix(text, 16).map_err(bad)?;
+    Spi::new(number).ok_or_else(|| format!("Spi {number}"))
+}
+
+fn addresses(text: &str) -> Result<(IpAddr, IpAddr), String> {
+    let (ours, theirs) = text.split_once(',').ok_or("Addresses")?;
+    Ok((ours.parse().map_err(bad)?, theirs.parse().map_err(bad)?))
+}
+
+fn host(address: IpAddr) -> TrafficSelector {
+    TrafficSelector::addresses(AddressRange::host(address))
+}
+
+fn bad(error: impl Debug) -> String {
+    format!("{error:?}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        text.extend([byte >> 4, byte & 15].map(|digit| char::from(DIGITS[usize::from(digit)])));
+        text
+    })
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+fn unhex(text: &str) -> Result<Vec<u8>, String> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err("Hexadecimal".into()) };
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+    bytes.collect::<Option<_>>().ok_or_else(|| "Hexadecimal".into())
+}
