@@ -10,7 +10,8 @@
 //! | Integrity | HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256, HMAC-SHA1-96, AES-CMAC-96, AES-XCBC-96; for AH also AES-GMAC |
 //! | Pseudo-random functions | HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512, HMAC-SHA1, AES-CMAC, AES-XCBC |
 //! | Key exchange | X25519, P-256, P-384, P-521, MODP with 2048, 3072, 4096, 6144 and 8192 bits |
-//! | With the feature `legacy` | DES, 3DES, HMAC-MD5, MODP with 768, 1024 and 1536 bits |
+//! | Signatures | RSA with 2048 to 4096 bits (PKCS #1 v1.5 and PSS), ECDSA on P-256, P-384 and P-521, each with SHA-256, SHA-384 and SHA-512; Ed25519 |
+//! | With the feature `legacy` | DES, 3DES, HMAC-MD5, MODP with 768, 1024 and 1536 bits, RSA signatures with SHA-1 |
 //!
 //! AES has keys of 128, 192 and 256 bits throughout. AES-GCM-16, AES-CCM-8 and ChaCha20-Poly1305 are there with an implicit IV
 //! too (RFC 8750). AES-CBC, AES-CTR and NULL go with each integrity algorithm but GMAC. Weak keys of DES are not refused.
@@ -43,6 +44,41 @@
 //!
 //! cipher.open(Work { nonce: &nonce, head: &head, text: &mut text, tail: &[], icv: &mut icv })?;
 //! assert_eq!(&text, b"an IP packet and its ESP trailer");
+//! # Ok::<(), CryptoError>(())
+//! ```
+//!
+//! # Signatures
+//!
+//! They are no part of a provider: a [`Verifier`] and a [`PrivateKey`] are lent to whoever runs the jobs of IKE. With the
+//! feature `x509`, `Verifier::ALGORITHMS` are the same algorithms as `rustls-webpki` takes them.
+//!
+//! ```
+//! use ipsec_core::crypto::{CryptoError, SignatureScheme, SignatureVerifier, Signer};
+//! use ipsec_rustcrypto::{RustCryptoVerifier, SoftwareKey};
+//! # struct Rng;
+//! # impl rand_core::TryRng for Rng {
+//! #     type Error = core::convert::Infallible;
+//! #     fn try_next_u32(&mut self) -> Result<u32, Self::Error> { Ok(4) }
+//! #     fn try_next_u64(&mut self) -> Result<u64, Self::Error> { Ok(4) }
+//! #     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> { out.fill(4); Ok(()) }
+//! # }
+//! # impl rand_core::TryCryptoRng for Rng {}
+//! # let mut rng = Rng;
+//! # let pkcs8 = [&b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20"[..], &[7; 32]].concat();
+//! # let spki = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00\xea\x4a\x6c\x63\xe2\x9c\x52\x0a\xbe\xf5\x50\x7b\x13\x2e\xc5\xf9\x95\x47\x76\xae\xbe\xbe\x7b\x92\x42\x1e\xea\x69\x14\x46\xd2\x2c";
+//!
+//! let key = SoftwareKey::from_der(&pkcs8)?;
+//! assert!(key.fits(spki)); // of our certificate
+//! let scheme = key.schemes()[0];
+//! assert_eq!(scheme, SignatureScheme::Ed25519);
+//! let mut signature = [0; 512];
+//! let len = key.sign(scheme, &mut rng, &[b"the octets that ", b"are signed"], &mut signature)?;
+//!
+//! let verifier = RustCryptoVerifier::new();
+//! let message: &[&[u8]] = &[b"the octets that are signed"];
+//! verifier.verify(scheme, spki, message, &signature[..len])?;
+//! let forged = verifier.verify(scheme, spki, &[b"others"], &signature[..len]);
+//! assert_eq!(forged, Err(CryptoError::Signature));
 //! # Ok::<(), CryptoError>(())
 //! ```
 //!
@@ -120,8 +156,10 @@ mod keyed_hash;
 mod kx;
 mod lists;
 mod mac;
+mod number;
 mod prf;
 mod select;
+mod sign;
 pub mod single;
 
 pub use cipher::Cipher;
@@ -129,13 +167,14 @@ pub use kx::{Kx, Secret};
 pub use mac::Mac;
 pub use prf::Prf;
 pub use select::{All, Minimal, Off, On, Select, Switch};
+pub use sign::{PrivateKey, RustCryptoVerifier, SoftwareKey, Verifier};
 
 use core::marker::PhantomData;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{CryptoError, Group, HashId, Integ, PrfId, Provider, Suite};
 use sha1::{Digest, Sha1};
-use sha2::Sha256;
+use sha2::{Sha256, Sha384, Sha512};
 
 use lists::Lists;
 
@@ -157,15 +196,21 @@ impl<S: Select> Provider for Only<S> {
     const PRFS: &'static [PrfId] = Lists::<S>::PRFS;
     const GROUPS: &'static [Group] = Lists::<S>::GROUPS;
 
+    /// SHA-1 and SHA-256 are always there; the others are selected with the HMAC that is made of them.
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
-        hash(id, parts, out)
+        match id {
+            HashId::Sha384 if S::HmacSha384::ON => digest::<Sha384>(parts, out),
+            HashId::Sha512 if S::HmacSha512::ON => digest::<Sha512>(parts, out),
+            _ => hash(id, parts, out),
+        }
     }
 }
 
-/// Hashes `parts`, in order, into `out`: [`Provider::hash`] for every provider made of parts of this crate.
+/// Hashes `parts`, in order, into `out` by SHA-1 or SHA-256: [`Provider::hash`] for every provider made of parts of this
+/// crate.
 ///
 /// # Errors
-/// [`CryptoError::Length`] if `out` is not exactly as long as the hash.
+/// [`CryptoError::Unsupported`] for another hash function, [`CryptoError::Length`] if `out` is not exactly as long as the hash.
 pub fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
     match id {
         HashId::Sha1 => digest::<Sha1>(parts, out),

@@ -61,7 +61,7 @@ impl<T: Copy, const N: usize> List<T, N> {
         cut
     }
 
-    const fn slice(&self) -> &[T] {
+    pub(crate) const fn slice(&self) -> &[T] {
         self.items.split_at(self.len).0
     }
 }

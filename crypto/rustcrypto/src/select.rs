@@ -76,7 +76,8 @@ pub(crate) type If<C, T> = <C as Switch>::Of<T>;
 
 /// A selection of algorithms: [`All`], [`Minimal`], or one made by [`selection!`](crate::selection).
 ///
-/// A suite is there if its cipher, its key size and its integrity algorithm are selected. The algorithms that are marked
+/// A suite is there if its cipher, its key size and its integrity algorithm are selected; a signature scheme is there if its
+/// kind of key is selected, and the HMAC of its hash function. The algorithms that are marked
 /// as legacy have no effect without the crate's feature `legacy`. Later versions may add algorithms to this trait: implement
 /// it by the macro, which leaves out what it is not told.
 pub trait Select: 'static {
@@ -145,6 +146,27 @@ pub trait Select: 'static {
     type Modp1024: Switch;
     /// The 768-bit MODP group (RFC 2409). Legacy.
     type Modp768: Switch;
+    /// ML-KEM-512 (FIPS 203), a key encapsulation mechanism.
+    type MlKem512: Switch;
+    /// ML-KEM-768.
+    type MlKem768: Switch;
+    /// ML-KEM-1024.
+    type MlKem1024: Switch;
+
+    /// Signatures on P-256.
+    type EcdsaP256: Switch;
+    /// Signatures on P-384.
+    type EcdsaP384: Switch;
+    /// Signatures on P-521.
+    type EcdsaP521: Switch;
+    /// Signatures of Ed25519 (RFC 8032), with the SHA-512 that they have in them.
+    type Ed25519: Switch;
+    /// Signatures of RSA with a modulus of 2048 bits.
+    type Rsa2048: Switch;
+    /// Signatures of RSA with a modulus of 2049 to 3072 bits.
+    type Rsa3072: Switch;
+    /// Signatures of RSA with a modulus of 3073 to 4096 bits.
+    type Rsa4096: Switch;
 }
 
 /// Defines a type that selects the named algorithms, which are those of [`Select`], and no others.
@@ -206,6 +228,16 @@ macro_rules! selection {
             type Modp1536 = $crate::__switch!(Modp1536: $($on)*);
             type Modp1024 = $crate::__switch!(Modp1024: $($on)*);
             type Modp768 = $crate::__switch!(Modp768: $($on)*);
+            type MlKem512 = $crate::__switch!(MlKem512: $($on)*);
+            type MlKem768 = $crate::__switch!(MlKem768: $($on)*);
+            type MlKem1024 = $crate::__switch!(MlKem1024: $($on)*);
+            type EcdsaP256 = $crate::__switch!(EcdsaP256: $($on)*);
+            type EcdsaP384 = $crate::__switch!(EcdsaP384: $($on)*);
+            type EcdsaP521 = $crate::__switch!(EcdsaP521: $($on)*);
+            type Ed25519 = $crate::__switch!(Ed25519: $($on)*);
+            type Rsa2048 = $crate::__switch!(Rsa2048: $($on)*);
+            type Rsa3072 = $crate::__switch!(Rsa3072: $($on)*);
+            type Rsa4096 = $crate::__switch!(Rsa4096: $($on)*);
         }
 
         const _: () = {
@@ -249,6 +281,16 @@ macro_rules! __switch {
     (Modp1536: Modp1536 $($rest:ident)*) => { $crate::On };
     (Modp1024: Modp1024 $($rest:ident)*) => { $crate::On };
     (Modp768: Modp768 $($rest:ident)*) => { $crate::On };
+    (MlKem512: MlKem512 $($rest:ident)*) => { $crate::On };
+    (MlKem768: MlKem768 $($rest:ident)*) => { $crate::On };
+    (MlKem1024: MlKem1024 $($rest:ident)*) => { $crate::On };
+    (EcdsaP256: EcdsaP256 $($rest:ident)*) => { $crate::On };
+    (EcdsaP384: EcdsaP384 $($rest:ident)*) => { $crate::On };
+    (EcdsaP521: EcdsaP521 $($rest:ident)*) => { $crate::On };
+    (Ed25519: Ed25519 $($rest:ident)*) => { $crate::On };
+    (Rsa2048: Rsa2048 $($rest:ident)*) => { $crate::On };
+    (Rsa3072: Rsa3072 $($rest:ident)*) => { $crate::On };
+    (Rsa4096: Rsa4096 $($rest:ident)*) => { $crate::On };
     ($want:ident: $other:ident $($rest:ident)*) => { $crate::__switch!($want: $($rest)*) };
     ($want:ident:) => { $crate::Off };
 }
@@ -287,6 +329,16 @@ selection! {
         Modp1536,
         Modp1024,
         Modp768,
+        MlKem512,
+        MlKem768,
+        MlKem1024,
+        EcdsaP256,
+        EcdsaP384,
+        EcdsaP521,
+        Ed25519,
+        Rsa2048,
+        Rsa3072,
+        Rsa4096,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use core::marker::PhantomData;
 
+use crypto_bigint::Uint;
 use crypto_bigint::modular::{ConstMontyForm, ConstMontyParams};
-use crypto_bigint::{Limb, Uint, Word};
 use ipsec_core::crypto::CryptoError;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::DiffieHellman;
+use crate::number::{decode, encode};
 
 #[path = "modp_groups.rs"]
 mod groups;
@@ -30,7 +31,7 @@ where
     /// always below p until the end, where p is subtracted at most twice: here p is above 2^(n-1), so once is enough.
     fn power(&self, base: &Uint<LIMBS>) -> Zeroizing<Uint<LIMBS>> {
         let base = ConstMontyForm::<P, LIMBS>::new(base);
-        let exponent = Zeroizing::new(decode(&*self.exponent));
+        let exponent = Zeroizing::new(decode(&*self.exponent).unwrap_or_default());
         let power = Zeroizing::new(base.pow_amm_bounded_exp(&exponent, Self::EXPONENT_BITS));
         Zeroizing::new(power.retrieve())
     }
@@ -76,33 +77,16 @@ where
 /// A public value `y`, if 1 < y < p-1 (RFC 6989 section 2.1). The prime is safe, so that these are all the values whose
 /// order is not small.
 fn parse<P: ConstMontyParams<LIMBS>, const LIMBS: usize>(peer: &[u8]) -> Option<Uint<LIMBS>> {
-    let value = decode(peer);
+    let value = decode(peer)?;
     let last = P::PARAMS.modulus().wrapping_sub(&Uint::ONE);
     (value > Uint::ONE && value < last).then_some(value)
-}
-
-/// The number of whole words that the bytes are, the most significant first.
-fn decode<const LIMBS: usize>(bytes: &[u8]) -> Uint<LIMBS> {
-    let (words, _) = bytes.as_chunks::<{ Limb::BYTES }>();
-    let mut value = Uint::ZERO;
-    for (limb, word) in value.as_mut_limbs().iter_mut().zip(words.iter().rev()) {
-        *limb = Limb(Word::from_be_bytes(*word));
-    }
-    value
-}
-
-/// The bytes of a number, the most significant first.
-fn encode<const LIMBS: usize>(value: &Uint<LIMBS>, out: &mut [u8]) {
-    let (words, _) = out.as_chunks_mut::<{ Limb::BYTES }>();
-    for (word, limb) in words.iter_mut().zip(value.as_limbs().iter().rev()) {
-        *word = limb.0.to_be_bytes();
-    }
 }
 
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation)]
 mod tests {
     use super::*;
+    use crypto_bigint::Limb;
 
     /// The two ways of exponentiation agree, at the ends of the range of bases and in between.
     fn almost_montgomery_is_montgomery<
@@ -126,7 +110,7 @@ mod tests {
                     group: PhantomData,
                 };
                 let plain = ConstMontyForm::<P, LIMBS>::new(&base);
-                let exponent: Uint<LIMBS> = decode(&exponent);
+                let exponent: Uint<LIMBS> = decode(&exponent).unwrap();
                 let plain = plain.pow_bounded_exp(&exponent, EXPONENT as u32 * 8);
                 assert_eq!(*private.power(&base), plain.retrieve());
             }

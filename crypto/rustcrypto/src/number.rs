@@ -1,0 +1,54 @@
+//! Large numbers and their bytes, the most significant first.
+
+use crypto_bigint::{Limb, Uint, Word};
+
+/// The number that the bytes are; `None` if they are more than fit.
+pub(crate) fn decode<const LIMBS: usize>(bytes: &[u8]) -> Option<Uint<LIMBS>> {
+    let (top, words) = bytes.as_rchunks::<{ Limb::BYTES }>();
+    let top = top.iter().fold(0, |word: Word, byte| word << 8 | Word::from(*byte));
+    let mut words = words.iter().rev().map(|word| Word::from_be_bytes(*word)).chain([top]);
+    let mut value = Uint::ZERO;
+    for limb in value.as_mut_limbs() {
+        *limb = Limb(words.next().unwrap_or(0));
+    }
+    words.all(|word| word == 0).then_some(value)
+}
+
+/// The low bytes of a number, as many as `out` has.
+pub(crate) fn encode<const LIMBS: usize>(value: &Uint<LIMBS>, out: &mut [u8]) {
+    let mut words = value.as_limbs().iter().map(|limb| limb.0);
+    let (top, full) = out.as_rchunks_mut::<{ Limb::BYTES }>();
+    for word in full.iter_mut().rev() {
+        *word = words.next().unwrap_or(0).to_be_bytes();
+    }
+    let word = words.next().unwrap_or(0).to_le_bytes();
+    top.iter_mut().rev().zip(word).for_each(|(byte, value)| *byte = value);
+}
+
+#[cfg(test)]
+#[expect(clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+    use crypto_bigint::U128;
+
+    #[test]
+    fn bytes_of_every_length() {
+        let bytes: [u8; 20] = core::array::from_fn(|i| i as u8 + 0xa0);
+        for len in 0..=16 {
+            let value = bytes[..len].iter().fold(0u128, |all, byte| all << 8 | u128::from(*byte));
+            assert_eq!(decode(&bytes[..len]), Some(U128::from_u128(value)), "{len}");
+            let mut out = [0x55; 16];
+            encode(&U128::from_u128(value), &mut out[..len]);
+            assert_eq!(out[..len], bytes[..len]);
+            assert_eq!(out[len..], [0x55; 16][len..]);
+        }
+        assert_eq!(decode::<{ U128::LIMBS }>(&bytes), None);
+        assert_eq!(
+            decode(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]),
+            Some(U128::from_u8(7))
+        );
+        let mut longer = [9; 19];
+        encode(&U128::from_u8(1), &mut longer);
+        assert_eq!(longer[..18], [0; 18]);
+    }
+}
