@@ -95,6 +95,13 @@ impl Usage {
         }
     }
 
+    /// The limits, with the time that is left of them at `now`.
+    pub fn limits(&self, now: Instant) -> Lifetime {
+        let left = |at: Instant| if at == Instant::MAX { Duration::MAX } else { at.since(now) };
+        let limits = |at, (packets, bytes)| Limits { time: left(at), bytes, packets };
+        Lifetime { soft: limits(self.soft_at, self.soft), hard: limits(self.hard_at, self.hard) }
+    }
+
     /// Counts a packet.
     pub fn count(&mut self, bytes: usize) {
         self.packets = self.packets.saturating_add(1);

@@ -14,6 +14,9 @@ pub enum Replay {
     Repeated,
     /// Zero is never sent (RFC 4303 section 3.3.3).
     Zero,
+    /// The number lies beyond what the last export of the SA has set aside ([`Sad::export`](crate::sad::Sad::export)). It
+    /// counts as seen.
+    Unreserved,
 }
 
 /// Words of bitmap that a window of `size` packets needs: a power of two, and one word more than the window fills.
@@ -50,6 +53,18 @@ impl Window {
     pub fn new(size: u32, bitmap: &mut [u32]) -> Self {
         bitmap.fill(0);
         Self { top: 0, size: size.min(capacity(bitmap.len())) }
+    }
+
+    /// A window in which everything up to and including `top` counts as seen.
+    pub fn closed(size: u32, bitmap: &mut [u32], top: u64) -> Self {
+        let window = Self { top, ..Self::new(size, bitmap) };
+        bitmap.fill(u32::MAX);
+        let (index, bit) = position(bitmap.len(), top);
+        if let Some(word) = bitmap.get_mut(index) {
+            // The bits above that of `top` are of numbers to come.
+            *word = bit | bit.wrapping_sub(1);
+        }
+        window
     }
 
     /// The highest number accepted so far.
@@ -150,6 +165,25 @@ mod tests {
         let before = (w, bitmap);
         assert!(w.mark(&mut bitmap, 100).is_err() && w.mark(&mut bitmap, 5).is_err());
         assert_eq!((w, bitmap), before);
+    }
+
+    #[test]
+    fn closed_refuses_up_to_its_top_and_accepts_everything_above_it_once() {
+        for top in [1, 31, 32, 33, 95, 96, 1000, (1 << 32) - 1, 1 << 32, (1 << 40) + 17] {
+            for size in [32, 64, 96] {
+                let mut bitmap = [0; 4];
+                let mut w = Window::closed(size, &mut bitmap, top);
+                for seq in top.saturating_sub(200)..=top {
+                    assert!(w.check(&bitmap, seq).is_err(), "{top} {seq}");
+                }
+                // The last first, so that the others come late.
+                for seq in (top + 1..=top + u64::from(size)).rev() {
+                    assert_eq!(w.mark(&mut bitmap, seq), Ok(()), "{top} {seq}");
+                    assert_eq!(w.mark(&mut bitmap, seq), Err(Replay::Repeated));
+                }
+                assert!(w.check(&bitmap, top).is_err());
+            }
+        }
     }
 
     #[test]

@@ -325,12 +325,38 @@ impl Drop for Salt {
     }
 }
 
+/// The sequence numbers that may be used until the next export of the SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub(crate) struct Reserve {
+    /// The last one.
+    pub(crate) up_to: u64,
+    /// When fewer than this many are left, the owner is to export again. 0 once it has been told.
+    pub(crate) low: u32,
+}
+
+impl Reserve {
+    /// An SA that has not been exported.
+    pub(crate) const ALL: Self = Self { up_to: u64::MAX, low: 0 };
+
+    /// Notes that `used` was used. Whether the owner is to be told that few are left.
+    pub(crate) fn runs_low(&mut self, used: u64) -> bool {
+        let low = self.up_to.saturating_sub(used) < self.low.into();
+        if low {
+            self.low = 0;
+        }
+        low
+    }
+}
+
 /// An SA that protects packets we send.
 pub struct OutboundSa<P: Provider> {
     /// Keys, path and account.
     pub protection: Protection<P>,
     /// The last sequence number given out.
     pub(crate) sequence: u64,
+    /// What an export has set aside of the sequence numbers.
+    pub(crate) reserved: Reserve,
     /// The IPv4 identification of the next outer header that needs one.
     pub(crate) identification: u16,
 }
@@ -349,6 +375,8 @@ pub struct InboundSa<P: Provider> {
     /// What may come out.
     pub selectors: Selectors,
     pub(crate) window: Window,
+    /// What an export has set aside of the sequence numbers.
+    pub(crate) reserved: Reserve,
 }
 
 impl<P: Provider> InboundSa<P> {

@@ -14,13 +14,19 @@ use crate::list::SlotList;
 use crate::mode::Mode;
 use crate::path::{Endpoint, Path};
 use crate::replay::{self, Replay, Window};
-use crate::sa::{Encapsulation, InboundSa, OutboundSa, Protection, Protocol, SaParams, Spi};
+use crate::sa::{
+    Encapsulation, InboundSa, OutboundSa, Protection, Protocol, Reserve, SaParams, Spi,
+};
 use crate::seq;
 use crate::time::Instant;
 
 mod foreign;
+mod record;
+mod survive;
 
 pub use foreign::FoundBy;
+pub use record::{RECORD_LEN, RecordError};
+pub use survive::{ExportError, ImportError, Reservation};
 
 /// Names an inbound SA. Harmless once the SA is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +80,24 @@ pub enum SadEventKind {
     Hard,
     /// An authenticated packet, the newest so far, came from another endpoint: a NAT has moved the peer.
     PeerMoved(Endpoint),
+    /// Fewer than half of the sequence numbers that the last [export](Sad::export) has set aside are left, or none since
+    /// the SA was imported: export again.
+    Export,
+}
+
+/// Why there is no next sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SequenceError {
+    /// There is no such SA.
+    NoSa,
+    /// A hard limit of its lifetime is reached.
+    Expired,
+    /// The last sequence number has been used (RFC 4303 section 3.3.3).
+    Overflow,
+    /// What the last [export](Sad::export) has set aside is used up.
+    Unreserved,
 }
 
 /// Why an SA was not installed.
@@ -183,7 +207,8 @@ mod flag {
     pub(super) const HARD: u8 = 16;
     pub(super) const HARD_TOLD: u8 = 32;
     pub(super) const MOVED: u8 = 64;
-    pub(super) const PENDING: u8 = FIRST | SOFT | HARD | MOVED;
+    pub(super) const EXPORT: u8 = 128;
+    pub(super) const PENDING: u8 = FIRST | SOFT | HARD | MOVED | EXPORT;
 }
 
 /// Memory for a [`Sad`].
@@ -280,6 +305,7 @@ impl<'r, P: Provider> Sad<'r, P> {
             protection,
             selectors: params.selectors.clone(),
             window,
+            reserved: Reserve::ALL,
         });
         slot.flags = 0;
         slot.found_by = found_by;
@@ -297,7 +323,12 @@ impl<'r, P: Provider> Sad<'r, P> {
         let protection = Protection::new(now, params).map_err(InstallError::Crypto)?;
         let number = self.free_outbound.pop().ok_or(InstallError::Full)?;
         let slot = self.outbound.get_mut(number as usize).ok_or(InstallError::Full)?;
-        slot.state = OutboundState::Live(OutboundSa { protection, sequence: 0, identification: 0 });
+        slot.state = OutboundState::Live(OutboundSa {
+            protection,
+            sequence: 0,
+            reserved: Reserve::ALL,
+            identification: 0,
+        });
         slot.flags = 0;
         slot.generation = slot.generation.wrapping_add(1);
         Ok(OutboundId { slot: number, generation: slot.generation })
@@ -408,32 +439,46 @@ impl<'r, P: Provider> Sad<'r, P> {
         true
     }
 
-    /// Takes the next sequence number for a packet that gives `bytes` to the cipher, and counts it. Nothing changes
-    /// where there is no such SA (`None`) or its life is over ([`Age::Hard`], with no number).
+    /// Takes the next sequence number for a packet that gives `bytes` to the cipher, and counts it.
+    ///
+    /// # Errors
+    /// See [`SequenceError`]; then nothing has been taken or counted.
     pub fn next_sequence(
         &mut self,
         now: Instant,
         id: OutboundId,
         bytes: usize,
-    ) -> Option<(Age, u64)> {
+    ) -> Result<(Age, u64), SequenceError> {
         let number = self.pending_outbound(id.slot);
-        let slot = self.outbound_slot(id)?;
-        let OutboundState::Live(sa) = &mut slot.state else { return None };
-        let age = sa.protection.usage.age(now, bytes);
+        let slot = self.outbound_slot(id).ok_or(SequenceError::NoSa)?;
+        let OutboundState::Live(sa) = &mut slot.state else { return Err(SequenceError::NoSa) };
         let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
-        let sequence = match sa.sequence.checked_add(1) {
-            Some(next) if age != Age::Hard && next <= last => {
-                sa.protection.usage.count(bytes);
-                sa.sequence = next;
-                next
-            }
-            _ => 0,
+        let next = sa.sequence.saturating_add(1);
+        let age = sa.protection.usage.age(now, bytes);
+        let result = if sa.sequence >= last {
+            Err(SequenceError::Overflow)
+        } else if age == Age::Hard {
+            Err(SequenceError::Expired)
+        } else if next > sa.reserved.up_to {
+            Err(SequenceError::Unreserved)
+        } else {
+            sa.protection.usage.count(bytes);
+            sa.sequence = next;
+            Ok((age, next))
         };
-        let age = if sequence == 0 { Age::Hard } else { age };
-        if remember_age(&mut slot.flags, age) {
+        let age = match result {
+            Err(SequenceError::Overflow) => Age::Hard,
+            _ => age,
+        };
+        let mut tell = remember_age(&mut slot.flags, age);
+        if sa.reserved.runs_low(sa.sequence) {
+            slot.flags |= flag::EXPORT;
+            tell = true;
+        }
+        if tell {
             self.pending.push(number);
         }
-        Some((age, sequence))
+        result
     }
 
     /// Leaves out the sequence numbers up to and including `up_to`, as after a restart that lost count of them. They
@@ -466,7 +511,8 @@ impl<'r, P: Provider> Sad<'r, P> {
     /// Accepts a packet that has been verified: marks its number, counts its `bytes`, and notes a peer that has moved
     /// to `from`. Checks the window again; a refused number changes nothing.
     ///
-    /// [`Age::Hard`] means that the packet must be dropped although it was genuine.
+    /// [`Age::Hard`] means that the packet must be dropped although it was genuine; so does [`Replay::Unreserved`], whose
+    /// number is marked none the less, so that the next export reaches beyond it.
     pub fn accept(
         &mut self,
         now: Instant,
@@ -484,15 +530,25 @@ impl<'r, P: Provider> Sad<'r, P> {
         if let Err(refused) = sa.window.mark(bitmap, seq) {
             return Some(Err(refused));
         }
-        let age = sa.protection.usage.age(now, bytes);
-        if age != Age::Hard {
-            sa.protection.usage.count(bytes);
+        let mut tell = sa.reserved.runs_low(sa.window.top());
+        if tell {
+            slot.flags |= flag::EXPORT;
         }
-        let mut tell = remember_age(&mut slot.flags, age);
         if first && slot.flags & flag::FIRST_TOLD == 0 {
             slot.flags |= flag::FIRST | flag::FIRST_TOLD;
             tell = true;
         }
+        if seq > sa.reserved.up_to {
+            if tell {
+                self.pending.push(id.slot);
+            }
+            return Some(Err(Replay::Unreserved));
+        }
+        let age = sa.protection.usage.age(now, bytes);
+        if age != Age::Hard {
+            sa.protection.usage.count(bytes);
+        }
+        tell |= remember_age(&mut slot.flags, age);
         if let Some(from) = from
             && newest
             && from != sa.protection.path.remote
@@ -643,6 +699,7 @@ fn take_flag(flags: &mut u8, moved: Endpoint) -> Option<SadEventKind> {
         flag::SOFT => SadEventKind::Soft,
         flag::HARD => SadEventKind::Hard,
         flag::MOVED => SadEventKind::PeerMoved(moved),
+        flag::EXPORT => SadEventKind::Export,
         _ => return None,
     })
 }

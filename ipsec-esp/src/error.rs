@@ -55,6 +55,9 @@ pub enum SealError {
     Expired(Audit),
     /// Local: the SA's last sequence number has been used (RFC 4303 section 3.3.3).
     SequenceOverflow(Audit),
+    /// Local: the sequence numbers that the SA's last export has set aside are used up: export again
+    /// ([`Sad::export`](ipsec_core::sad::Sad::export)).
+    Unreserved(Audit),
     /// Local: the SA's path goes from one IP version to the other, or is to be UDP without a port.
     Path,
     /// Local: the provider failed. From finish: a sequence number is spent, and the packet's contents are unspecified.
@@ -76,6 +79,7 @@ impl SealError {
             | Self::Addresses
             | Self::Expired(_)
             | Self::SequenceOverflow(_)
+            | Self::Unreserved(_)
             | Self::Path
             | Self::Crypto(_) => Fault::Local,
             Self::NoRoom(_) | Self::TooLong => Fault::Capacity,
@@ -102,6 +106,7 @@ impl core::fmt::Display for SealError {
             Self::Fragment => f.write_str("a fragment outside a tunnel"),
             Self::Expired(audit) => write!(f, "{audit}: lifetime is over"),
             Self::SequenceOverflow(audit) => write!(f, "{audit}: sequence numbers are used up"),
+            Self::Unreserved(audit) => write!(f, "{audit}: not set aside by an export"),
             Self::Path => f.write_str("the outer addresses or ports are not usable"),
             Self::Crypto(e) => e.fmt(f),
             Self::NoRoom(e) => e.fmt(f),
@@ -215,6 +220,7 @@ impl core::fmt::Display for OpenError {
                 Replay::TooOld => "sequence number below the anti-replay window",
                 Replay::Repeated => "sequence number seen before",
                 Replay::Zero => "sequence number zero",
+                Replay::Unreserved => "sequence number not set aside by an export",
             }),
             Self::Integrity(_) => f.write_str("integrity check failed"),
             Self::Padding(_) => f.write_str("bad padding"),

@@ -6,12 +6,10 @@ use core::ops::Range;
 use ipsec_core::bytes::{self, Writer};
 use ipsec_core::crypto::suite::MAX_NONCE;
 use ipsec_core::crypto::{CryptoError, Iv, PacketCipher, Provider, Work};
-use ipsec_core::lifetime::Age;
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::Path;
 use ipsec_core::sa::{Encapsulation, EspTransform, Protection, Protocol, Spi};
-use ipsec_core::sad::{OutboundId, Sad};
-use ipsec_core::seq;
+use ipsec_core::sad::{OutboundId, Sad, SequenceError};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, IpPacket, UdpHeader, protocol};
 use zerocopy::network_endian::U32;
@@ -227,20 +225,13 @@ pub(crate) fn take_sequence<P: Provider>(
     sealed: &Sealed,
     bytes: usize,
 ) -> Result<(), SealError> {
-    let sa = sad.outbound(sealed.id).ok_or(SealError::NoSa)?;
-    let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
-    let exhausted = sa.sequence() >= last;
+    let audit = Audit { spi: sealed.spi.get(), sequence: sealed.sequence };
     match sad.next_sequence(now, sealed.id, bytes) {
-        None => Err(SealError::NoSa),
-        Some((Age::Hard, _)) => {
-            let audit = Audit { spi: sealed.spi.get(), sequence: sealed.sequence };
-            Err(if exhausted {
-                SealError::SequenceOverflow(audit)
-            } else {
-                SealError::Expired(audit)
-            })
-        }
-        Some(_) => Ok(()),
+        Ok(_) => Ok(()),
+        Err(SequenceError::Expired) => Err(SealError::Expired(audit)),
+        Err(SequenceError::Overflow) => Err(SealError::SequenceOverflow(audit)),
+        Err(SequenceError::Unreserved) => Err(SealError::Unreserved(audit)),
+        Err(_) => Err(SealError::NoSa),
     }
 }
 

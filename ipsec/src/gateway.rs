@@ -348,6 +348,8 @@ impl<'r, P: Provider> Gateway<'r, P> {
                     self.ike.expired(&mut env, child, true);
                 }
                 SadEventKind::PeerMoved(remote) => self.ike.peer_moved(child, remote),
+                // The gateway exports nothing.
+                SadEventKind::Export => {}
             }
         }
     }

@@ -70,6 +70,7 @@ impl Both {
             Err(Replay::TooOld) => 1,
             Err(Replay::Repeated) => 2,
             Err(Replay::Zero) => 3,
+            Err(Replay::Unreserved) => unreachable!("a window knows of no exports"),
         }] += 1;
     }
 

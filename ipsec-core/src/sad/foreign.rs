@@ -33,7 +33,7 @@ impl FoundBy {
     /// What a slot stores of an SA at an SPI of our own.
     pub(super) const SLOT: u8 = 0;
 
-    const fn of(stored: u8) -> Option<Self> {
+    pub(super) const fn of(stored: u8) -> Option<Self> {
         match stored {
             1 => Some(Self::Spi),
             2 => Some(Self::Destination),

@@ -21,7 +21,9 @@ use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
 use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
-use ipsec_core::sad::{self, InstallError, SadEvent, SpiAllocator};
+use ipsec_core::sad::{
+    self, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, SpiAllocator,
+};
 use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
 use ipsec_core::seq;
 use ipsec_core::spd::{ClearError, Policy, Spd, SpdError};
@@ -115,7 +117,7 @@ fn found(index: &HashIndex<'_>, hash: u64) -> usize {
 fn lifetime() {
     reach! {
         fn(_, _, _) -> _: Usage::new, Usage::age;
-        fn(_, _) -> _: Usage::count;
+        fn(_, _) -> _: Usage::count, Usage::limits;
     }
 }
 
@@ -155,6 +157,7 @@ fn replay() {
     reach! {
         fn(_) -> _: replay::words_for, replay::capacity, Window::top, Window::size;
         fn(_, _) -> _: Window::new;
+        fn(_, _, _) -> _: Window::closed;
         fn(_, _, _) -> _: Window::check, Window::mark, seq::recover;
         fn(_, _) -> _: <Window as Debug>::fmt, <Replay as Debug>::fmt;
     }
@@ -179,7 +182,11 @@ fn sad() {
         fn(_) -> _: inbound_sas, outbound_sas;
         fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
         fn(_, _, _) -> _: Sad::lookup;
-        fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as;
+        fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as, Sad::import;
+        fn(_, _, _, _, _, _) -> _: Sad::export;
+        fn(_, _) -> _: Sad::commit, Sad::stop_exports;
+        fn(_) -> _: Reservation::edge;
+        fn(_, _) -> _: <RecordError as Display>::fmt, <ExportError as Display>::fmt, <ImportError as Display>::fmt;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
         fn(_, _, _) -> _: Sad::check_replay, Sad::skip_sequence;
