@@ -350,7 +350,7 @@ impl<P: Provider> Gateway<'_, P> {
         let what = match kind {
             SadEventKind::Soft => SOFT,
             SadEventKind::Hard => HARD,
-            SadEventKind::FirstPacket | SadEventKind::PeerMoved(_) => return,
+            SadEventKind::FirstPacket | SadEventKind::PeerMoved(_) | SadEventKind::Export => return,
         };
         let Some(manual) = self.tunnels.pair(number).and_then(PairSlot::manual) else { return };
         let number = match manual.place {
