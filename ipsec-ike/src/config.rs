@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 use core::time::Duration;
 
-use ipsec_core::crypto::{Group, PrfId, Suite};
+use ipsec_core::crypto::{Curve, Group, HashId, PrfId, SignatureScheme, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::mode::Tunnel;
 use ipsec_core::sa::AhAlign;
@@ -81,7 +81,7 @@ impl<'r> Peer<'r> {
             ports: Ports::STANDARD,
             local_id: local.1,
             remote_id: remote.1,
-            auth: Auth::Psk(key),
+            auth: Auth::psk(key),
             proposals: IkeProposal::DEFAULT,
             children: &[],
             rekey_after: Duration::from_secs(4 * 3600),
@@ -108,14 +108,98 @@ impl Ports {
     pub const STANDARD: Self = Self { ike: 500, nat: 4500 };
 }
 
-/// How the two sides prove who they are.
+/// How the two sides prove who they are. Each has its own way (RFC 7296 section 2.15).
+#[derive(Clone, Copy)]
+pub struct Auth<'r> {
+    /// How we do.
+    pub local: LocalAuth<'r>,
+    /// How the peer has to.
+    pub remote: RemoteAuth<'r>,
+}
+
+impl<'r> Auth<'r> {
+    /// Both sides know the same secret. It should have at least 128 bits of entropy: whoever answers the initiator's
+    /// IKE_AUTH can try guesses at leisure (RFC 7296 section 2.15).
+    pub const fn psk(key: &'r [u8]) -> Self {
+        Self { local: LocalAuth::Psk(key), remote: RemoteAuth::Psk(key) }
+    }
+}
+
+/// How we prove who we are.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
-pub enum Auth<'r> {
-    /// By knowing the same secret (RFC 7296 section 2.15). It should have at least 128 bits of entropy: whoever
-    /// answers the initiator's IKE_AUTH can try guesses at leisure.
+pub enum LocalAuth<'r> {
+    /// By knowing a secret.
     Psk(&'r [u8]),
+    /// By a signature with the key of an X.509 certificate.
+    Certificate {
+        /// Certificates in DER: ours first, then each one's issuer. The last, which the peer trusts, is left out. At most
+        /// [`MAX_CERTS`](crate::wire::MAX_CERTS), and all of them must fit into one message.
+        chain: &'r [&'r [u8]],
+        /// The key of the first.
+        key: SigningKey<'r>,
+    },
+    /// By a signature with a key that the peer knows (RFC 7670).
+    RawPublicKey {
+        /// Its public part: a SubjectPublicKeyInfo in DER.
+        spki: &'r [u8],
+        /// The key.
+        key: SigningKey<'r>,
+    },
 }
+
+/// A private key, which stays with whoever runs the jobs.
+#[derive(Clone, Copy)]
+pub struct SigningKey<'r> {
+    /// The caller's name for it, given back in [`SignJob`](crate::auth::SignJob).
+    pub id: u32,
+    /// What it can make, the preferred first: [`Signer::schemes`](ipsec_core::crypto::Signer::schemes). A peer without
+    /// RFC 7427 is sent the first that an older method stands for: [`SignatureScheme::EcdsaRaw`],
+    /// [`SignatureScheme::RsaPkcs1`].
+    pub schemes: &'r [SignatureScheme],
+}
+
+/// How a peer has to prove who it is.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum RemoteAuth<'r> {
+    /// By knowing a secret.
+    Psk(&'r [u8]),
+    /// By a signature with the key of an X.509 certificate that contains its identity.
+    Certificate {
+        /// Whose certificates are believed: certificates in DER, of which name, key and name constraints count. They are
+        /// named to the peer, at most sixteen of them.
+        anchors: &'r [&'r [u8]],
+        /// The signatures that it may make.
+        schemes: &'r [SignatureScheme],
+    },
+    /// By a signature with this key (RFC 7670). The identity is then whatever the configuration says. This is also
+    /// the way to trust a single certificate that it has signed itself: by its key.
+    RawPublicKey {
+        /// A SubjectPublicKeyInfo in DER.
+        spki: &'r [u8],
+        /// The signatures that it may make.
+        schemes: &'r [SignatureScheme],
+    },
+}
+
+/// What a peer may sign with, as we would choose ourselves: without SHA-1. The older authentication methods are among
+/// them.
+pub const SIGNATURE_SCHEMES: &[SignatureScheme] = &[
+    SignatureScheme::Ed25519,
+    SignatureScheme::Ecdsa(HashId::Sha256),
+    SignatureScheme::Ecdsa(HashId::Sha384),
+    SignatureScheme::Ecdsa(HashId::Sha512),
+    SignatureScheme::RsaPss(HashId::Sha256),
+    SignatureScheme::RsaPss(HashId::Sha384),
+    SignatureScheme::RsaPss(HashId::Sha512),
+    SignatureScheme::RsaPkcs1(HashId::Sha256),
+    SignatureScheme::RsaPkcs1(HashId::Sha384),
+    SignatureScheme::RsaPkcs1(HashId::Sha512),
+    SignatureScheme::EcdsaRaw(Curve::P256),
+    SignatureScheme::EcdsaRaw(Curve::P384),
+    SignatureScheme::EcdsaRaw(Curve::P521),
+];
 
 /// Algorithms for an IKE SA: any of the suites, with any of the functions, with any of the groups.
 #[derive(Clone, Copy, Debug)]

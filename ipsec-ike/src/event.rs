@@ -5,7 +5,10 @@ use ipsec_core::path::Path;
 use ipsec_core::sa::{SaParams, Spi};
 use ipsec_core::selector::TrafficSelector;
 
-use crate::wire::{ExchangeType, NotifyType, TransformType};
+use crate::auth::{SignatureHashes, Untrusted};
+use crate::config::RemoteAuth;
+use crate::identity::ClaimedId;
+use crate::wire::{AuthMethod, ExchangeType, NotifyType, TransformType};
 
 /// Names an IKE SA. Harmless once the SA is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -305,11 +308,47 @@ pub enum Failure {
     },
     /// The peer's proof is wrong: the two sides do not have the same pre-shared key.
     AuthenticationFailed,
-    /// The peer says that our proof is wrong (AUTHENTICATION_FAILED): another pre-shared key, or it does not know our
-    /// identity.
+    /// The peer's signature or certificate is not believed.
+    Untrusted {
+        /// Who it says it is.
+        claimed: ClaimedId,
+        /// Why not.
+        reason: Untrusted,
+    },
+    /// The peer proves itself in another way than the configuration asks for.
+    MethodRefused {
+        /// Its way.
+        used: AuthMethod,
+        /// Ours.
+        wanted: AuthKind,
+    },
+    /// The peer says that our proof is wrong (AUTHENTICATION_FAILED): another pre-shared key, or it does not believe our
+    /// signature or certificate, or does not know our identity.
     AuthenticationRefused,
-    /// The peer says that it is somebody whom the configuration does not know at this address.
-    UnknownIdentity,
+    /// The peer says that it is somebody whom the configuration does not know at this address, or it asks for somebody
+    /// whom we are not.
+    UnknownIdentity {
+        /// Who it says it is.
+        claimed: ClaimedId,
+    },
+    /// The algorithms that were agreed on before the peer said who it is are not allowed to it.
+    SuiteNotAllowed {
+        /// Protection of messages.
+        suite: Suite,
+        /// Pseudo-random function.
+        prf: PrfId,
+        /// Key exchange.
+        group: Group,
+    },
+    /// Our key makes no signature that the peer understands.
+    NoSignatureScheme {
+        /// The hashes that the peer has announced (RFC 7427 section 4); `None`: it knows the older methods only.
+        theirs: Option<SignatureHashes>,
+    },
+    /// Our own key did not sign: it is missing, or the hardware failed, or it took too long.
+    NotSigned,
+    /// A message is longer than a buffer: certificates are long.
+    TooLong,
     /// The peer asks for traffic that the configuration does not allow it.
     NoSelectors {
         /// The first selector of its own side that it asked for.
@@ -358,6 +397,39 @@ pub enum Failure {
     NotInstalled,
 }
 
+/// A way to prove who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AuthKind {
+    /// A pre-shared key.
+    Psk,
+    /// A signature with the key of a certificate.
+    Certificate,
+    /// A signature with a known key.
+    RawPublicKey,
+}
+
+impl AuthKind {
+    pub(crate) const fn of(remote: &RemoteAuth<'_>) -> Self {
+        match remote {
+            RemoteAuth::Psk(_) => Self::Psk,
+            RemoteAuth::Certificate { .. } => Self::Certificate,
+            RemoteAuth::RawPublicKey { .. } => Self::RawPublicKey,
+        }
+    }
+}
+
+impl core::fmt::Display for AuthKind {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Psk => "a pre-shared key",
+            Self::Certificate => "a certificate",
+            Self::RawPublicKey => "a raw public key",
+        })
+    }
+}
+
 impl core::fmt::Display for Failure {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
@@ -379,11 +451,31 @@ impl core::fmt::Display for Failure {
             Self::AuthenticationFailed => f.write_str(
                 "authentication failed: the pre-shared keys differ, or somebody is in between",
             ),
+            Self::Untrusted { claimed, reason } => {
+                write!(f, "authentication of {claimed} failed: {reason}")
+            }
+            Self::MethodRefused { used, wanted } => {
+                write!(f, "the peer authenticates itself by {used}, and has to do so by {wanted}")
+            }
             Self::AuthenticationRefused => f.write_str(
-                "authentication refused by the peer: the pre-shared keys differ, or it does not know our identity",
+                "authentication refused by the peer: the pre-shared keys differ, or it does not believe our certificate, or it does not know our identity",
             ),
-            Self::UnknownIdentity => {
-                f.write_str("the peer's identity is not the one configured for its address")
+            Self::UnknownIdentity { claimed } => write!(
+                f,
+                "the peer's identity is not the one configured for its address: it says that it is {claimed}"
+            ),
+            Self::SuiteNotAllowed { suite, prf, group } => {
+                write!(f, "{suite}, {prf}, {group} were agreed on by address, and are not allowed to this identity")
+            }
+            Self::NoSignatureScheme { theirs: Some(theirs) } => {
+                write!(f, "our key signs with no hash that the peer knows ({theirs})")
+            }
+            Self::NoSignatureScheme { theirs: None } => {
+                f.write_str("our key signs in no way that a peer without RFC 7427 knows")
+            }
+            Self::NotSigned => f.write_str("our own key did not sign"),
+            Self::TooLong => {
+                f.write_str("a message is longer than a buffer: the certificates need larger ones")
             }
             Self::NoSelectors { theirs, ours } => {
                 f.write_str("no common traffic selectors; the peer asks for ")?;

@@ -89,6 +89,10 @@ pub(crate) enum Work {
     Generate,
     Respond,
     Agree,
+    /// Our signature over the handshake.
+    Sign,
+    /// The peer's.
+    Verify,
 }
 
 /// The peer's message, decrypted and kept while a job runs: the inner payloads.
@@ -425,9 +429,14 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Makes a job of an exchange known.
     pub(crate) fn queue_job(&mut self, number: u32, work: Work) {
-        if let Some(x) = self.contexts.get(number) {
-            x.stage = Stage::Job;
-            x.work = work;
+        if self.contexts.exchange(number).is_none() {
+            return;
+        }
+        if let Some(slot) = self.contexts.slot_mut(number) {
+            // An exchange may have several jobs, and each has a name of its own.
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.exchange.stage = Stage::Job;
+            slot.exchange.work = work;
             self.jobs.push(number);
         }
     }

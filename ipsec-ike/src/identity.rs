@@ -26,6 +26,8 @@ pub enum Identity<'r> {
     Email(&'r str),
     /// Bytes that mean something to both sides.
     KeyId(&'r [u8]),
+    /// A distinguished name: the DER of an X.501 Name, compared byte by byte (RFC 4945 section 3.1.5).
+    Dn(&'r [u8]),
 }
 
 impl<'r> Identity<'r> {
@@ -64,6 +66,7 @@ impl<'r> Identity<'r> {
             Self::Fqdn(name) => IdPayload::new(IdType::FQDN, name.as_bytes()),
             Self::Email(address) => IdPayload::new(IdType::RFC822_ADDR, address.as_bytes()),
             Self::KeyId(id) => IdPayload::new(IdType::KEY_ID, id),
+            Self::Dn(der) => IdPayload::new(IdType::DER_ASN1_DN, der),
         }
     }
 
@@ -81,6 +84,7 @@ impl<'r> Identity<'r> {
                 id.kind == IdType::RFC822_ADDR && is_same_mailbox(id.data, address.as_bytes())
             }
             Self::KeyId(bytes) => id.kind == IdType::KEY_ID && id.data == *bytes,
+            Self::Dn(der) => id.kind == IdType::DER_ASN1_DN && id.data == *der,
         }
     }
 }
@@ -99,9 +103,7 @@ impl Display for Identity<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("%any"),
-            Self::Ipv4(_) | Self::Ipv6(_) | Self::Fqdn(_) | Self::Email(_) | Self::KeyId(_) => {
-                DisplayId(self.payload(&mut [0; 16])).fmt(f)
-            }
+            known => DisplayId(known.payload(&mut [0; 16])).fmt(f),
         }
     }
 }
@@ -164,6 +166,49 @@ impl Display for DisplayId<'_> {
 impl fmt::Debug for DisplayId<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Display::fmt(self, f)
+    }
+}
+
+/// A copy of what a peer sent as its identity, for an event: its first bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ClaimedId {
+    kind: IdType,
+    /// Of the whole identity; 255 stands for more, too.
+    len: u8,
+    bytes: [u8; Self::MAX_LEN],
+}
+
+impl ClaimedId {
+    /// How many bytes of an identity are kept.
+    pub const MAX_LEN: usize = 64;
+
+    /// Copies an identity.
+    pub fn of(id: &IdPayload<'_>) -> Self {
+        let mut bytes = [0; Self::MAX_LEN];
+        bytes.iter_mut().zip(id.data).for_each(|(to, from)| *to = *from);
+        Self { kind: id.kind, len: u8::try_from(id.data.len()).unwrap_or(u8::MAX), bytes }
+    }
+}
+
+impl Display for ClaimedId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let len = usize::from(self.len);
+        let kept = self.bytes.get(..len.min(Self::MAX_LEN)).unwrap_or_default();
+        DisplayId(IdPayload::new(self.kind, kept)).fmt(f)?;
+        if len > Self::MAX_LEN { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for ClaimedId {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for ClaimedId {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "{}", defmt::Display2Format(self));
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The engine names a job ([`Ike::poll_job`](crate::Ike::poll_job)), lends its inputs as often as asked
 //! ([`Ike::job`](crate::Ike::job)), and takes the answer ([`Ike::handle_job`](crate::Ike::handle_job)), at once, later,
-//! or never: then the exchange times out. [`run_jobs`] is the synchronous way.
+//! or never: then the exchange times out. [`run_jobs`] is the synchronous way, and [`run_jobs_with`] that with signatures.
 
+use crate::auth::{Authenticator, SignJob, Untrusted, VerifyJob};
 use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::wire::{Message, NotifyType};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
@@ -44,6 +45,10 @@ pub enum Job<'s, P: Provider> {
         /// The peer's public value.
         peer: &'s [u8],
     },
+    /// Sign for us: [`Authenticator::sign`].
+    Sign(SignJob<'s>),
+    /// Verify a peer's signature, and its certificate: [`Authenticator::verify`].
+    Verify(VerifyJob<'s>),
 }
 
 /// What came of a [`Job`].
@@ -68,12 +73,18 @@ pub enum Answer<'p, P: Provider> {
         /// The shared secret.
         secret: <P::Kx as KeyExchange>::Secret,
     },
+    /// Of [`Job::Sign`].
+    Signed(&'p [u8]),
+    /// Of [`Job::Verify`]: the peer is the one that it says it is.
+    Verified,
+    /// Of [`Job::Verify`]: the peer is not believed.
+    Refused(Untrusted),
     /// Of any job that failed.
     Failed(CryptoError),
 }
 
 impl<P: Provider> Job<'_, P> {
-    /// Does the work. `public` is scratch space for a public value; [`Group::public_len`] tells how much is needed.
+    /// Does the work of key exchanges. A signature is another matter ([`Job::run_with`]), and fails here. `public` is scratch space for a public value; [`Group::public_len`] tells how much is needed.
     pub fn run<'p>(self, rng: &mut dyn CryptoRng, public: &'p mut [u8]) -> Answer<'p, P> {
         match self {
             Self::Generate { group } => match P::Kx::start(group, rng, public) {
@@ -92,11 +103,33 @@ impl<P: Provider> Job<'_, P> {
                 Ok(secret) => Answer::Agreed { secret },
                 Err(e) => Answer::Failed(e),
             },
+            Self::Sign(_) | Self::Verify(_) => Answer::Failed(CryptoError::Unsupported),
+        }
+    }
+
+    /// Does the work of key exchanges and of signatures. `scratch` has room for a public value or for a signature:
+    /// [`MAX_PUBLIC`] is enough for both.
+    pub fn run_with<'p>(
+        self,
+        rng: &mut dyn CryptoRng,
+        scratch: &'p mut [u8],
+        authenticator: &dyn Authenticator,
+    ) -> Answer<'p, P> {
+        match self {
+            Self::Sign(job) => match authenticator.sign(&job, rng, scratch) {
+                Ok(len) => Answer::Signed(scratch.get(..len).unwrap_or_default()),
+                Err(e) => Answer::Failed(e),
+            },
+            Self::Verify(job) => match authenticator.verify(&job) {
+                Ok(()) => Answer::Verified,
+                Err(reason) => Answer::Refused(reason),
+            },
+            other => other.run(rng, scratch),
         }
     }
 }
 
-/// Does every job that is waiting, at once.
+/// Does every job that is waiting, at once. Those of signatures fail: [`run_jobs_with`] does them, too.
 ///
 /// Call after every `handle_*` of the engine, before its polls.
 pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
@@ -104,6 +137,22 @@ pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
     while let Some(id) = engine.poll_job() {
         let Some(job) = engine.job(id) else { continue };
         let answer = job.run(env.rng, &mut public);
+        engine.handle_job(env, id, answer);
+    }
+}
+
+/// Does every job that is waiting, at once, signatures included.
+///
+/// Call after every `handle_*` of the engine, before its polls.
+pub fn run_jobs_with<P: Provider>(
+    engine: &mut Ike<'_, P>,
+    env: &mut Env<'_>,
+    authenticator: &dyn Authenticator,
+) {
+    let mut scratch = [0; MAX_PUBLIC];
+    while let Some(id) = engine.poll_job() {
+        let Some(job) = engine.job(id) else { continue };
+        let answer = job.run_with(env.rng, &mut scratch, authenticator);
         engine.handle_job(env, id, answer);
     }
 }
@@ -138,6 +187,8 @@ impl<P: Provider> Ike<'_, P> {
             Work::Agree => {
                 Some(Job::Agree { kx: x.kx.as_ref()?, peer: self.peer_public(id.exchange)? })
             }
+            Work::Sign => self.sign_job(id.exchange).map(Job::Sign),
+            Work::Verify => self.verify_job(id.exchange).map(Job::Verify),
         }
     }
 
@@ -199,6 +250,9 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
+            (Work::Sign, Answer::Signed(signature)) => self.auth_signed(env, number, signature),
+            (Work::Verify, Answer::Verified) => self.auth_verified(env, number),
+            (Work::Verify, Answer::Refused(reason)) => self.auth_untrusted(env, number, reason),
             (_, Answer::Failed(_)) => self.job_failed(env, number, NotifyType::INVALID_SYNTAX),
             _ => {}
         }

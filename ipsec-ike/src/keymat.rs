@@ -9,6 +9,7 @@ use ipsec_core::sa::Algorithms;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::proposal::IkeChoice;
+use crate::wire::IdPayload;
 use crate::wire::nonce::MAX_NONCE;
 
 /// A side of an IKE SA, or of the exchange that made a child.
@@ -154,6 +155,22 @@ pub(crate) struct AuthKeys {
 impl AuthKeys {
     /// No keys: what an empty slot holds.
     pub(crate) const EMPTY: Self = Self { bytes: [0; 2 * MAX_PRF], len: 0 };
+
+    /// Puts prf (SK_p, ID') in place of SK_p: the last part of what is signed (RFC 7296 section 2.15). `head` and `data`
+    /// are the identity of `sender`, as sent. A signature needs SK_p for nothing else.
+    pub(crate) fn bind<P: Provider>(
+        &mut self,
+        prf: PrfId,
+        sender: Role,
+        id: &IdPayload<'_>,
+    ) -> Result<(), CryptoError> {
+        let mut maced = Zeroizing::new([0; MAX_PRF]);
+        let maced = maced.get_mut(..self.len.into()).ok_or(CryptoError::Length)?;
+        P::Prf::new(prf, self.sk_p(sender))?.compute(&[&id.head(), id.data], maced)?;
+        let at = sender.index().saturating_mul(self.len.into());
+        let place = self.bytes.get_mut(at..).ok_or(CryptoError::Length)?;
+        bytes::copy_prefix(place, maced).ok_or(CryptoError::Length)
+    }
 
     /// SK_pi or SK_pr: goes into the proof of `sender` (RFC 7296 section 2.15).
     pub(crate) fn sk_p(&self, sender: Role) -> &[u8] {

@@ -13,7 +13,7 @@
 //! Unauthenticated input changes no SA: see [`DatagramError`]. What an exchange does is in one file for each exchange.
 #![no_std]
 
-mod auth;
+pub mod auth;
 mod buffers;
 mod child_sa;
 mod command;

@@ -200,7 +200,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(failure) = self.contexts.get(number).and_then(|x| x.failure.take()) {
             // No other answer has come.
             if !self.begin_anew(env, number) {
-                self.handshake_failed(env, number, failure.1);
+                self.auth_abandoned(env, number, failure.1);
             }
             return;
         }

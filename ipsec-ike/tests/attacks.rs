@@ -563,7 +563,7 @@ fn an_impostor_nearby_does_not_win_by_refusing_first() {
     let mut hub = hub(PLENTY, unchanged);
     let mut x = spoke(AS_X, unchanged);
     let mut stranger = entry(AS_X, AS_HUB, unchanged);
-    stranger.auth = ipsec_ike::config::Auth::Psk(b"not the secret at all");
+    stranger.auth = ipsec_ike::config::Auth::psk(b"not the secret at all");
     let mut impostor = Side::new(66, PLENTY, leak(vec![stranger]), |_| {});
     hub.with(at(1), |e, env| e.initiate(env, TO_X)).unwrap();
     hub.settle(at(1));

@@ -149,11 +149,15 @@ pub use ipsec_core::spd::{Action, ClearError, Policy};
 pub use ipsec_core::time::Instant;
 pub use ipsec_core::wire::{IpError, IpPacket};
 pub use ipsec_esp::{Audit, Fault, OpenError, Opened, Overhead, SealError, Sealed};
+pub use ipsec_ike::auth::{
+    Authenticator, CertVerifier, Credentials, SignJob, Untrusted, VerifyJob,
+};
 pub use ipsec_ike::config::{
-    Auth, Child, ChildProposal, Config, IkeProposal, Peer, Ports, Retransmission,
+    Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Peer, Ports, RemoteAuth,
+    Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 pub use ipsec_ike::event::{
-    ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, IkeAgreed, IkeId,
+    AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, IkeAgreed, IkeId,
 };
 pub use ipsec_ike::identity::Identity;
 pub use ipsec_ike::jobs::{Answer, Job, JobId};

@@ -10,6 +10,7 @@ use ipsec_core::sa::{Encapsulation, SaParams};
 use ipsec_core::sad::InstallError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
+use ipsec_ike::auth::Authenticator;
 use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Traffic};
 use ipsec_ike::jobs::{Answer, Job, JobId, MAX_PUBLIC};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
@@ -265,6 +266,26 @@ impl<P: Provider> Gateway<'_, P> {
         any
     }
 
+    /// As [`Gateway::run_jobs`], with the signatures of those peers that need them.
+    #[inline(never)]
+    pub fn run_jobs_with(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        authenticator: &dyn Authenticator,
+    ) -> bool {
+        let mut scratch = [0; MAX_PUBLIC];
+        let mut any = false;
+        while let Some(id) = self.ike.poll_job() {
+            let Some(job) = self.ike.job(id) else { continue };
+            let answer = job.run_with(&mut *rng, &mut scratch, authenticator);
+            let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+            self.ike.handle_job(&mut env, id, answer);
+            any = true;
+        }
+        any
+    }
+
     /// Step 5 of the [driving loop](crate#the-driving-loop): tells what happened and does the jobs that wait, until
     /// nothing is left of either.
     pub fn settle(
@@ -278,6 +299,24 @@ impl<P: Provider> Gateway<'_, P> {
                 on_event(event);
             }
             if !self.run_jobs(now, rng) {
+                return;
+            }
+        }
+    }
+
+    /// As [`Gateway::settle`], with the signatures of those peers that need them.
+    pub fn settle_with(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        authenticator: &dyn Authenticator,
+        mut on_event: impl FnMut(GatewayEvent),
+    ) {
+        loop {
+            while let Some(event) = self.poll_event(now, rng) {
+                on_event(event);
+            }
+            if !self.run_jobs_with(now, rng, authenticator) {
                 return;
             }
         }

@@ -464,7 +464,7 @@ fn a_failed_negotiation_is_not_repeated_at_once() {
 fn a_wrong_secret_is_told_on_both_sides() {
     let wrong = |first, peer: &mut Peer<'_>, _: &mut Child<'_>| {
         if first {
-            peer.auth = Auth::Psk(b"another secret");
+            peer.auth = Auth::psk(b"another secret");
         }
     };
     run(wrong, &[], false, |a, b, wire| {

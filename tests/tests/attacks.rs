@@ -489,7 +489,7 @@ fn an_impostor_who_answers_first_does_not_win() {
     // The impostor is another gateway at the same address, with another key.
     let setup = patient(5);
     let mut other = patient(6);
-    other.b.peers[0].auth = ipsec::Auth::Psk(b"of the impostor");
+    other.b.peers[0].auth = ipsec::Auth::psk(b"of the impostor");
     for silent in [false, true] {
         let mut memory = Memory::new(&setup);
         let mut pair = Pair::new(&setup, &mut memory);

@@ -7,6 +7,7 @@ use ipsec::{
     Identity, IkeProposal, InboundError, Instant, PrfId, Retransmission, Suite,
 };
 use ipsec_core::crypto::Encr;
+use ipsec_ike::identity::ClaimedId;
 use ipsec_ike::wire::{ExchangeType, NotifyType, TransformType};
 use ipsec_testkit::link::Verdict;
 use ipsec_testkit::pair::{Memory, Pair, Sent};
@@ -38,7 +39,7 @@ fn fails(setup: &Setup) -> (Vec<Failure>, Vec<Failure>) {
 #[test]
 fn different_pre_shared_keys() {
     let mut setup = Setup::new(1);
-    setup.b.peers[0].auth = Auth::Psk(b"quite another key, as happens");
+    setup.b.peers[0].auth = Auth::psk(b"quite another key, as happens");
     let (a, b) = fails(&setup);
     assert_eq!(a, [Failure::AuthenticationRefused]);
     assert_eq!(b, [Failure::AuthenticationFailed]);
@@ -49,7 +50,7 @@ fn different_pre_shared_keys() {
 #[test]
 fn different_pre_shared_keys_are_told_within_a_second() {
     let mut setup = Setup::new(1);
-    setup.a.peers[0].auth = Auth::Psk(b"quite another key, as happens");
+    setup.a.peers[0].auth = Auth::psk(b"quite another key, as happens");
     let mut memory = Memory::new(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.initiate(Side::A).unwrap();
@@ -64,6 +65,10 @@ fn different_pre_shared_keys_are_told_within_a_second() {
     assert_eq!(failed, Some((Some(0), Some(TUNNEL))));
 }
 
+fn claimed(id: &str) -> ClaimedId {
+    ClaimedId::of(&Identity::parse(id).payload(&mut [0; 16]))
+}
+
 /// The responder does not know who begins.
 #[test]
 fn an_unknown_initiator() {
@@ -71,7 +76,8 @@ fn an_unknown_initiator() {
     setup.a.peers[0].local_id = Identity::Fqdn("mumbai.example");
     let (a, b) = fails(&setup);
     assert_eq!(a, [Failure::AuthenticationRefused]);
-    assert_eq!(b, [Failure::UnknownIdentity]);
+    assert_eq!(b, [Failure::UnknownIdentity { claimed: claimed("mumbai.example") }]);
+    assert!(b[0].to_string().contains("mumbai.example"));
     assert!(a[0].to_string().contains("does not know our identity"));
 }
 
@@ -82,7 +88,7 @@ fn another_responder_is_wanted() {
     setup.a.peers[0].remote_id = Identity::Fqdn("chennai.example");
     let (a, b) = fails(&setup);
     assert_eq!(a, [Failure::AuthenticationRefused]);
-    assert_eq!(b, [Failure::UnknownIdentity]);
+    assert_eq!(b, [Failure::UnknownIdentity { claimed: claimed("kolkata.example") }]);
 }
 
 /// The responder proves to be somebody else than the initiator wants.
@@ -95,7 +101,7 @@ fn the_responder_is_another_one() {
     let mut pair = Pair::new(&setup, &mut memory);
     pair.initiate(Side::A).unwrap();
     pair.run_for(SECOND);
-    assert_eq!(pair.a.failures(), [Failure::UnknownIdentity]);
+    assert_eq!(pair.a.failures(), [Failure::UnknownIdentity { claimed: claimed("198.51.100.2") }]);
     assert!(pair.a.failures()[0].to_string().contains("identity"));
     assert!(!pair.a.is_up());
     // RFC 7296 section 2.21.2: the responder believes that all is well, and hears that it is not.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
 use ipsec::ipsec_core::wire::protocol;
 use ipsec::{
-    Action, AddressRange, Auth, Child, ChildProposal, Config, GatewayConfig, Identity, IkeProposal,
+    Action, AddressRange, Child, ChildProposal, Config, GatewayConfig, Identity, IkeProposal,
     Lifetime, Limits, Peer, Policy, PortRange, Ports, Selectors, TrafficSelector,
 };
 use serde::Deserialize;
@@ -374,7 +374,6 @@ impl Checker {
         let key = peer.psk.into_inner().leak().as_bytes();
         let lifetime = lifetime?;
         let mut config = Peer::psk((Some(local?), local_id), (remote?, remote_id), key);
-        debug_assert!(matches!(config.auth, Auth::Psk(_)));
         config.name = name?;
         config.ports = ports(peer.port, peer.nat_port);
         config.proposals = proposals?;

@@ -242,7 +242,7 @@ fn child_agreed(agreed: &ChildAgreed) -> String {
 
 fn reason(failure: &Failure) -> String {
     match failure {
-        Failure::UnknownIdentity => format!("authentication failed: {failure}"),
+        Failure::UnknownIdentity { .. } => format!("authentication failed: {failure}"),
         _ => failure.to_string(),
     }
 }

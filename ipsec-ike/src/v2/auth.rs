@@ -4,23 +4,24 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::crypto::suite::MAX_PRF;
 use ipsec_core::path::Path;
 
-use super::chosen::Ends;
-use super::sa_init::{at_address, nonce_of};
-use crate::auth::psk;
+use super::chosen::{Chosen, Ends, Unmet};
+use super::message::Inner;
+use super::negotiation::Answered;
+use super::proof::{self, Proof};
+use super::sa_init::nonce_of;
+use crate::auth::{Untrusted, pad, signature};
 use crate::buffers::BufferId;
-use crate::config::{Auth, Peer};
+use crate::config::{LocalAuth, RemoteAuth};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::event::{DownReason, Failure};
-use crate::exchange::{Kind, Maybe, Stage};
-use crate::identity::Identity;
+use crate::event::{AuthKind, DownReason, Failure};
+use crate::exchange::{Kind, Maybe, Stage, Work};
+use crate::identity::{ClaimedId, Identity};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
-use crate::proposal;
 use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
 use crate::wire::{
-    AuthMethod, AuthPayload, Collected, ExchangeType, Header, IdPayload, NoRoom, Notify,
-    NotifyType, PayloadType,
+    Collected, ExchangeType, Header, IdPayload, NoRoom, Notify, NotifyType, PayloadType,
 };
 
 impl<P: Provider> Ike<'_, P> {
@@ -44,56 +45,99 @@ impl<P: Provider> Ike<'_, P> {
             sa.path = sa.path.with_ports(nat_port, peer.ports.nat);
         }
         sa.send_id = 2;
-        let choice = sa.choice;
-        let path = sa.path;
+        let (prf, path) = (sa.choice.prf, sa.path);
         let kept = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
         let child = match kept {
             Some(child) => child,
             None => self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?,
         };
-        let spi = self.child(child).map_or(0, |c| c.spi_in).to_be_bytes();
-        let offer = self.child_offer(child)?;
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;
         x.message_id = 1;
         x.path = path;
         x.negotiation.child = child.saturating_add(1);
-        let nr = nonce_of(&self.buffers, handshake.response).ok_or(Failure::Protocol)?;
-        let Auth::Psk(key) = peer.auth;
-        let mut scratch = [0; 16];
         let local_id = peer.local_id.or_address(path.local.address);
+        let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
-        let mut proof = [0; MAX_PRF];
-        let request = self.buffers.bytes(handshake.request);
-        let len = psk::sign::<P>(
-            choice.prf,
-            key,
-            handshake.auth.sk_p(Role::Initiator),
-            request,
-            nr,
-            &id,
-            &mut proof,
-        )
-        .map_err(|_| Failure::Crypto)?;
-        let proof = proof.get(..len).unwrap_or_default();
+        if let LocalAuth::Psk(key) = peer.auth.local {
+            let mut proof = [0; MAX_PRF];
+            let len = self.own_proof(number, key, &id, &mut proof).ok_or(Failure::Crypto)?;
+            return self.auth_send(
+                env,
+                number,
+                &Proof::Shared(proof.get(..len).unwrap_or_default()),
+            );
+        }
+        handshake.auth.bind::<P>(prf, Role::Initiator, &id).map_err(|_| Failure::Crypto)?;
+        if let Err(failure) = self.own_signature(number) {
+            // What the peer understands is known from an answer that nobody vouches for.
+            if let Some(x) = self.contexts.get(number) {
+                x.stage = Stage::Response;
+            }
+            self.doubt(env, number, failure);
+            return Ok(());
+        }
+        self.queue_job(number, Work::Sign);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// Our key has signed.
+    pub(crate) fn auth_signed(&mut self, env: &mut Env<'_>, number: u32, signature: &[u8]) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let ours = x.ours;
+        x.work = Work::None;
+        let Ok((_, method, scheme)) = self.own_signature(number) else { return };
+        let proof = Proof::Signature(method, scheme, signature);
+        if !ours {
+            self.auth_answer_parked(env, number, &proof);
+        } else if let Err(failure) = self.auth_send(env, number, &proof) {
+            self.handshake_failed(env, number, failure);
+        }
+    }
+
+    /// Sends our request.
+    fn auth_send(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        proof: &Proof<'_>,
+    ) -> Result<(), Failure> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        let (path, config) = (x.path, handshake.child);
+        let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
+        let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
+        let offer = self.child_offer(child)?;
+        let spi = self.child(child).map_or(0, |c| c.spi_in).to_be_bytes();
+        let local_id = peer.local_id.or_address(path.local.address);
+        let mut scratch = [0; 16];
+        let id = local_id.payload(&mut scratch);
         let first = self.sas_of(config.peer, 0).all(|(_, sa)| !sa.is_authenticated());
         self.compose(number, ExchangeType::IKE_AUTH, |w| {
             w.id(PayloadType::IDI, &id)?;
+            proof::write_certs(w, &peer.auth.local)?;
             if first {
                 // RFC 7296 section 2.4: whatever the peer remembers of us is of before our start.
                 w.notify(&Notify::new(NotifyType::INITIAL_CONTACT, &[]))?;
             }
+            proof::write_cert_req::<P>(w, core::iter::once(peer))?;
             if peer.remote_id != Identity::Any {
                 let mut scratch = [0; 16];
                 w.id(PayloadType::IDR, &peer.remote_id.payload(&mut scratch))?;
             }
-            w.auth(AuthMethod::SHARED_KEY, proof)?;
+            proof.write(w)?;
             offer.write_sa(w, &spi, false)?;
             offer.write_selectors(w)
         })
-        .map_err(|_| Failure::NoRoom)?;
+        .map_err(|_| self.not_composed(number))?;
         self.send_request(env, number);
         Ok(())
+    }
+
+    /// Why a message could not be written: there was no buffer, or it was too short.
+    fn not_composed(&self, number: u32) -> Failure {
+        let x = self.contexts.exchange(number);
+        if x.is_some_and(|x| x.message.is_none()) { Failure::NoRoom } else { Failure::TooLong }
     }
 
     /// The peer's identity and its proof, and the first child.
@@ -104,8 +148,12 @@ impl<P: Provider> Ike<'_, P> {
         sa_number: u32,
         number: u32,
         collected: &Collected<'_>,
+        received: Inner<'_>,
     ) -> Result<(), DatagramError> {
-        let (_, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        if !x.failure.is_nothing() {
+            return Err(DatagramError::Stale);
+        }
         let config = handshake.child;
         let peer = self.config.peers.get(usize::from(config.peer));
         let peer = peer.ok_or(DatagramError::Stale)?;
@@ -119,35 +167,95 @@ impl<P: Provider> Ike<'_, P> {
             self.doubt(env, number, failure);
             return Err(DatagramError::Refused);
         };
-        let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Stale)?;
-        let response = self.buffers.bytes(handshake.response);
-        let prf = self.sas.get(sa_number as usize).ok_or(DatagramError::Stale)?.sa.choice.prf;
-        let proven =
-            verify::<P>(peer, prf, handshake.auth.sk_p(Role::Responder), response, ni, &id, &auth);
-        let known = peer.remote_id.matches(&id);
-        if !proven {
-            self.doubt(env, number, Failure::AuthenticationFailed);
-            return Err(DatagramError::Integrity);
-        }
-        if !known {
-            self.fail(env, number, Some(config), Failure::UnknownIdentity);
-            self.disown_sa(env, sa_number);
+        if !pad::accepts(&peer.auth.remote, auth.method) {
+            let wanted = AuthKind::of(&peer.auth.remote);
+            self.doubt(env, number, Failure::MethodRefused { used: auth.method, wanted });
             return Err(DatagramError::Refused);
         }
-        // Authenticated: from here on the SA is the peer's.
-        let identity = self.identity_hash(&id);
+        let claimed = ClaimedId::of(&id);
+        if let RemoteAuth::Psk(key) = peer.auth.remote {
+            if !self.is_proven(number, key, &id, &auth) {
+                self.doubt(env, number, Failure::AuthenticationFailed);
+                return Err(DatagramError::Integrity);
+            }
+            if !peer.remote_id.matches(&id) {
+                self.fail(env, number, Some(config), Failure::UnknownIdentity { claimed });
+                self.disown_sa(env, sa_number);
+                return Err(DatagramError::Refused);
+            }
+            let (identity, answer) = (self.identity_hash(&id), self.answered(number, collected));
+            return self.auth_completed(env, sa_number, number, identity, answer);
+        }
+        // What is plain to see costs no job.
+        let checked = if !peer.remote_id.matches(&id) {
+            Err(Failure::UnknownIdentity { claimed })
+        } else {
+            signature::check(&peer.auth.remote, collected, &auth)
+                .map_err(|reason| Failure::Untrusted { claimed, reason })
+        };
+        if let Err(failure) = checked {
+            self.doubt(env, number, failure);
+            return Err(DatagramError::Refused);
+        }
+        self.auth_park(number, received, Role::Responder, &id).map_err(|failure| {
+            self.doubt(env, number, failure);
+            DatagramError::NoRoom
+        })?;
+        self.queue_job(number, Work::Verify);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// What the peer says of the child.
+    fn answered(&self, number: u32, collected: &Collected<'_>) -> Option<Answered> {
+        let child = self.contexts.exchange(number)?.negotiation.child.checked_sub(1)?;
+        Some(self.read_answer(child, collected, false))
+    }
+
+    /// The responder is authenticated: from here on the SA is the peer's.
+    fn auth_completed(
+        &mut self,
+        env: &mut Env<'_>,
+        sa_number: u32,
+        number: u32,
+        identity: u64,
+        answer: Option<Answered>,
+    ) -> Result<(), DatagramError> {
         self.wipe_handshake(number);
         self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
         let child = self.contexts.get(number).map_or(0, |x| x.negotiation.child).checked_sub(1);
-        let child = child.ok_or(DatagramError::Stale)?;
-        if let Err(failure) = self.accept_first_child(number, child, collected) {
+        let (child, answer) = child.zip(answer).ok_or(DatagramError::Stale)?;
+        let made = answer.made;
+        if let Err(failure) = self.take_first_child(number, child, answer) {
             // If the peer has made the child, it is told to delete it.
-            self.abandon_child(env, number, failure, collected.error().is_none());
+            self.abandon_child(env, number, failure, made);
             return Err(DatagramError::Refused);
         }
         self.begin_install(env, number);
         Ok(())
+    }
+
+    fn take_first_child(
+        &mut self,
+        number: u32,
+        child: u32,
+        answer: Answered,
+    ) -> Result<(), Failure> {
+        let (ni, nr) = self.nonces_of_handshake(number).ok_or(Failure::Protocol)?;
+        self.take_answer(number, child, answer)?;
+        self.derive_child_keys(number, None, (&ni, &nr))
+    }
+
+    /// Ends a handshake of ours whose peer proves nothing. If it believes the SA to exist, it is told to delete it.
+    pub(crate) fn auth_abandoned(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let disowns = matches!(failure, Failure::Untrusted { .. } | Failure::MethodRefused { .. });
+        let Some(sa) = self.contexts.get(number).map(|x| x.sa).filter(|_| disowns) else {
+            return self.handshake_failed(env, number, failure);
+        };
+        let child = self.contexts.handshake(number).map(|(_, h)| h.child);
+        self.fail(env, number, child, failure);
+        self.disown_sa(env, sa);
     }
 
     /// The peer is authenticated, and not the one that was wanted. It believes the SA to exist, and is told to delete it
@@ -161,18 +269,6 @@ impl<P: Provider> Ike<'_, P> {
         self.want_of_sa(env, number, ike_sa::want::CLOSE);
     }
 
-    /// What the peer says of the child.
-    fn accept_first_child(
-        &mut self,
-        number: u32,
-        child: u32,
-        collected: &Collected<'_>,
-    ) -> Result<(), Failure> {
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(Failure::Protocol)?;
-        self.accept_child(number, child, collected, false)?;
-        self.derive_child_keys(number, None, (&ni, &nr))
-    }
-
     // ---- responder ----
 
     /// The initiator's identity and its proof, and the child that it wants.
@@ -183,13 +279,13 @@ impl<P: Provider> Ike<'_, P> {
         sa_number: u32,
         path: Path,
         collected: &Collected<'_>,
+        received: Inner<'_>,
     ) -> Result<(), DatagramError> {
-        let handshake_number = self
+        let number = self
             .sa(sa_number)
             .and_then(|sa| sa.theirs.checked_sub(1))
             .ok_or(DatagramError::Stale)?;
-        let (x, handshake) =
-            self.contexts.handshake(handshake_number).ok_or(DatagramError::Stale)?;
+        let (x, _) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
         if x.kind != Kind::SaInit || x.stage != Stage::Answered {
             return Err(DatagramError::Busy);
         }
@@ -202,88 +298,165 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Unexpected);
         }
         let (Some(id), Some(auth)) = (collected.id_i, collected.auth) else {
-            self.auth_refuse(env, sa_number, handshake_number, path, Failure::Protocol);
+            self.auth_refuse(env, sa_number, number, path, Failure::Protocol);
             return Err(DatagramError::Unexpected);
         };
-        let sa = self.sas.get(sa_number as usize).map(|s| &s.sa).ok_or(DatagramError::Stale)?;
         // The proposal was chosen by address; now the identity says whose rules apply (RFC 4301 section 4.4.3).
-        let first_path = x.path;
-        let found = self.config.peers.iter().enumerate().find(|(_, peer)| {
-            at_address(peer, first_path)
-                && peer.remote_id.matches(&id)
-                && collected.id_r.is_none_or(|id_r| {
-                    peer.local_id == Identity::Any || peer.local_id.matches(&id_r)
-                })
-                && proposal::allows_ike(peer.proposals, &sa.choice)
-        });
-        let Some((index, peer)) = found else {
-            self.auth_refuse(env, sa_number, handshake_number, path, Failure::UnknownIdentity);
-            return Err(DatagramError::Refused);
+        let sa = self.sa(sa_number).ok_or(DatagramError::Stale)?;
+        let choice = sa.choice;
+        let ids = (&id, collected.id_r.as_ref());
+        let entry = pad::entry(self.config.peers, first, ids, &choice, auth.method);
+        let known = match &entry {
+            Ok((index, _)) => Some(*index),
+            Err(denied) => denied.peer,
         };
-        let index = u16::try_from(index).unwrap_or(u16::MAX);
-        let (prf, ends) = (sa.choice.prf, Ends { path, ..sa.ends() });
-        let nr = nonce_of(&self.buffers, handshake.response).ok_or(DatagramError::Stale)?;
-        let request = self.buffers.bytes(handshake.request);
-        if !verify::<P>(peer, prf, handshake.auth.sk_p(Role::Initiator), request, nr, &id, &auth) {
-            if let Some(sa) = self.sa(sa_number) {
-                sa.peer = index;
-            }
-            let failure = Failure::AuthenticationFailed;
-            self.auth_refuse(env, sa_number, handshake_number, path, failure);
-            return Err(DatagramError::Integrity);
+        if let (Some(index), Some(sa)) = (known, self.sa(sa_number)) {
+            sa.peer = index;
         }
-        // Our own proof, while the handshake still holds what is signed.
-        let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Stale)?;
-        let Auth::Psk(key) = peer.auth;
-        let mut scratch = [0; 16];
+        let checked = match entry {
+            Err(denied) => Err(denied.failure),
+            Ok((_, peer)) => match peer.auth.remote {
+                RemoteAuth::Psk(key) if self.is_proven(number, key, &id, &auth) => Ok(true),
+                RemoteAuth::Psk(_) => Err(Failure::AuthenticationFailed),
+                _ => signature::check(&peer.auth.remote, collected, &auth)
+                    .map(|()| false)
+                    .map_err(|reason| Failure::Untrusted { claimed: ClaimedId::of(&id), reason }),
+            },
+        };
+        let error = match checked {
+            Ok(true) => return self.auth_proven(env, number, path, Some((collected, received))),
+            Ok(false) => match self.auth_park(number, received, Role::Initiator, &id) {
+                Ok(()) => {
+                    self.auth_wait(env, number, path, Work::Verify);
+                    return Ok(());
+                }
+                // The initiator asks again.
+                Err(Failure::NoRoom) => return Err(DatagramError::NoRoom),
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let integrity = error == Failure::AuthenticationFailed;
+        self.auth_refuse(env, sa_number, number, path, error);
+        Err(if integrity { DatagramError::Integrity } else { DatagramError::Refused })
+    }
+
+    /// Waits for a job of a handshake that the peer began: nothing else is taken until it is done.
+    fn auth_wait(&mut self, env: &mut Env<'_>, number: u32, path: Path, work: Work) {
+        if let Some(x) = self.contexts.get(number) {
+            x.kind = Kind::Auth;
+            x.message_id = 1;
+            x.path = path;
+        }
+        self.queue_job(number, work);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+    }
+
+    /// The initiator is the one that it says it is. Our own proof is next. `received` is its message, unless it has been
+    /// parked before.
+    fn auth_proven(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        path: Path,
+        received: Option<(&Collected<'_>, Inner<'_>)>,
+    ) -> Result<(), DatagramError> {
+        let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
+        let peer = self.peer_of(sa_number).ok_or(DatagramError::Stale)?;
         let local_id = peer.local_id.or_address(path.local.address);
-        let own_id = local_id.payload(&mut scratch);
-        let mut proof = [0; MAX_PRF];
-        let response = self.buffers.bytes(handshake.response);
-        let len = psk::sign::<P>(
-            prf,
-            key,
-            handshake.auth.sk_p(Role::Responder),
-            response,
-            ni,
-            &own_id,
-            &mut proof,
-        )
-        .map_err(|_| DatagramError::Crypto)?;
-        let proof = proof.get(..len).unwrap_or_default();
-        let (ni, nr) = self.nonces_of_handshake(handshake_number).ok_or(DatagramError::Stale)?;
-        if self.free_exchanges.is_empty() || self.buffers.free() < 2 {
+        let mut scratch = [0; 16];
+        let id = local_id.payload(&mut scratch);
+        if let LocalAuth::Psk(key) = peer.auth.local {
+            let mut proof = [0; MAX_PRF];
+            let len = self.own_proof(number, key, &id, &mut proof).ok_or(DatagramError::Crypto)?;
+            let proof = Proof::Shared(proof.get(..len).unwrap_or_default());
+            let Some((collected, _)) = received else {
+                self.auth_answer_parked(env, number, &proof);
+                return Ok(());
+            };
+            let asked = self.asked(number, path, collected).ok_or(DatagramError::Unexpected)?;
+            return self.auth_answer(env, number, path, asked, &proof);
+        }
+        if let Some((_, received)) = received {
+            self.park(number, received)?;
+        }
+        let prf = self.sa(sa_number).map(|sa| sa.choice.prf).ok_or(DatagramError::Stale)?;
+        let (_, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let bound = handshake.auth.bind::<P>(prf, Role::Responder, &id);
+        let signs = bound.map_err(|_| Failure::Crypto).and_then(|()| self.own_signature(number));
+        if let Err(failure) = signs {
+            self.auth_refuse(env, sa_number, number, path, failure);
+            return Err(DatagramError::Refused);
+        }
+        self.auth_wait(env, number, path, Work::Sign);
+        Ok(())
+    }
+
+    /// What the initiator asks for, with its identity as a hash.
+    fn asked(&self, number: u32, path: Path, collected: &Collected<'_>) -> Option<Asked> {
+        let sa = self.contexts.exchange(number)?.sa;
+        let ends = Ends { path, ..self.sas.get(sa as usize)?.sa.ends() };
+        Some(Asked {
+            identity: self.identity_hash(&collected.id_i?),
+            initial_contact: collected.notify(NotifyType::INITIAL_CONTACT).is_some(),
+            child: Self::find_child(collected, self.peer_of(sa)?, &ends, None, false),
+        })
+    }
+
+    /// As [`Ike::auth_answer`], for a request that was parked. If there is no room now, the initiator is told to try later.
+    fn auth_answer_parked(&mut self, env: &mut Env<'_>, number: u32, proof: &Proof<'_>) {
+        let Some((sa, path)) = self.contexts.get(number).map(|x| (x.sa, x.path)) else { return };
+        let parked = self.parked(number);
+        let Some(asked) = parked.and_then(|collected| self.asked(number, path, &collected)) else {
+            return;
+        };
+        self.release_parked(number);
+        let answered = self.auth_answer(env, number, path, asked, proof);
+        if answered.is_err() && self.contexts.handshake(number).is_some() {
+            self.auth_refuse(env, sa, number, path, Failure::NoRoom);
+        }
+    }
+
+    /// Both sides are proven: the IKE SA stands, and the initiator gets our proof, and the child if it can be.
+    ///
+    /// On an error the handshake goes on if there was no room; otherwise all is over.
+    fn auth_answer(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        path: Path,
+        asked: Asked,
+        proof: &Proof<'_>,
+    ) -> Result<(), DatagramError> {
+        let Asked { identity, initial_contact, child } = asked;
+        let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
+        let index = self.sa(sa_number).map(|sa| sa.peer).ok_or(DatagramError::Stale)?;
+        let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
+        if self.free_exchanges.is_empty() {
             return Err(DatagramError::NoRoom);
         }
-
-        let chosen = Self::find_child(collected, peer, &ends, None, false);
-        // Authenticated. The handshake is over; its place is free for others.
-        let identity = self.identity_hash(&id);
-        if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
+        // The handshake is over; its place, and its buffers, are free for others.
+        if initial_contact {
             self.initial_contact(env, sa_number, index, identity);
         }
         if !self.limit_sas(env, sa_number, (index, identity), true) {
             return Err(DatagramError::NoRoom);
         }
-        self.end_exchange(env, handshake_number);
+        self.end_exchange(env, number);
         let Some(sa) = self.sa(sa_number) else { return Err(DatagramError::Stale) };
-        sa.peer = index;
         sa.path = path;
         sa.send_id = 0;
         self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
-        let made = self.answer_child(env, number, index, chosen, (&ni, &nr));
-        let written = match made {
-            Ok(child) => self.compose_auth(number, &own_id, proof, Ok(child)),
-            Err(kind) => self.compose_auth(number, &own_id, proof, Err(kind)),
-        };
-        if written.is_err() {
+        let made = self.answer_child(env, number, index, child, (&ni, &nr));
+        if let Err(e) = self.compose_auth(number, proof, made) {
             // A message longer than a buffer: nothing can be said.
+            self.refuse(Some(index), None, path, self.not_composed(number));
             self.end_exchange(env, number);
             self.sa_down(env, sa_number, DownReason::Protocol);
-            return Err(DatagramError::NoRoom);
+            return Err(e);
         }
         if made.is_ok() {
             self.begin_install(env, number);
@@ -296,17 +469,22 @@ impl<P: Provider> Ike<'_, P> {
     fn compose_auth(
         &mut self,
         number: u32,
-        id: &IdPayload<'_>,
-        proof: &[u8],
+        proof: &Proof<'_>,
         child: Result<u32, NotifyType>,
     ) -> Result<(), DatagramError> {
         let answer = match child {
             Ok(child) => Some(self.child_answer(number, child).ok_or(DatagramError::Stale)?),
             Err(_) => None,
         };
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let peer = self.peer_of(x.sa).ok_or(DatagramError::Stale)?;
+        let local_id = peer.local_id.or_address(x.path.local.address);
+        let mut scratch = [0; 16];
+        let id = local_id.payload(&mut scratch);
         self.compose(number, ExchangeType::IKE_AUTH, |w| {
-            w.id(PayloadType::IDR, id)?;
-            w.auth(AuthMethod::SHARED_KEY, proof)?;
+            w.id(PayloadType::IDR, &id)?;
+            proof::write_certs(w, &peer.auth.local)?;
+            proof.write(w)?;
             match (answer.as_ref(), child) {
                 (Some(answer), _) => answer.write(w, None, None),
                 // RFC 7296 section 1.2: the IKE SA stands although its first child does not.
@@ -326,12 +504,14 @@ impl<P: Provider> Ike<'_, P> {
         failure: Failure,
     ) {
         let peer = self.sa(sa_number).map(|sa| sa.peer);
-        let kind = if failure == Failure::Protocol {
-            NotifyType::INVALID_SYNTAX
-        } else {
-            NotifyType::AUTHENTICATION_FAILED
+        // Whatever is wrong with a proof, a certificate or an identity, the initiator is told the same.
+        let kind = match failure {
+            Failure::Protocol => NotifyType::INVALID_SYNTAX,
+            Failure::NoRoom => NotifyType::TEMPORARY_FAILURE,
+            _ => NotifyType::AUTHENTICATION_FAILED,
         };
         self.refuse(peer, None, path, failure);
+        self.release_parked(number);
         if let Some(x) = self.contexts.get(number) {
             x.kind = Kind::Auth;
             x.message_id = 1;
@@ -364,6 +544,73 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     // ---- both ----
+
+    /// The peer's signature is good, and its key is its own.
+    pub(crate) fn auth_verified(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, ours, path) = (x.sa, x.ours, x.path);
+        x.work = Work::None;
+        if !ours {
+            // Its errors have been told.
+            let _ = self.auth_proven(env, number, path, None);
+            return;
+        }
+        let Some(collected) = self.parked(number) else { return };
+        let Some(id) = collected.id_r else { return };
+        let (identity, answer) = (self.identity_hash(&id), self.answered(number, &collected));
+        self.release_parked(number);
+        let _ = self.auth_completed(env, sa, number, identity, answer);
+    }
+
+    /// The peer is not believed to be the one that it says it is.
+    pub(crate) fn auth_untrusted(&mut self, env: &mut Env<'_>, number: u32, reason: Untrusted) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, ours, path) = (x.sa, x.ours, x.path);
+        x.work = Work::None;
+        let parked = self.parked(number);
+        let id = parked.and_then(|c| if ours { c.id_r } else { c.id_i });
+        let Some(claimed) = id.map(|id| ClaimedId::of(&id)) else { return };
+        let failure = Failure::Untrusted { claimed, reason };
+        if !ours {
+            return self.auth_refuse(env, sa, number, path, failure);
+        }
+        self.release_parked(number);
+        if let Some(x) = self.contexts.get(number) {
+            x.stage = Stage::Response;
+        }
+        self.doubt(env, number, failure);
+    }
+
+    /// A job of IKE_AUTH failed, or was never done.
+    pub(crate) fn auth_job_failed(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, ours, path) = (x.sa, x.ours, x.path);
+        if x.work == Work::Verify {
+            self.auth_untrusted(env, number, Untrusted::NotVerified);
+        } else if ours {
+            self.handshake_failed(env, number, Failure::NotSigned);
+        } else {
+            self.auth_refuse(env, sa, number, path, Failure::NotSigned);
+        }
+    }
+
+    /// Keeps the peer's message while its signature is verified, and binds its identity to the handshake.
+    fn auth_park(
+        &mut self,
+        number: u32,
+        received: Inner<'_>,
+        sender: Role,
+        id: &IdPayload<'_>,
+    ) -> Result<(), Failure> {
+        if received.text.len() > self.buffers.buffer_len() {
+            return Err(Failure::TooLong);
+        }
+        self.park(number, received).map_err(|_| Failure::NoRoom)?;
+        let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        let sa = self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?;
+        let bound = handshake.auth.bind::<P>(sa.sa.choice.prf, sender, id);
+        bound.map_err(|_| Failure::Crypto)
+    }
 
     fn identity_hash(&self, id: &IdPayload<'_>) -> u64 {
         self.by_peer.hash(&[&id.head(), id.data])
@@ -425,17 +672,9 @@ impl core::ops::Deref for Nonce {
     }
 }
 
-/// Whether the peer proves to be who it says (RFC 7296 section 2.15).
-fn verify<P: Provider>(
-    peer: &Peer<'_>,
-    prf: ipsec_core::crypto::PrfId,
-    sk_p: &[u8],
-    message: &[u8],
-    nonce: &[u8],
-    id: &IdPayload<'_>,
-    auth: &AuthPayload<'_>,
-) -> bool {
-    let Auth::Psk(key) = peer.auth;
-    auth.method == AuthMethod::SHARED_KEY
-        && psk::verify::<P>(prf, key, sk_p, message, nonce, id, auth.data).is_ok()
+/// What an initiator asks for, once it is authenticated.
+struct Asked {
+    identity: u64,
+    initial_contact: bool,
+    child: Result<Chosen, Unmet>,
 }

@@ -9,7 +9,7 @@ use ipsec_core::crypto::{Group, Provider};
 use crate::buffers::BufferId;
 use crate::engine::{Env, Ike};
 use crate::event::Failure;
-use crate::exchange::{Handshake, Kind, Maybe, Stage, Work};
+use crate::exchange::{Handshake, Kind, Maybe, Parked, Stage, Work};
 use crate::proposal::{self, Implemented};
 use crate::timer::CALLER_TIMEOUT;
 
@@ -102,6 +102,8 @@ impl<P: Provider> Ike<'_, P> {
     /// Undoes what came after the request for IKE_SA_INIT.
     fn back_to_sa_init(&mut self, number: u32) {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return };
+        let mut parked = core::mem::replace(&mut x.received, Parked::NONE).buffer;
+        self.buffers.release(&mut parked);
         let mut message = core::mem::replace(&mut x.message, BufferId::NONE);
         let mut other = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         x.kind = Kind::SaInit;

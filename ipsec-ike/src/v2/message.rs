@@ -179,7 +179,7 @@ impl<P: Provider> Ike<'_, P> {
         if state == SaState::Larval {
             // Nothing but IKE_AUTH is acted on before the peer is authenticated (RFC 7296 section 2.21.2).
             return if header.exchange == ExchangeType::IKE_AUTH && header.message_id == 1 {
-                self.auth_received(env, number, path, collected)
+                self.auth_received(env, number, path, collected, received)
             } else {
                 Err(DatagramError::Unexpected)
             };
@@ -210,7 +210,7 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), DatagramError> {
         let kind = self.contexts.exchange(context).map_or(Kind::None, |x| x.kind);
         match kind {
-            Kind::Auth => self.auth_response(env, number, context, collected),
+            Kind::Auth => self.auth_response(env, number, context, collected, received),
             Kind::CreateChild => self.create_child_response(env, context, collected, received),
             Kind::RekeyIke => self.rekey_ike_response(env, context, collected, received),
             Kind::DeleteChild => {

@@ -10,5 +10,8 @@ mod install;
 mod message;
 mod negotiation;
 mod offer;
+mod proof;
 mod rekey_ike;
 mod sa_init;
+
+pub(crate) use sa_init::at_address;

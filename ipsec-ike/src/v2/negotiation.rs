@@ -55,6 +55,23 @@ impl Refusal {
     }
 }
 
+/// A responder's answer to our request for a child.
+pub(crate) struct Answered {
+    /// Whether the responder has made the child.
+    pub(crate) made: bool,
+    choice: Option<ChildChoice>,
+    agreed: Result<Agreed, Failure>,
+}
+
+/// What both sides agree on.
+struct Agreed {
+    choice: ChildChoice,
+    spi: Spi,
+    transport: bool,
+    no_tfc: bool,
+    selectors: Selectors,
+}
+
 /// What a responder says of a child.
 pub(crate) struct ChildAnswer {
     number: u8,
@@ -105,6 +122,30 @@ impl<P: Provider> Ike<'_, P> {
         collected: &Collected<'_>,
         with_group: bool,
     ) -> Result<(), Failure> {
+        let answer = self.read_answer(child, collected, with_group);
+        self.take_answer(number, child, answer)
+    }
+
+    /// What the responder chose, if it is of what we offered. Nothing is changed: the responder need not be authenticated
+    /// yet.
+    pub(crate) fn read_answer(
+        &self,
+        child: u32,
+        collected: &Collected<'_>,
+        with_group: bool,
+    ) -> Answered {
+        let mut choice = None;
+        let agreed = self.try_read_answer(child, collected, with_group, &mut choice);
+        Answered { made: collected.error().is_none(), choice, agreed }
+    }
+
+    fn try_read_answer(
+        &self,
+        child: u32,
+        collected: &Collected<'_>,
+        with_group: bool,
+        chosen: &mut Option<ChildChoice>,
+    ) -> Result<Agreed, Failure> {
         if let Some(error) = collected.error() {
             return Err(match error.kind {
                 NotifyType::NO_PROPOSAL_CHOSEN => Failure::ProposalRefused,
@@ -116,15 +157,14 @@ impl<P: Provider> Ike<'_, P> {
         else {
             return Err(Failure::Protocol);
         };
-        let (sa, config) = self.child(child).map(|c| (c.ike, c.config)).ok_or(Failure::Protocol)?;
-        let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let offered = self.child_offer(child)?;
-        let implemented = self.implemented_for(sa);
+        let made = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
+        let sa = &self.sas.get(made.ike as usize).ok_or(Failure::Protocol)?.sa;
+        let config = self.child_config(made.config).ok_or(Failure::Protocol)?;
+        let implemented = self.implemented_for(made.ike);
         let choice = proposal::accept_child(&answer, config.proposals, &implemented, with_group)
             .ok_or(Failure::Protocol)?;
-        if let Some(child) = self.child(child) {
-            child.choice = choice; // if what follows is refused, it is deleted as what it is
-        }
+        *chosen = Some(choice);
         let spi = answer.single().and_then(|p| p.spi_u32()).and_then(Spi::new);
         let spi = spi.ok_or(Failure::Protocol)?;
         let transport = collected.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
@@ -137,9 +177,7 @@ impl<P: Provider> Ike<'_, P> {
         let (Some(mut local), Some(mut remote)) = (ts_i.list(), ts_r.list()) else {
             return Err(Failure::Protocol);
         };
-        if let Some(sa) = self.sa(sa)
-            && transport
-        {
+        if transport {
             // RFC 7296 section 2.23.1: what the responder sees is of no use here.
             if sa.nat_local {
                 local = selectors::readdressed(&local, sa.path.local.address);
@@ -155,10 +193,24 @@ impl<P: Provider> Ike<'_, P> {
             let (ours, theirs) = (local.first().copied(), remote.first().copied());
             return Err(Failure::NotNarrowed { ours, theirs });
         }
-        if let Some(x) = self.contexts.get(number) {
-            x.negotiation.selectors = Selectors { local, remote };
-        }
         let no_tfc = collected.notify(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED).is_some();
+        Ok(Agreed { choice, spi, transport, no_tfc, selectors: Selectors { local, remote } })
+    }
+
+    /// Takes what was read of the responder's answer.
+    pub(crate) fn take_answer(
+        &mut self,
+        number: u32,
+        child: u32,
+        answer: Answered,
+    ) -> Result<(), Failure> {
+        if let (Some(choice), Some(child)) = (answer.choice, self.child(child)) {
+            child.choice = choice; // if the rest is refused, it is deleted as what it is
+        }
+        let Agreed { choice, spi, transport, no_tfc, selectors } = answer.agreed?;
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation.selectors = selectors;
+        }
         self.agree_on(child, choice, spi, transport, no_tfc);
         Ok(())
     }

@@ -60,9 +60,10 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 
     /// What we ask for, to make the larval `child`.
-    pub(crate) fn child_offer(&mut self, child: u32) -> Result<ChildOffer<'r>, Failure> {
-        let (sa, config) = self.child(child).map(|c| (c.ike, c.config)).ok_or(Failure::Protocol)?;
-        let path = self.sa(sa).map(|sa| sa.path).ok_or(Failure::Protocol)?;
+    pub(crate) fn child_offer(&self, child: u32) -> Result<ChildOffer<'r>, Failure> {
+        let child = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
+        let (sa, config) = (child.ike, child.config);
+        let path = self.sas.get(sa as usize).map(|s| s.sa.path).ok_or(Failure::Protocol)?;
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let implemented = self.implemented_for(sa);
         if !proposal::can_offer_any(config.proposals, &implemented) {

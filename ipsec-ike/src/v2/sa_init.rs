@@ -10,6 +10,8 @@ use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
 
+use super::proof;
+use crate::auth::signature::SignatureHashes;
 use crate::buffers::{BufferId, Buffers};
 use crate::config::Peer;
 use crate::engine::{Env, Ike};
@@ -174,6 +176,7 @@ impl<P: Provider> Ike<'_, P> {
             hide: peer.force_encapsulation,
         };
         offer.write::<P>(&mut w, spi_i, 0)?;
+        proof::write_hashes(&mut w, core::iter::once(peer))?;
         w.finish()
     }
 
@@ -198,7 +201,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         match (x.kind, x.stage) {
             (Kind::SaInit, Stage::Response) => {}
-            (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Response) => {
+            (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Job | Stage::Response) => {
                 // Another answer, while we try the first: kept, in case that one was forged.
                 let known = [handshake.response, handshake.alternative];
                 if known.iter().any(|id| self.buffers.bytes(*id) == message.bytes()) {
@@ -551,7 +554,8 @@ impl<P: Provider> Ike<'_, P> {
             handshake.response = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         }
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
-        let peer = self.config.peers.get(usize::from(sa.peer)).ok_or(DatagramError::Stale)?;
+        let (peers, path) = (self.config.peers, x.path);
+        let peer = peers.get(usize::from(sa.peer)).ok_or(DatagramError::Stale)?;
         let pair = self.buffers.pair(handshake.request, handshake.response);
         let (request, response) = pair.ok_or(DatagramError::NoRoom)?;
         let message = Message::parse(request)?;
@@ -581,6 +585,11 @@ impl<P: Provider> Ike<'_, P> {
             .and_then(|mut w| {
                 w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &[]))?;
                 offer.write::<P>(&mut w, spi_i, spi_r)?;
+                if SignatureHashes::of(&collected).is_some() {
+                    proof::write_hashes(&mut w, Self::candidates(peers, path))?;
+                }
+                // RFC 7296 section 1.2: the initiator is told whom we trust before it says who it is.
+                proof::write_cert_req::<P>(&mut w, Self::candidates(peers, path))?;
                 w.finish()
             })
             .map_err(|_| DatagramError::NoRoom)?;
@@ -636,6 +645,9 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let (kind, ours, sa, path, agreeing) =
             (x.kind, x.ours, x.sa, x.path, x.work == Work::Agree);
+        if kind == Kind::Auth {
+            return self.auth_job_failed(env, number);
+        }
         match (kind, ours) {
             (Kind::SaInit, true) if agreeing => {
                 // The value may be forged: the request stands, and another answer may come.
@@ -688,7 +700,7 @@ pub(super) fn nonce_of<'b>(buffers: &'b Buffers<'_>, message: BufferId) -> Optio
 }
 
 /// Whether an entry of the configuration allows these addresses.
-pub(super) fn at_address(peer: &Peer<'_>, path: Path) -> bool {
+pub(crate) fn at_address(peer: &Peer<'_>, path: Path) -> bool {
     peer.local.is_none_or(|a| a == path.local.address)
         && peer.remote.is_none_or(|a| a == path.remote.address)
 }

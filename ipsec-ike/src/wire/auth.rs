@@ -28,6 +28,25 @@ impl<'a> AuthPayload<'a> {
     }
 }
 
+/// What an authentication payload of method [`AuthMethod::DIGITAL_SIGNATURE`] holds (RFC 7427 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigitalSignature<'a> {
+    /// An AlgorithmIdentifier in DER.
+    pub algorithm: &'a [u8],
+    /// The signature, not empty.
+    pub signature: &'a [u8],
+}
+
+impl<'a> DigitalSignature<'a> {
+    /// Takes [`AuthPayload::data`] apart. `None` if it is cut.
+    pub fn parse(data: &'a [u8]) -> Option<Self> {
+        let mut r = Reader::new(data);
+        let len = r.u8()?;
+        let algorithm = r.take(len.into())?;
+        (!r.is_empty()).then(|| Self { algorithm, signature: r.rest() })
+    }
+}
+
 impl core::fmt::Debug for AuthPayload<'_> {
     /// Without the data: a guessed pre-shared key could be tried on it.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -41,6 +60,16 @@ impl MessageWriter<'_> {
         self.payload(PayloadType::AUTH, |w| {
             w.bytes(&[method.0, 0, 0, 0])?;
             w.bytes(data)
+        })
+    }
+
+    /// Appends an authentication payload of method [`AuthMethod::DIGITAL_SIGNATURE`].
+    pub fn digital_signature(&mut self, parts: &DigitalSignature<'_>) -> Result<(), NoRoom> {
+        self.payload(PayloadType::AUTH, |w| {
+            w.bytes(&[AuthMethod::DIGITAL_SIGNATURE.0, 0, 0, 0])?;
+            w.u8(u8::try_from(parts.algorithm.len()).ok()?)?;
+            w.bytes(parts.algorithm)?;
+            w.bytes(parts.signature)
         })
     }
 }
@@ -57,6 +86,16 @@ mod tests {
         for len in 0..=4 {
             let cut = &[2, 0, 0, 0][..len];
             assert_eq!(AuthPayload::parse(cut), Err(WireError::Malformed(PayloadType::AUTH)));
+        }
+    }
+
+    /// RFC 7427 section 3: the length of the AlgorithmIdentifier, it, and the signature.
+    #[test]
+    fn a_signature_names_its_algorithm() {
+        let parts = DigitalSignature::parse(&[2, 8, 9, 5, 6]).unwrap();
+        assert_eq!(parts, DigitalSignature { algorithm: &[8, 9], signature: &[5, 6] });
+        for cut in [&[][..], &[0], &[2], &[2, 8], &[2, 8, 9], &[255, 1, 2]] {
+            assert_eq!(DigitalSignature::parse(cut), None, "{cut:?}");
         }
     }
 

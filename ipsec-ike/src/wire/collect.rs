@@ -2,14 +2,14 @@
 
 use super::iana::{NotifyType, PayloadType};
 use super::{
-    AuthPayload, DeletePayload, Encrypted, IdPayload, KePayload, Notify, Payload, Payloads,
-    SaPayload, TsPayload, WireError, nonce,
+    AuthPayload, CertPayload, CertReqPayload, DeletePayload, Encrypted, IdPayload, KePayload,
+    Notify, Payload, Payloads, SaPayload, TsPayload, WireError, nonce,
 };
 
 /// All payloads of a chain: those that may be there once as fields, the others by iterators.
 ///
 /// Every payload has been parsed. Their order is not looked at (RFC 7296 section 2.5). Payloads of unknown type are
-/// skipped, and so are those that are not supported yet: certificates and their requests, configuration, EAP.
+/// skipped, and so are those that are not supported yet: configuration, EAP.
 #[derive(Clone, Debug)]
 pub struct Collected<'a> {
     /// Security association.
@@ -75,6 +75,17 @@ impl<'a> Collected<'a> {
         self.bodies(PayloadType::DELETE).filter_map(|body| DeletePayload::parse(body).ok())
     }
 
+    /// The certificates, in order: as many as were sent, of which no more than
+    /// [`MAX_CERTS`](super::MAX_CERTS) are ever looked at.
+    pub fn certs(&self) -> Certs<'a> {
+        Certs(self.payloads.clone())
+    }
+
+    /// The certificate requests, in order.
+    pub fn cert_reqs(&self) -> impl Iterator<Item = CertReqPayload<'a>> + use<'a> {
+        self.bodies(PayloadType::CERTREQ).filter_map(|body| CertReqPayload::parse(body).ok())
+    }
+
     /// The vendor IDs, in order.
     pub fn vendor_ids(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.bodies(PayloadType::VENDOR_ID)
@@ -99,10 +110,28 @@ impl<'a> Collected<'a> {
             PayloadType::SK | PayloadType::SKF => {
                 once(kind, &mut self.encrypted, Encrypted::parse(payload)?)
             }
+            PayloadType::CERT => CertPayload::parse(body).map(|_| ()),
+            PayloadType::CERTREQ => CertReqPayload::parse(body).map(|_| ()),
             PayloadType::NOTIFY => Notify::parse(body).map(|_| ()),
             PayloadType::DELETE => DeletePayload::parse(body).map(|_| ()),
             _ => Ok(()),
         }
+    }
+}
+
+/// The certificate payloads of a message, in order.
+#[derive(Clone, Debug)]
+pub struct Certs<'a>(Payloads<'a>);
+
+impl<'a> Iterator for Certs<'a> {
+    type Item = CertPayload<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let cert = |payload: Payload<'a>| match payload.kind {
+            PayloadType::CERT => CertPayload::parse(payload.body).ok(),
+            _ => None,
+        };
+        self.0.by_ref().filter_map(Result::ok).find_map(cert)
     }
 }
 
@@ -208,7 +237,7 @@ mod tests {
         let bytes = chain(&kinds);
         let all = collect(&kinds, &bytes).unwrap();
         assert_eq!((all.notifies().count(), all.deletes().count()), (2, 1));
-        assert_eq!(all.vendor_ids().count(), 2);
+        assert_eq!((all.vendor_ids().count(), all.certs().count()), (2, 2));
         assert!(all.encrypted.is_some());
         assert_eq!(all.error(), None);
         assert_eq!(all.notify(NotifyType::INITIAL_CONTACT).unwrap().data, []);
@@ -225,7 +254,7 @@ mod tests {
     #[test]
     fn a_malformed_payload_of_every_type_is_found() {
         let repeated = [PayloadType::NOTIFY, PayloadType::DELETE];
-        for kind in ONCE.into_iter().chain(repeated) {
+        for kind in ONCE.into_iter().chain(repeated).chain([PayloadType::CERT]) {
             let bytes = [43, 0, 0, 4, kind.0, 0, 0, 4, 0, 0, 0, 5, 1];
             let error = Collected::collect(Payloads::new(PayloadType::VENDOR_ID, &bytes)).err();
             assert_eq!(error, Some(WireError::Malformed(kind)));

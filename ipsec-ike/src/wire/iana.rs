@@ -220,6 +220,22 @@ iana! {
 }
 
 iana! {
+    /// How a certificate is encoded (RFC 7296 section 3.6).
+    CertEncoding(u8) {
+        /// An X.509 certificate whose key verifies the AUTH payload, in DER.
+        X509_SIGNATURE = 4;
+        /// A certificate revocation list.
+        CRL = 7;
+        /// Hash and URL of an X.509 certificate.
+        HASH_AND_URL = 12;
+        /// Hash and URL of a bundle of certificates.
+        HASH_AND_URL_BUNDLE = 13;
+        /// A SubjectPublicKeyInfo in DER (RFC 7670).
+        RAW_PUBLIC_KEY = 15;
+    }
+}
+
+iana! {
     /// A hash for digital signatures (RFC 7427 section 4).
     HashAlgorithm(u16) {
         /// SHA-1.

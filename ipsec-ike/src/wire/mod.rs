@@ -23,6 +23,8 @@ pub mod iana;
 pub mod nonce;
 
 mod auth;
+mod cert;
+mod certreq;
 mod chain;
 mod collect;
 mod compose;
@@ -39,9 +41,11 @@ mod testdata;
 mod ts;
 mod vendor;
 
-pub use auth::AuthPayload;
+pub use auth::{AuthPayload, DigitalSignature};
+pub use cert::{CertPayload, MAX_CERTS};
+pub use certreq::CertReqPayload;
 pub use chain::{MAX_PAYLOADS, Payload, Payloads};
-pub use collect::Collected;
+pub use collect::{Certs, Collected};
 pub use compose::{MessageWriter, NoRoom, SkWriter};
 pub use delete::DeletePayload;
 pub use header::{HEADER_LEN, Header, Version};

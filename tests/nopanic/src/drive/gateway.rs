@@ -3,9 +3,9 @@
 use ::core::fmt::{Debug, Display};
 
 use ipsec::{
-    Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig, GatewayEvent,
-    IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError, OutboundError, Sent, SetupError, Sizes,
-    Store,
+    Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
+    GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError,
+    OutboundError, Sent, SetupError, Sizes, Store,
 };
 use rand_core::CryptoRng;
 
@@ -98,6 +98,7 @@ fn packets() {
 fn polls() {
     reach! {
         fn(_, _, _) -> _: Gateway::handle_timeout, Gateway::poll_event, Gateway::run_jobs, settle;
+        fn(_, _, _, _) -> _: Gateway::run_jobs_with, settle_with;
         fn(_) -> _: Gateway::next_timeout, Gateway::poll_job;
         fn(_, _) -> _: Gateway::job, Gateway::poll_transmit, Gateway::poll_transmit_ip;
         fn(_, _, _, _, _) -> _: Gateway::handle_job;
@@ -106,6 +107,15 @@ fn polls() {
 
 fn settle(gateway: &mut Gateway<'_>, rng: &mut dyn CryptoRng, on_event: fn(GatewayEvent)) {
     gateway.settle(Instant::ZERO, rng, on_event);
+}
+
+fn settle_with(
+    gateway: &mut Gateway<'_>,
+    rng: &mut dyn CryptoRng,
+    authenticator: &dyn Authenticator,
+    on_event: fn(GatewayEvent),
+) {
+    Gateway::settle_with(gateway, Instant::ZERO, rng, authenticator, on_event);
 }
 
 fn reports() {

@@ -5,16 +5,19 @@ use ::core::net::IpAddr;
 use ::core::ops::{Deref, DerefMut};
 
 use ipsec_core::bytes::Writer;
-use ipsec_ike::config::{Child, Config, Peer};
-use ipsec_ike::event::{ChildId, DownReason, Failure, Offered};
-use ipsec_ike::identity::{DisplayId, Identity};
-use ipsec_ike::jobs::run_jobs;
+use ipsec_core::crypto::SignatureScheme;
+use ipsec_ike::auth::{Authenticator, Credentials, SignatureHashes, Untrusted, VerifyJob};
+use ipsec_ike::config::{Auth, Child, Config, Peer};
+use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Offered};
+use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
+use ipsec_ike::jobs::{run_jobs, run_jobs_with};
 use ipsec_ike::wire::{
-    AttributeType, AuthMethod, AuthPayload, Collected, DeletePayload, Encrypted, EsnId,
-    ExchangeType, Flags, HashAlgorithm, Header, IdPayload, IdType, KePayload, Message,
-    MessageWriter, NoRoom, Notify, NotifyType, Payload, PayloadType, Payloads, Proposal,
-    ProposalWriter, ProtocolId, SaPayload, SaWriter, SkLayout, SkWriter, Transform, TransformType,
-    TsPayload, TsType, WireError, nonce, strip_padding,
+    AttributeType, AuthMethod, AuthPayload, CertEncoding, CertPayload, CertReqPayload, Certs,
+    Collected, DeletePayload, DigitalSignature, Encrypted, EsnId, ExchangeType, Flags,
+    HashAlgorithm, Header, IdPayload, IdType, KePayload, Message, MessageWriter, NoRoom, Notify,
+    NotifyType, Payload, PayloadType, Payloads, Proposal, ProposalWriter, ProtocolId, SaPayload,
+    SaWriter, SkLayout, SkWriter, Transform, TransformType, TsPayload, TsType, WireError, nonce,
+    strip_padding,
 };
 use ipsec_ike::{BufferTooSmall, CommandError, DatagramError};
 
@@ -31,7 +34,32 @@ pub fn all() {
     write();
     names();
     engine();
+    auth();
     identity();
+}
+
+fn auth() {
+    reach! {
+        fn(_, _, _) -> _: run_jobs_with::<Toy>;
+        fn(_, _, _, _) -> _: Job::run_with, <Credentials<'_> as Authenticator>::sign;
+        fn(_, _) -> _: <Credentials<'_> as Authenticator>::verify, <Untrusted as Display>::fmt;
+        fn(_, _, _) -> _: VerifyJob::verify_signature;
+        fn(_) -> _: certificates, schemes, hashes, Auth::psk;
+        fn(_, _) -> _: SignatureHashes::contains, <SignatureHashes as Display>::fmt, <AuthKind as Display>::fmt;
+        fn(_, _) -> _: <SignatureHashes as Debug>::fmt;
+    }
+}
+
+fn certificates(job: &VerifyJob<'_>) -> usize {
+    job.certificates().count()
+}
+
+fn schemes(job: &VerifyJob<'_>) -> Option<SignatureScheme> {
+    job.schemes().next()
+}
+
+fn hashes(set: SignatureHashes) -> usize {
+    set.iter().count()
 }
 
 fn engine() {
@@ -63,7 +91,8 @@ fn identity() {
         fn(_) -> _: Identity::parse, <Identity<'_> as From<IpAddr>>::from;
         fn(_, _) -> _: Identity::or_address, Identity::payload, Identity::matches;
         fn(_, _) -> _: <Identity<'_> as Display>::fmt, <DisplayId<'_> as Display>::fmt;
-        fn(_, _) -> _: <DisplayId<'_> as Debug>::fmt;
+        fn(_, _) -> _: <DisplayId<'_> as Debug>::fmt, <ClaimedId as Display>::fmt, <ClaimedId as Debug>::fmt;
+        fn(_) -> _: ClaimedId::of;
     }
 }
 
@@ -74,6 +103,8 @@ fn read() {
         fn(_, _) -> _: Payloads::new, Payloads::inner;
         fn(_) -> _: <Payloads<'_> as Iterator>::next;
         fn(_) -> _: Collected::collect, Collected::error, notifies, deletes, vendor_ids;
+        fn(_) -> _: Collected::certs, cert_reqs, <Certs<'_> as Iterator>::next, CertPayload::parse;
+        fn(_) -> _: CertReqPayload::parse, authorities, DigitalSignature::parse;
         fn(_, _) -> _: Collected::notify;
         fn(_) -> _: AuthPayload::parse, DeletePayload::parse, spis, KePayload::parse, nonce::parse;
         fn(_, _) -> _: IdPayload::parse;
@@ -94,6 +125,14 @@ fn read() {
 
 fn notifies(all: &Collected<'_>) -> usize {
     all.notifies().count()
+}
+
+fn cert_reqs(all: &Collected<'_>) -> usize {
+    all.cert_reqs().count()
+}
+
+fn authorities(request: &CertReqPayload<'_>) -> usize {
+    request.hashes().count()
 }
 
 fn deletes(all: &Collected<'_>) -> usize {
@@ -132,6 +171,8 @@ fn write() {
         fn(_) -> _: <SkWriter<'_> as Deref>::deref, <SkWriter<'_> as DerefMut>::deref_mut;
         fn(_, _, _) -> _: payload, MessageWriter::raw, MessageWriter::auth, MessageWriter::delete;
         fn(_) -> _: MessageWriter::delete_ike;
+        fn(_, _, _) -> _: MessageWriter::cert, cert_req;
+        fn(_, _) -> _: MessageWriter::digital_signature;
         fn(_, _, _) -> _: MessageWriter::id, MessageWriter::ke, MessageWriter::ts;
         fn(_, _) -> _: MessageWriter::nonce, MessageWriter::notify, MessageWriter::vendor_id, sa;
         fn(_, _, _, _) -> _: SaWriter::proposal, ProposalWriter::transform;
@@ -147,6 +188,14 @@ fn payload<'b>(m: &mut MessageWriter<'b>, kind: PayloadType, body: Body<'b>) -> 
     m.payload(kind, body)
 }
 
+fn cert_req<'b>(
+    m: &mut MessageWriter<'b>,
+    encoding: CertEncoding,
+    body: Body<'b>,
+) -> Result<(), NoRoom> {
+    m.cert_req(encoding, body)
+}
+
 type Proposals<'b> = fn(&mut SaWriter<'_, 'b>) -> Result<(), NoRoom>;
 
 fn sa<'b>(m: &mut MessageWriter<'b>, proposals: Proposals<'b>) -> Result<(), NoRoom> {
@@ -158,7 +207,7 @@ fn names() {
         fn(_) -> _: PayloadType::is_known, PayloadType::is_encrypted, NotifyType::is_error;
         fn(_, _) -> _: Flags::contains, Flags::union, <Flags as Debug>::fmt;
         fn(_) -> _: ExchangeType::name, PayloadType::name, ProtocolId::name, TransformType::name, EsnId::name;
-        fn(_) -> _: AttributeType::name, IdType::name, AuthMethod::name, HashAlgorithm::name, TsType::name;
+        fn(_) -> _: AttributeType::name, IdType::name, AuthMethod::name, HashAlgorithm::name, TsType::name, CertEncoding::name;
         fn(_) -> _: NotifyType::name;
         fn(_, _) -> _: <ExchangeType as Display>::fmt, <PayloadType as Display>::fmt, <ProtocolId as Display>::fmt;
         fn(_, _) -> _: <TransformType as Display>::fmt, <IdType as Display>::fmt, <AuthMethod as Display>::fmt;
