@@ -129,6 +129,11 @@ class Cell:
         return self.layers[0].algorithm
 
     @property
+    def high(self):
+        """The high half of the extended sequence numbers at first."""
+        return (0, 1, 5)[self.number // 2 % 3] if self.esn else 0
+
+    @property
     def sizes(self):
         """How many octets are in a datagram or an echo; the last makes packets of 1380 or 1400 octets. Linux drops ESP
         in UDP over IPv6 if the datagram has less than 48 octets."""
@@ -229,8 +234,8 @@ class Table:
             layer.keys = (self.random.randbytes(layer.algorithm.keymat), self.random.randbytes(layer.algorithm.keymat))
             layer.their_spi = 0x20000000 + reqid
             inside = f"{cell.host},{cell.guest}" if depth == 0 else f"{layer.ours},{layer.theirs}"
-            # Every second SPI is one that we did not choose.
-            ours = f" our_spi={0x30000000 + reqid:x}" if cell.number % 2 else ""
+            # Every other pair has an SPI that we did not choose.
+            ours = f" our_spi={0x30000000 + reqid:x}" if cell.number // 2 % 2 else ""
             number, layer.spi = self.wire.ask(
                 f"add {layer.algorithm.ours} mode={layer.mode} spi={layer.their_spi:x} in={layer.keys[0].hex()} "
                 f"out={layer.keys[1].hex()} outer={layer.ours},{layer.theirs} inner={inside} "
@@ -239,10 +244,15 @@ class Table:
             flags = " flag align4" if protocol == "ah" and not cell.way.align8 else ""
             last = ""
             if cell.esn:
-                # Both directions are about to pass 2^32.
-                self.wire.ask(f"skip {layer.number} {2**32 - 3}")
+                # Both directions are about to pass a multiple of 2^32.
+                high = cell.high
+                if high:
+                    self.wire.ask(f"resume {layer.number} {(high << 32) + 2**32 - 3} {(high << 32) + 2**32 - 8}")
+                else:
+                    self.wire.ask(f"resume {layer.number} {2**32 - 3} 0")
                 flags += " flag esn"
-                last = f" replay-seq {2**32 - 8:#x} replay-oseq {2**32 - 3:#x}"
+                last = (f" replay-seq {2**32 - 8:#x} replay-seq-hi {high:#x}"
+                        f" replay-oseq {2**32 - 3:#x} replay-oseq-hi {high:#x}")
             extra = f"reqid {reqid} mode {layer.mode} replay-window 64{flags}{last}"
             encapsulation = f" encap espinudp {ENCAPSULATED} {ENCAPSULATED} 0.0.0.0" if cell.way.udp else ""
             for source, target, spi, key, selector in (
@@ -362,8 +372,8 @@ class Table:
                     cell.problems.append("we did not hear all that the kernel's program said")
                 continue
             self.attempt(cell, self.asks, cell)
-            if cell.esn and not cell.problems and cell.newest <= 2**32:
-                cell.problems.append(f"the kernel sent no more than {cell.newest} packets, all below 2^32")
+            if cell.esn and not cell.problems and cell.newest >> 32 != cell.high + 1:
+                cell.problems.append(f"the kernel's last sequence number is {cell.newest:#x}, its high half should be {cell.high + 1}")
         speaker.kill()
 
     def listen(self, cells, log, heard):
@@ -524,7 +534,7 @@ def special(algorithms, protocol):
     return cells_with_headers(ah, ah_ways()) + bundles(esp, ah)
 
 
-LEGEND = ("two marks in each column: 32-bit sequence numbers, and extended ones that pass 2^32\n"
+LEGEND = ("two marks in each column: 32-bit sequence numbers, and extended ones that pass a multiple of 2^32\n"
           "+ passed in both directions   > from the kernel to us only   - skipped   F failed   . does not apply")
 
 

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `suites` | `ok`, and for each suite of the provider `esp:ENCR:BITS:INTEG:KEYMAT_LEN:NAME` or `ah:INTEG:KEYMAT_LEN:NAME` |
 //! | `add WORD=VALUE...` | `ok NUMBER SPI`: a pair of SAs, and the SPI on which its inbound one receives. See [`Pair`] |
-//! | `skip NUMBER SEQUENCE` | `ok`: the pair sends and expects sequence numbers beyond this one next |
+//! | `resume NUMBER SENT RECEIVED` | `ok`: the pair is exported and imported, as if so many packets had been sent and received |
 //! | `seal NUMBER PACKET` | `ok PACKET` |
 //! | `open PACKET` | `ok NUMBER SEQUENCE PACKET` |
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ use std::fmt::{Debug, Write as _};
 use std::io::{self, BufRead, Write as _};
 use std::iter::repeat_with;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipsec_core::crypto::{Encr, Integ, Provider, Suite};
 use ipsec_core::lifetime::Lifetime;
@@ -26,7 +27,7 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay;
 use ipsec_core::sa::{AhAlign, Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::{
-    FoundBy, InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator,
+    FoundBy, InboundSlot, OutboundId, OutboundSlot, RECORD_LEN, SaId, Sad, SadMemory, SpiAllocator,
 };
 use ipsec_core::selector::{AddressRange, Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
@@ -57,7 +58,7 @@ fn main() -> Result<(), io::Error> {
     let mut wire = Wire {
         sad: Sad::new(memory),
         rng: SeededRng::new(u64::from(std::process::id())),
-        outbound: Vec::new(),
+        pairs: Vec::new(),
     };
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -73,8 +74,8 @@ fn main() -> Result<(), io::Error> {
 struct Wire<'r> {
     sad: Sad<'r, RustCrypto>,
     rng: SeededRng,
-    /// By the number of the pair.
-    outbound: Vec<OutboundId>,
+    /// By number: what we receive on, what we send on, and their keying material.
+    pairs: Vec<([SaId; 2], [Vec<u8>; 2])>,
 }
 
 impl Wire<'_> {
@@ -83,7 +84,7 @@ impl Wire<'_> {
         match words[..] {
             ["suites"] => Ok(suites()),
             ["add", ref words @ ..] => self.add(words),
-            ["skip", number, sequence] => self.skip(number, sequence),
+            ["resume", number, sent, received] => self.resume(number, [received, sent]),
             ["seal", number, packet] => self.seal(number, packet),
             ["open", packet] => self.open(packet),
             _ => Err(format!("Request {line}")),
@@ -92,29 +93,47 @@ impl Wire<'_> {
 
     fn add(&mut self, words: &[&str]) -> Result<String, String> {
         let pair = Pair::parse(words)?;
-        let number = self.outbound.len();
+        let number = self.pairs.len();
         let reserved = || self.sad.reserve(&mut self.rng).ok_or("Full");
         let spi = pair.our_spi.map_or_else(reserved, Ok)?;
         let tag = u32::try_from(number).map_err(bad)?;
-        let inbound = SaParams { spi, keymat: &pair.keys.0, tag, ..pair.params() };
-        let outbound = SaParams { spi: pair.spi, keymat: &pair.keys.1, ..inbound.clone() };
-        match pair.our_spi {
+        let inbound = SaParams { spi, keymat: &pair.keys[0], tag, ..pair.params() };
+        let outbound = SaParams { spi: pair.spi, keymat: &pair.keys[1], ..inbound.clone() };
+        let inbound = match pair.our_spi {
             Some(_) => self.sad.install_inbound_as(Instant::ZERO, &inbound, FoundBy::Spi),
             None => self.sad.install_inbound(Instant::ZERO, &inbound),
-        }
-        .map_err(bad)?;
-        self.outbound.push(self.sad.install_outbound(Instant::ZERO, &outbound).map_err(bad)?);
+        };
+        let outbound = self.sad.install_outbound(Instant::ZERO, &outbound);
+        let ids = [SaId::Inbound(inbound.map_err(bad)?), SaId::Outbound(outbound.map_err(bad)?)];
+        self.pairs.push((ids, pair.keys));
         Ok(format!(" {number} {spi}"))
     }
 
-    fn skip(&mut self, number: &str, sequence: &str) -> Result<String, String> {
-        let id = self.pair(number)?;
-        self.sad.skip_sequence(id, sequence.parse().map_err(bad)?);
+    fn resume(&mut self, number: &str, used: [&str; 2]) -> Result<String, String> {
+        let number: usize = number.parse().map_err(bad)?;
+        let (ids, keys) = self.pairs.get_mut(number).ok_or("NoPair")?;
+        for ((id, keymat), used) in ids.iter_mut().zip(keys).zip(used) {
+            let (used, mut edge) = (used.parse().map_err(bad)?, 0);
+            while edge < used {
+                let ahead = u32::try_from(used - edge).unwrap_or(u32::MAX);
+                let mut record = [0; RECORD_LEN];
+                let reservation =
+                    self.sad.export(Instant::ZERO, *id, keymat, ahead, &mut record).map_err(bad)?;
+                edge = reservation.edge();
+                match *id {
+                    SaId::Inbound(id) => self.sad.remove_inbound(id),
+                    SaId::Outbound(id) => self.sad.remove_outbound(id),
+                };
+                let imported = self.sad.import(Instant::ZERO, Duration::ZERO, &record);
+                *id = imported.map_err(bad)?;
+            }
+            self.sad.stop_exports(*id);
+        }
         Ok(String::new())
     }
 
     fn seal(&mut self, number: &str, packet: &str) -> Result<String, String> {
-        let id = self.pair(number)?;
+        let id = self.outbound(number)?;
         let packet = unhex(packet)?;
         let mut buf = vec![0; packet.len() + 2 * ROOM];
         buf[ROOM..ROOM + packet.len()].copy_from_slice(&packet);
@@ -133,9 +152,12 @@ impl Wire<'_> {
         }
     }
 
-    fn pair(&self, number: &str) -> Result<OutboundId, String> {
+    fn outbound(&self, number: &str) -> Result<OutboundId, String> {
         let number: usize = number.parse().map_err(bad)?;
-        self.outbound.get(number).copied().ok_or_else(|| format!("NoPair {number}"))
+        match self.pairs.get(number) {
+            Some(([_, SaId::Outbound(id)], _)) => Ok(*id),
+            _ => Err(format!("NoPair {number}")),
+        }
     }
 }
 
@@ -148,7 +170,7 @@ struct Pair {
     /// `esp=ENCR:BITS:INTEG`, or `ah=INTEG` with `align=8` for Linux without `align4`.
     protection: Algorithms,
     /// `in` and `out`: keying material.
-    keys: (Vec<u8>, Vec<u8>),
+    keys: [Vec<u8>; 2],
     /// `mode`: `tunnel`, `transport` or `beet`.
     mode: Mode,
     /// `outer=OURS,THEIRS`, and `udp=1` for ports 4500.
@@ -176,7 +198,7 @@ impl Pair {
             spi: spi(word("spi")?)?,
             our_spi: words.get("our_spi").copied().map(spi).transpose()?,
             protection: esp.unwrap_or_else(ah)?,
-            keys: (unhex(word("in")?)?, unhex(word("out")?)?),
+            keys: [unhex(word("in")?)?, unhex(word("out")?)?],
             mode: match word("mode")? {
                 "tunnel" => Mode::TUNNEL,
                 "transport" => Mode::TRANSPORT,
