@@ -7,6 +7,7 @@
 pub mod address;
 pub mod bytes;
 pub mod crypto;
+pub mod fragments;
 pub mod index;
 pub mod lifetime;
 pub mod list;

@@ -4,6 +4,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::AddressText;
+use crate::wire::flow::has_ports;
 
 /// How many traffic selectors a side of one security association may have.
 pub const MAX_SELECTORS: usize = 4;
@@ -402,6 +403,131 @@ impl Selectors {
     }
 }
 
+/// Which selectors an SA takes from the packet that asks for it, instead of the whole of its policy: the flags PFP,
+/// "populate from packet" (RFC 4301 section 4.4.1.2).
+///
+/// Ports stand for ICMP types and codes too. Whatever takes a port from the packet takes its protocol as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FromPacket {
+    /// Our address.
+    pub local_address: bool,
+    /// The other side's address.
+    pub remote_address: bool,
+    /// The upper-layer protocol.
+    pub protocol: bool,
+    /// Our port.
+    pub local_port: bool,
+    /// The other side's port.
+    pub remote_port: bool,
+}
+
+impl FromPacket {
+    /// None: one SA is for all that the policy is about.
+    pub const NONE: Self = Self {
+        local_address: false,
+        remote_address: false,
+        protocol: false,
+        local_port: false,
+        remote_port: false,
+    };
+    /// All of them: an SA for each connection.
+    pub const ALL: Self = Self {
+        local_address: true,
+        remote_address: true,
+        protocol: true,
+        local_port: true,
+        remote_port: true,
+    };
+    /// Both addresses: an SA for each pair of hosts.
+    pub const ADDRESSES: Self = Self { local_address: true, remote_address: true, ..Self::NONE };
+
+    /// Whether nothing is taken from the packet.
+    pub const fn is_none(&self) -> bool {
+        !(self.local_address
+            || self.remote_address
+            || self.protocol
+            || self.local_port
+            || self.remote_port)
+    }
+
+    /// The selectors of the SA for a packet that leaves, out of those of its policy, which match the packet.
+    ///
+    /// A port that cannot be seen becomes [`PortRange::OPAQUE`] if the protocol has ports, and stays as it is otherwise.
+    pub fn narrow(&self, policy: &Selectors, packet: &Flow) -> Selectors {
+        let protocol = packet.protocol;
+        let end = |list: &SelectorList, address, port| {
+            let mut narrowed = SelectorList::new();
+            for ts in list {
+                let wanted = TrafficSelector {
+                    addresses: Option::map_or(address, ts.addresses, AddressRange::host),
+                    protocol: if self.protocol || port != PortRange::ANY {
+                        protocol
+                    } else {
+                        ts.protocol
+                    },
+                    ports: port,
+                };
+                if let Some(ts) = ts.intersection(&wanted)
+                    && !narrowed.contains(&ts)
+                {
+                    // There are not more than there were.
+                    let _ = narrowed.push(ts);
+                }
+            }
+            narrowed
+        };
+        let port = |wanted: bool, port: Option<u16>| match port {
+            Some(port) if wanted => PortRange::single(port),
+            None if wanted && has_ports(protocol) => PortRange::OPAQUE,
+            _ => PortRange::ANY,
+        };
+        Selectors {
+            local: end(
+                &policy.local,
+                self.local_address.then_some(packet.source),
+                port(self.local_port, packet.source_port),
+            ),
+            remote: end(
+                &policy.remote,
+                self.remote_address.then_some(packet.destination),
+                port(self.remote_port, packet.destination_port),
+            ),
+        }
+    }
+}
+
+/// Which DSCP values the packets of one of several SAs with equal selectors have (RFC 4301 section 4.4.2.1). It chooses
+/// the SA of a packet that leaves, and is not looked at when one arrives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct DscpSet(u64);
+
+impl DscpSet {
+    /// No value is named: any will do.
+    pub const ANY: Self = Self(0);
+
+    /// These values, the low six bits of each; [`DscpSet::ANY`] if there are none.
+    pub const fn of(values: &[u8]) -> Self {
+        let (mut set, mut values) = (0, values);
+        while let [value, rest @ ..] = values {
+            set |= 1u64 << (*value & 63);
+            values = rest;
+        }
+        Self(set)
+    }
+
+    /// Whether no value is named.
+    pub const fn is_any(&self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether packets with this value, of which the low six bits count, are meant.
+    pub const fn contains(&self, dscp: u8) -> bool {
+        self.is_any() || self.0 >> (dscp & 63) & 1 == 1
+    }
+}
+
 fn matches(list: &[TrafficSelector], address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
     list.iter().any(|ts| ts.contains(address, protocol, port))
 }
@@ -462,5 +588,73 @@ mod tests {
         };
         assert!(s.match_outbound(&out) && !s.match_inbound(&out));
         assert!(s.match_inbound(&out.reversed()));
+    }
+
+    fn flow(protocol: u8, source_port: Option<u16>, destination_port: Option<u16>) -> Flow {
+        let (source, destination) = ([10, 1, 2, 3].into(), [10, 2, 3, 4].into());
+        Flow { source, destination, protocol, source_port, destination_port }
+    }
+
+    #[test]
+    fn selectors_are_taken_from_the_packet_where_the_flag_says_so() {
+        // RFC 4301 section 4.4.1.2: each flag by itself, and all of them.
+        let policy = Selectors::pair(net([10, 1, 0, 0], 16), net([10, 2, 0, 0], 16));
+        let packet = flow(6, Some(1024), Some(443));
+        let (here, there) = (net([10, 1, 2, 3], 32), net([10, 2, 3, 4], 32));
+        let tcp = |ts: TrafficSelector| TrafficSelector { protocol: 6, ..ts };
+        let port = |ts, port| TrafficSelector { ports: PortRange::single(port), ..tcp(ts) };
+        let (local, remote) = (policy.local[0], policy.remote[0]);
+        let none = FromPacket::NONE;
+        for (flags, local, remote) in [
+            (none, local, remote),
+            (FromPacket { local_address: true, ..none }, here, remote),
+            (FromPacket { remote_address: true, ..none }, local, there),
+            (FromPacket { protocol: true, ..none }, tcp(local), tcp(remote)),
+            (FromPacket { local_port: true, ..none }, port(local, 1024), remote),
+            (FromPacket { remote_port: true, ..none }, local, port(remote, 443)),
+            (FromPacket::ADDRESSES, here, there),
+            (FromPacket::ALL, port(here, 1024), port(there, 443)),
+        ] {
+            let narrowed = flags.narrow(&policy, &packet);
+            assert_eq!(narrowed, Selectors::pair(local, remote), "{flags:?}");
+            assert!(narrowed.match_outbound(&packet));
+            assert_eq!(flags.is_none(), flags == none);
+        }
+    }
+
+    #[test]
+    fn of_a_list_only_what_the_packet_meets_stays() {
+        let mut policy = Selectors::pair(net([10, 1, 0, 0], 16), net([10, 2, 0, 0], 16));
+        policy.local.push(net([10, 9, 0, 0], 16)).unwrap();
+        let web = TrafficSelector { protocol: 6, ports: PortRange::single(443), ..net([0; 4], 0) };
+        policy.remote.push(web).unwrap();
+        let narrowed = FromPacket::ADDRESSES.narrow(&policy, &flow(6, Some(1), Some(443)));
+        assert_eq!(narrowed.local[..], [net([10, 1, 2, 3], 32)]);
+        let there = net([10, 2, 3, 4], 32);
+        assert_eq!(
+            narrowed.remote[..],
+            [there, TrafficSelector { addresses: there.addresses, ..web }]
+        );
+        let narrowed = FromPacket::ALL.narrow(&policy, &flow(17, Some(1), Some(53)));
+        let dns = TrafficSelector { protocol: 17, ports: PortRange::single(53), ..there };
+        assert_eq!(narrowed.remote[..], [dns]);
+    }
+
+    #[test]
+    fn a_port_that_cannot_be_seen_is_opaque() {
+        let policy = Selectors::pair(net([10, 1, 0, 0], 16), net([10, 2, 0, 0], 16));
+        let narrowed = |packet: Flow| FromPacket::ALL.narrow(&policy, &packet).local[0].ports;
+        assert_eq!(narrowed(flow(17, None, None)), PortRange::OPAQUE, "a fragment");
+        assert_eq!(narrowed(flow(47, None, None)), PortRange::ANY, "GRE has none");
+        let echo = flow(1, Some(0x0800), Some(0x0800));
+        assert_eq!(narrowed(echo), PortRange::single(0x0800));
+    }
+
+    #[test]
+    fn sets_of_dscp() {
+        let set = DscpSet::of(&[0, 46, 63]);
+        assert_eq!((0..=255).filter(|v| set.contains(*v)).count(), 3 * 4);
+        assert!(set.contains(46) && !set.contains(45) && !set.is_any());
+        assert!(DscpSet::of(&[]).is_any() && DscpSet::ANY.contains(17));
     }
 }

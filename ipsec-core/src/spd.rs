@@ -2,7 +2,10 @@
 
 use core::net::IpAddr;
 
-use crate::selector::{AddressRange, Flow, Selectors, TrafficSelector};
+use crate::selector::{
+    AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
+};
+use crate::wire::{Fragment, IpPacket};
 
 /// What is done with traffic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,15 +28,25 @@ pub struct Policy {
     pub selectors: Selectors,
     /// What is done with it.
     pub action: Action,
+    /// Of which DSCP the packets that leave must be: policies with equal selectors may so have an SA each (RFC 4301
+    /// section 4.1).
+    pub dscp: DscpSet,
+    /// What an SA for this policy takes from the packet that asks for it.
+    pub from_packet: FromPacket,
 }
 
 impl Policy {
     /// Matches nothing: what lent memory is filled with.
-    pub const EMPTY: Self = Self { selectors: Selectors::EMPTY, action: Action::Discard };
+    pub const EMPTY: Self = Self::new(Selectors::EMPTY, Action::Discard);
 
-    /// A policy.
+    /// A policy for packets of any DSCP, whose SA is for all of this traffic.
     pub const fn new(selectors: Selectors, action: Action) -> Self {
-        Self { selectors, action }
+        Self { selectors, action, dscp: DscpSet::ANY, from_packet: FromPacket::NONE }
+    }
+
+    /// The selectors of the SA for a packet that leaves and matches (RFC 4301 section 4.4.1.2).
+    pub fn sa_selectors(&self, packet: &Flow) -> Selectors {
+        self.from_packet.narrow(&self.selectors, packet)
     }
 }
 
@@ -86,6 +99,8 @@ impl IndexEntry {
 #[derive(Clone, Copy, Debug)]
 pub struct CacheEntry {
     flow: Flow,
+    /// 0 where no policy asks for it.
+    dscp: u8,
     /// The state of the database that the verdict is of; 0 is none.
     epoch: u32,
     /// The policy's number plus one; 0 if there was none.
@@ -94,7 +109,7 @@ pub struct CacheEntry {
 
 impl CacheEntry {
     /// Unused.
-    pub const EMPTY: Self = Self { flow: Flow::UNSPECIFIED, epoch: 0, policy: 0 };
+    pub const EMPTY: Self = Self { flow: Flow::UNSPECIFIED, dscp: 0, epoch: 0, policy: 0 };
 }
 
 /// An ordered list of policies in lent memory. The first that matches counts.
@@ -110,6 +125,8 @@ pub struct Spd<'r> {
     index: Index<'r>,
     cache: &'r mut [CacheEntry],
     epoch: u32,
+    /// Whether a policy asks for a DSCP.
+    by_dscp: bool,
 }
 
 impl<'r> Spd<'r> {
@@ -128,8 +145,8 @@ impl<'r> Spd<'r> {
         let SpdMemory { policies, index, buckets, cache } = memory;
         policies.fill(Policy::EMPTY);
         cache.fill(CacheEntry::EMPTY);
-        let mut spd =
-            Self { slots: policies, len: 0, index: Index::new(index, buckets), cache, epoch: 1 };
+        let index = Index::new(index, buckets);
+        let mut spd = Self { slots: policies, len: 0, index, cache, epoch: 1, by_dscp: false };
         spd.index.clear();
         spd
     }
@@ -151,6 +168,7 @@ impl<'r> Spd<'r> {
     pub fn push(&mut self, policy: Policy) -> Result<(), SpdError> {
         let slot = self.slots.get_mut(self.len).ok_or(SpdError::Full)?;
         self.index.add(self.len, &policy.selectors);
+        self.by_dscp |= !policy.dscp.is_any();
         *slot = policy;
         self.len = self.len.saturating_add(1);
         self.forget_flows();
@@ -199,8 +217,10 @@ impl<'r> Spd<'r> {
 
     fn rebuild(&mut self) {
         self.index.clear();
+        self.by_dscp = false;
         for (number, policy) in self.slots.get(..self.len).unwrap_or_default().iter().enumerate() {
             self.index.add(number, &policy.selectors);
+            self.by_dscp |= !policy.dscp.is_any();
         }
         self.forget_flows();
     }
@@ -218,23 +238,75 @@ impl<'r> Spd<'r> {
     /// [`Action::Discard`].
     pub fn lookup(&self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
         match direction {
-            Direction::Outbound => self.find(flow),
-            Direction::Inbound => self.find(&flow.reversed()),
+            Direction::Outbound => self.find(flow, None),
+            Direction::Inbound => self.find(&flow.reversed(), None),
         }
     }
 
     /// The same as [`Spd::lookup`], and remembers the verdict for the next packet of the flow.
     pub fn lookup_cached(&mut self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
+        self.find_cached(&direction.seen_from_here(flow), None)
+    }
+
+    /// The index and the action of the policy for a packet: the one way to ask where packets may be fragments, or
+    /// where policies differ in DSCP. Otherwise the same as [`Spd::lookup_cached`].
+    ///
+    /// `flow` is [`IpPacket::flow`], or, for a fragment after the first, the one that a
+    /// [`FragmentTable`](crate::fragments::FragmentTable) made of it (stateful fragment checking, RFC 4301 section 7.4).
+    ///
+    /// Where the ports of such a fragment are not known, it must not pass in clear because of a policy for any port, if
+    /// a policy before that one protects some of its ports: then that one is given. So for such a fragment
+    /// [`Action::Protect`] may come with a policy whose selectors do not match: it is to be dropped. Only these cost
+    /// a look at each policy.
+    pub fn lookup_packet(
+        &mut self,
+        direction: Direction,
+        packet: &IpPacket,
+        flow: &Flow,
+    ) -> Option<(usize, Action)> {
         let flow = direction.seen_from_here(flow);
+        let dscp = match direction {
+            Direction::Outbound => Some(packet.traffic_class >> 2),
+            // RFC 4301 section 4.4.2.1: not checked.
+            Direction::Inbound => None,
+        };
+        let found = self.find_cached(&flow, dscp)?;
+        let blind = packet.fragment == Fragment::Later && flow.source_port.is_none();
+        if blind && found.1 == Action::Bypass {
+            let before = self.policies().get(..found.0).unwrap_or_default();
+            let protects = |policy: &Policy| {
+                matches!(policy.action, Action::Protect(_))
+                    && match_any_port(&policy.selectors, &flow)
+            };
+            if let Some((number, policy)) = before.iter().enumerate().find(|(_, p)| protects(p)) {
+                return Some((number, policy.action));
+            }
+        }
+        Some(found)
+    }
+
+    /// `flow` as one that leaves would have it.
+    fn find_cached(&mut self, flow: &Flow, dscp: Option<u8>) -> Option<(usize, Action)> {
+        if self.cache.is_empty() || self.len <= FEW {
+            return self.find(flow, dscp);
+        }
+        let asked = dscp.filter(|_| self.by_dscp);
+        let remembered = asked.map_or(0, |dscp| dscp | 0x80);
         let mask = ring_mask(self.cache.len());
-        let place = low_bits(hash_of(&flow), mask);
+        let place = low_bits(hash_of(flow), mask);
         let policy = match self.cache.get(place) {
-            Some(entry) if entry.epoch == self.epoch && entry.flow == flow => entry.policy,
+            Some(entry)
+                if entry.epoch == self.epoch && entry.flow == *flow && entry.dscp == remembered =>
+            {
+                entry.policy
+            }
             _ => {
-                let found = self.find(&flow).and_then(|(number, _)| u32::try_from(number).ok());
+                let found =
+                    self.find(flow, dscp).and_then(|(number, _)| u32::try_from(number).ok());
                 let policy = found.map_or(0, |number| number.saturating_add(1));
                 if let Some(entry) = self.cache.get_mut(place) {
-                    *entry = CacheEntry { flow, epoch: self.epoch, policy };
+                    *entry =
+                        CacheEntry { flow: *flow, dscp: remembered, epoch: self.epoch, policy };
                 }
                 policy
             }
@@ -243,10 +315,12 @@ impl<'r> Spd<'r> {
         self.policies().get(number).map(|policy| (number, policy.action))
     }
 
-    /// The first policy that a packet, as seen from here, meets.
-    fn find(&self, flow: &Flow) -> Option<(usize, Action)> {
+    /// The first policy that a packet, as seen from here, meets. Without a DSCP, that does not count.
+    fn find(&self, flow: &Flow, dscp: Option<u8>) -> Option<(usize, Action)> {
         let matches = |number: usize| {
-            self.policies().get(number).is_some_and(|p| p.selectors.match_outbound(flow))
+            self.policies().get(number).is_some_and(|p| {
+                dscp.is_none_or(|dscp| p.dscp.contains(dscp)) && p.selectors.match_outbound(flow)
+            })
         };
         let number = if self.index.is_complete() {
             self.index.first(flow, matches)
@@ -266,14 +340,42 @@ impl<'r> Spd<'r> {
     /// # Errors
     /// Whatever no policy lets bypass is refused, above all what should have been protected.
     pub fn inbound_clear(&self, flow: &Flow) -> Result<(), ClearError> {
-        match self.lookup(Direction::Inbound, flow) {
-            Some((_, Action::Bypass)) => Ok(()),
-            Some((_, Action::Protect(_))) => Err(ClearError::NotProtected),
-            Some((_, Action::Discard)) => Err(ClearError::Discard),
-            None => Err(ClearError::NoPolicy),
-        }
+        may_pass(self.lookup(Direction::Inbound, flow).map(|(_, action)| action))
+    }
+
+    /// The same for a packet that may be a fragment: see [`Spd::lookup_packet`].
+    ///
+    /// # Errors
+    /// As for [`Spd::inbound_clear`].
+    pub fn inbound_clear_packet(
+        &mut self,
+        packet: &IpPacket,
+        flow: &Flow,
+    ) -> Result<(), ClearError> {
+        may_pass(self.lookup_packet(Direction::Inbound, packet, flow).map(|(_, action)| action))
     }
 }
+
+fn may_pass(action: Option<Action>) -> Result<(), ClearError> {
+    match action {
+        Some(Action::Bypass) => Ok(()),
+        Some(Action::Protect(_)) => Err(ClearError::NotProtected),
+        Some(Action::Discard) => Err(ClearError::Discard),
+        None => Err(ClearError::NoPolicy),
+    }
+}
+
+/// Whether a packet that leaves would match with other ports.
+fn match_any_port(selectors: &Selectors, flow: &Flow) -> bool {
+    let end = |list: &[TrafficSelector], address| {
+        let any = |ts: &TrafficSelector| TrafficSelector { ports: PortRange::ANY, ..*ts };
+        list.iter().any(|ts| any(ts).contains(address, flow.protocol, None))
+    };
+    end(&selectors.local, flow.source) && end(&selectors.remote, flow.destination)
+}
+
+/// So many policies are compared with a flow as fast as it is remembered.
+const FEW: usize = 8;
 
 /// Pairs of prefix lengths that the index tells apart; policies with others share the pair 0, 0.
 const MAX_TUPLES: usize = 32;
@@ -555,6 +657,100 @@ mod tests {
         assert_eq!(spd.outbound(&udp(1, 2, 53)), Action::Bypass);
         assert_eq!(spd.outbound(&udp(1, 2, 54)), Action::Protect(9));
         assert_eq!(spd.lookup(Direction::Outbound, &udp(3, 2, 54)), Some((2, Action::Discard)));
+    }
+
+    /// A packet of a flow, or of a part of it.
+    fn packet(flow: Flow, fragment: Fragment, dscp: u8) -> IpPacket {
+        let ports = |port: Option<u16>| port.filter(|_| fragment != Fragment::Later);
+        let (source_port, destination_port) =
+            (ports(flow.source_port), ports(flow.destination_port));
+        IpPacket {
+            flow: Flow { source_port, destination_port, ..flow },
+            len: 100,
+            upper: 20,
+            traffic_class: dscp << 2,
+            hop_limit: 64,
+            flow_label: 0,
+            dont_fragment: false,
+            fragment,
+            identification: 0,
+        }
+    }
+
+    #[test]
+    fn policies_with_equal_selectors_differ_in_dscp() {
+        // RFC 4301 section 4.1, RFC 4301 section 4.4.2.1
+        let lans = || Selectors::pair(net(1, 24), net(2, 24));
+        let mut memory = [const { Policy::EMPTY }; 12];
+        let mut cache = [CacheEntry::EMPTY; 4];
+        let (policies, cache) = (&mut memory, &mut cache);
+        let mut spd =
+            Spd::with_index(SpdMemory { policies, index: &mut [], buckets: &mut [], cache });
+        let urgent = DscpSet::of(&[46, 44]);
+        spd.push(Policy { dscp: urgent, ..Policy::new(lans(), Action::Protect(1)) }).unwrap();
+        spd.push(Policy::new(lans(), Action::Protect(2))).unwrap();
+        // Few policies are compared, many remembered.
+        for third in 0..2 * 9 {
+            let flow = udp(1, 2, 53);
+            let outbound = [46, 44, 0, 45].map(|dscp| {
+                let packet = packet(flow, Fragment::Whole, dscp);
+                spd.lookup_packet(Direction::Outbound, &packet, &flow).unwrap().1
+            });
+            let [a, b, c, d] = outbound;
+            assert_eq!((a, b), (Action::Protect(1), Action::Protect(1)));
+            assert_eq!((c, d), (Action::Protect(2), Action::Protect(2)));
+            // What arrives is not asked for its DSCP.
+            let arrived = packet(flow.reversed(), Fragment::Whole, 0);
+            let found = spd.lookup_packet(Direction::Inbound, &arrived, &flow.reversed());
+            assert_eq!(found, Some((0, Action::Protect(1))));
+            let other = Selectors::pair(net(1, 24), net(100 + third, 24));
+            if spd.push(Policy::new(other, Action::Discard)).is_err() {
+                assert_eq!(spd.remove(0).unwrap().dscp, urgent);
+                let found = spd.lookup_packet(
+                    Direction::Outbound,
+                    &packet(flow, Fragment::Whole, 46),
+                    &flow,
+                );
+                assert_eq!(found, Some((0, Action::Protect(2))));
+                return;
+            }
+        }
+        panic!("there was room for more than twelve policies");
+    }
+
+    #[test]
+    fn a_fragment_without_ports_does_not_pass_in_clear_around_protection() {
+        // RFC 4301 section 7.4
+        let secret = TrafficSelector { protocol: 17, ports: PortRange::single(500), ..net(2, 24) };
+        let open = TrafficSelector { protocol: 17, ..net(2, 24) };
+        let mut memory = [const { Policy::EMPTY }; 3];
+        let mut spd = Spd::new(&mut memory);
+        spd.push(Policy::new(Selectors::pair(net(1, 24), secret), Action::Protect(4))).unwrap();
+        spd.push(Policy::new(Selectors::pair(net(1, 24), open), Action::Bypass)).unwrap();
+        let mut verdict = |flow: Flow, known: Flow, fragment| {
+            let (out, back) = (packet(flow, fragment, 0), packet(flow.reversed(), fragment, 0));
+            let clear = spd.inbound_clear_packet(&back, &known.reversed());
+            (spd.lookup_packet(Direction::Outbound, &out, &known).unwrap(), clear)
+        };
+        let blind = |flow: Flow| Flow { source_port: None, destination_port: None, ..flow };
+        let (bypass, protect) = ((1, Action::Bypass), (0, Action::Protect(4)));
+        let refused = Err(ClearError::NotProtected);
+        let (other, secret) = (udp(1, 2, 53), udp(1, 2, 500));
+        for fragment in [Fragment::Whole, Fragment::First] {
+            assert_eq!(verdict(other, other, fragment), (bypass, Ok(())));
+            assert_eq!(verdict(secret, secret, fragment), (protect, refused));
+        }
+        // Nobody knows which of the two it belongs to.
+        assert_eq!(verdict(other, blind(other), Fragment::Later), (protect, refused));
+        // The first fragment was seen.
+        assert_eq!(verdict(other, other, Fragment::Later), (bypass, Ok(())));
+        assert_eq!(verdict(secret, secret, Fragment::Later), (protect, refused));
+        // Policies for other traffic, and protocols without ports, are not in the way.
+        let tcp = Flow { protocol: 47, ..blind(other) };
+        assert_eq!(
+            spd.lookup_packet(Direction::Outbound, &packet(tcp, Fragment::Later, 0), &tcp),
+            None
+        );
     }
 
     #[test]

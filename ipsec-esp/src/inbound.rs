@@ -50,6 +50,19 @@ pub fn inbound_ip<'b, P: Provider>(
     now: Instant,
     packet: &'b mut [u8],
 ) -> Result<Inbound<'b>, OpenError> {
+    inbound_ip_on(sad, now, (IKE_PORT, NAT_T_PORT), packet)
+}
+
+/// The same where IKE, and IKE with ESP, have these UDP ports instead of 500 and 4500.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn inbound_ip_on<'b, P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    (ike, nat_t): (u16, u16),
+    packet: &'b mut [u8],
+) -> Result<Inbound<'b>, OpenError> {
     let parsed = IpPacket::parse(packet);
     let outer = parsed.as_ref().map_err(|e| OpenError::Outer(*e))?;
     let flow = &outer.flow;
@@ -73,15 +86,17 @@ pub fn inbound_ip<'b, P: Provider>(
             };
             inbound_esp(sad, now, &arrival, packet.get_mut(..outer.len).unwrap_or_default())
         }
-        (protocol::UDP, Some(IKE_PORT | NAT_T_PORT), Fragment::First) => Err(OpenError::Fragment),
-        (protocol::UDP, Some(port @ (IKE_PORT | NAT_T_PORT)), _) => {
+        (protocol::UDP, Some(port), Fragment::First) if port == ike || port == nat_t => {
+            Err(OpenError::Fragment)
+        }
+        (protocol::UDP, Some(port), _) if port == ike || port == nat_t => {
             let range = udp_payload(packet, outer).ok_or(OpenError::Outer(IpError::Length))?;
             let path = Path::new(
                 Endpoint::new(flow.destination, port),
                 Endpoint::new(flow.source, flow.source_port.unwrap_or_default()),
             );
             let class = outer.traffic_class;
-            if port == IKE_PORT {
+            if port == ike {
                 let message = packet.get_mut(range).unwrap_or_default();
                 Ok(Inbound::Ike { path, message })
             } else {
@@ -94,8 +109,8 @@ pub fn inbound_ip<'b, P: Provider>(
 }
 
 /// Takes the payload of a datagram on port 4500. `path` is from the peer to us, with its ports; `traffic_class` that of
-/// the outer header, 0 if it is not known. In transport and BEET mode, [`open()`](open::open) takes a slice with room
-/// before the payload.
+/// the outer header, 0 if it is not known. For transport and BEET mode between IPv6 addresses there must be room before
+/// the payload: [`inbound_udp_with_room`].
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -106,10 +121,26 @@ pub fn inbound_udp<'b, P: Provider>(
     traffic_class: u8,
     payload: &'b mut [u8],
 ) -> Result<Inbound<'b>, OpenError> {
-    datagram(sad, now, path, traffic_class, payload, Before::Room(0))
+    inbound_udp_with_room(sad, now, path, traffic_class, 0, payload)
 }
 
-/// [`inbound_udp`] of a payload that has something before it.
+/// The same where the first `room` bytes of `packet`, 40 are enough, precede the payload and may be overwritten: with the
+/// IP header that transport and BEET mode make. A keepalive or a message of IKE leaves them alone.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn inbound_udp_with_room<'b, P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    path: Path,
+    traffic_class: u8,
+    room: usize,
+    packet: &'b mut [u8],
+) -> Result<Inbound<'b>, OpenError> {
+    datagram(sad, now, path, traffic_class, packet, Before::Room(room))
+}
+
+/// Takes a datagram that has something before its payload.
 fn datagram<'b, P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,

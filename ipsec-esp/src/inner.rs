@@ -6,7 +6,7 @@ use core::ops::Range;
 use ipsec_core::crypto::Provider;
 use ipsec_core::mode::{AddressPair, Mode, Tunnel};
 use ipsec_core::sa::{Encapsulation, InboundSa};
-use ipsec_core::wire::{IpError, IpPacket, Ipv4Header, Ipv6Header, UdpHeader, protocol};
+use ipsec_core::wire::{IpError, IpPacket, Ipv4Header, Ipv6Header, UdpHeader, icmp, protocol};
 use zerocopy::FromBytes;
 
 use crate::beet;
@@ -65,12 +65,12 @@ pub(crate) fn unwrap<P: Provider>(
     match &sa.protection.mode {
         Mode::Tunnel(tunnel) => {
             let inner = tunnelled(packet, &payload, audit)?;
-            check_selectors(sa, &inner.packet, audit)?;
+            check_selectors(sa, packet, &inner, audit)?;
             carry_marks(packet, inner, arrival, tunnel, audit)
         }
         Mode::Transport { original } => {
             let inner = transported(packet, arrival, payload, audit)?;
-            check_selectors(sa, &inner.packet, audit)?;
+            check_selectors(sa, packet, &inner, audit)?;
             if arrival.encapsulation == Encapsulation::Udp {
                 let bytes = packet.get_mut(inner.range.clone()).unwrap_or_default();
                 transport::mend_checksum(bytes, &inner.packet, *original);
@@ -79,7 +79,7 @@ pub(crate) fn unwrap<P: Provider>(
         }
         Mode::Beet(addresses) => {
             let inner = bound(packet, arrival, addresses, payload, audit)?;
-            check_selectors(sa, &inner.packet, audit)?;
+            check_selectors(sa, packet, &inner, audit)?;
             Ok(inner)
         }
     }
@@ -173,15 +173,26 @@ fn parse(packet: &[u8], range: &Range<usize>, audit: Audit) -> Result<Inner, Ope
 }
 
 /// RFC 4301 section 5.2: what came out must be what the SA was negotiated for.
+///
+/// An ICMP error for which the SA is not may be about traffic for which it is: then the packet that it quotes, which went
+/// the other way, decides (RFC 4301 section 6.2). An SA that is for the error's own header lets it pass unseen; so whoever
+/// wants the quotations checked has no policy for ICMP.
 fn check_selectors<P: Provider>(
     sa: &InboundSa<P>,
-    inner: &IpPacket,
+    packet: &[u8],
+    inner: &Inner,
     audit: Audit,
 ) -> Result<(), OpenError> {
-    if sa.selectors.match_inbound(&inner.flow) {
+    let flow = &inner.packet.flow;
+    let answers = || {
+        let bytes = packet.get(inner.range.clone())?;
+        let quoted = icmp::quoted_flow(bytes, &inner.packet)?;
+        sa.selectors.match_outbound(&quoted).then_some(())
+    };
+    if sa.selectors.match_inbound(flow) || answers().is_some() {
         Ok(())
     } else {
-        Err(OpenError::Selectors(audit, inner.flow))
+        Err(OpenError::Selectors(audit, *flow))
     }
 }
 

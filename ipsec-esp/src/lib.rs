@@ -50,7 +50,7 @@ mod parts;
 mod transport;
 
 pub use error::{Audit, Fault, OpenError, SealError};
-pub use inbound::{Inbound, inbound_ip, inbound_udp};
+pub use inbound::{Inbound, inbound_ip, inbound_ip_on, inbound_udp, inbound_udp_with_room};
 pub use mtu::Overhead;
 pub use open::{Arrival, Before, OpenJob, Opened, open, open_begin, open_finish};
 pub use outbound::{Outbound, outbound};

@@ -44,6 +44,10 @@ reasons! {
     OutNotAgreed = "out: the peer did not agree to this traffic",
     /// Out: no manual keys to send with.
     OutNoKeys = "out: no manual keys to send with",
+    /// Out: a fragment of which it is not known whether its SA is for it.
+    OutFragment = "out: fragment without ports",
+    /// Out: the SAs that it was to go back through are gone.
+    OutGone = "out: its way back is gone",
     /// Out: the tunnel is not up yet.
     OutNoSa = "out: tunnel not up yet",
     /// Out: too long for the path, and not to be fragmented.
@@ -155,6 +159,8 @@ impl From<Discard> for DropReason {
             Discard::NoPolicy => Self::OutNoPolicy,
             Discard::NotAgreed => Self::OutNotAgreed,
             Discard::NoKeys => Self::OutNoKeys,
+            Discard::Fragment => Self::OutFragment,
+            Discard::Gone => Self::OutGone,
         }
     }
 }

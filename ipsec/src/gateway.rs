@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
+use ipsec_core::fragments::{FragmentSlot, FragmentTable};
 use ipsec_core::sad::{Sad, SadEventKind};
 use ipsec_core::selector::{MAX_SELECTORS, SelectorList, Selectors, TrafficSelector};
 use ipsec_core::spd::{Action, Policy, Spd};
@@ -140,6 +141,7 @@ pub struct Gateway<'r, P: Provider> {
     pub(crate) tunnels: Tunnels<'r>,
     /// The index of the first tunnel's policy; those of the others follow it.
     pub(crate) first_tunnel: usize,
+    pub(crate) fragments: FragmentTable<'r>,
     pub(crate) counters: Counters,
     pub(crate) path_mtu: usize,
     pub(crate) retry_after: Duration,
@@ -164,6 +166,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
             spd: Spd::with_index(spd),
             tunnels: Tunnels::new(tunnels, pairs, children_of_ike),
             first_tunnel: config.before.len(),
+            fragments: FragmentTable::new(&mut []),
             counters: Counters::default(),
             path_mtu: config.path_mtu,
             retry_after: config.retry_after,
@@ -210,6 +213,16 @@ impl<'r, P: Provider> Gateway<'r, P> {
             }
         }
         Ok(())
+    }
+
+    /// Lends memory for datagrams that pass in fragments, so that fragments after the first can be let pass, or dropped,
+    /// by policies for some ports: without it, they are for policies of any port only (RFC 4301 section 7.4). A few
+    /// dozen slots are enough.
+    ///
+    /// Fragments are protected by tunnels for any port, or for [opaque](ipsec_core::selector::PortRange::OPAQUE) ports:
+    /// the methods of RFC 4301 section 7.1 and section 7.2. SAs of some ports carry no fragment but the first.
+    pub fn track_fragments(&mut self, slots: &'r mut [FragmentSlot]) {
+        self.fragments = FragmentTable::new(slots);
     }
 
     /// Does what is due. Call it when [`Gateway::next_timeout`] has come, then do steps 5 and 6 of the

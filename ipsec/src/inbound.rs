@@ -91,7 +91,7 @@ impl core::error::Error for InboundError {}
 
 impl<P: Provider> Gateway<'_, P> {
     /// Takes a whole IP packet that is addressed to this host, reassembled, and whose checksums the IP layer has
-    /// verified: for an IP stack of one's own. UDP is looked at on ports 500 and 4500.
+    /// verified: for an IP stack of one's own. UDP is looked at on the [ports](ipsec_ike::config::Config::ports) of IKE.
     ///
     /// # Errors
     /// See [`InboundError`].
@@ -102,7 +102,8 @@ impl<P: Provider> Gateway<'_, P> {
         packet: &'b mut [u8],
     ) -> Result<Inbound<'b>, InboundError> {
         let base = packet.as_ptr().addr();
-        let found = ipsec_esp::inbound_ip(&mut self.sad, now, packet);
+        let ports = self.ike.config().ports;
+        let found = ipsec_esp::inbound_ip_on(&mut self.sad, now, (ports.ike, ports.nat), packet);
         self.received(now, rng, base, found)
     }
 
@@ -123,11 +124,31 @@ impl<P: Provider> Gateway<'_, P> {
         traffic_class: u8,
         payload: &'b mut [u8],
     ) -> Result<Inbound<'b>, InboundError> {
-        let base = payload.as_ptr().addr();
+        self.inbound_udp_with_room(now, rng, path, traffic_class, 0, payload)
+    }
+
+    /// The same where the first `room` bytes of `packet` precede the payload and may be overwritten. Transport mode
+    /// between IPv6 addresses needs 40, for the header that it makes.
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    #[allow(clippy::too_many_arguments, reason = "those of `inbound_udp`, and the room")]
+    pub fn inbound_udp_with_room<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        path: Path,
+        traffic_class: u8,
+        room: usize,
+        packet: &'b mut [u8],
+    ) -> Result<Inbound<'b>, InboundError> {
+        let base = packet.as_ptr().addr();
         let found = if path.local.port == self.ike.config().ports.ike {
-            Ok(ipsec_esp::Inbound::Ike { path, message: payload })
+            let message = packet.get_mut(room..).unwrap_or_default();
+            Ok(ipsec_esp::Inbound::Ike { path, message })
         } else {
-            ipsec_esp::inbound_udp(&mut self.sad, now, path, traffic_class, payload)
+            let sad = &mut self.sad;
+            ipsec_esp::inbound_udp_with_room(sad, now, path, traffic_class, room, packet)
         };
         self.received(now, rng, base, found)
     }
@@ -145,16 +166,34 @@ impl<P: Provider> Gateway<'_, P> {
         traffic_class: u8,
         esp: &'b mut [u8],
     ) -> Result<Inbound<'b>, InboundError> {
-        let base = esp.as_ptr().addr();
+        self.inbound_esp_with_room(now, rng, path, traffic_class, 0, esp)
+    }
+
+    /// The same where the first `room` bytes of `packet` precede the payload and may be overwritten: see
+    /// [`Gateway::inbound_udp_with_room`].
+    ///
+    /// # Errors
+    /// See [`InboundError`].
+    #[allow(clippy::too_many_arguments, reason = "those of `inbound_esp`, and the room")]
+    pub fn inbound_esp_with_room<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        path: Path,
+        traffic_class: u8,
+        room: usize,
+        packet: &'b mut [u8],
+    ) -> Result<Inbound<'b>, InboundError> {
+        let base = packet.as_ptr().addr();
         let arrival = Arrival {
             path,
             encapsulation: Encapsulation::Ip,
             traffic_class,
-            before: Before::Room(0),
+            before: Before::Room(room),
         };
-        let opened = ipsec_esp::open(&mut self.sad, now, &arrival, esp);
+        let opened = ipsec_esp::open(&mut self.sad, now, &arrival, packet);
         let found = opened.map(|opened| {
-            let packet = esp.get_mut(opened.range.clone()).unwrap_or_default();
+            let packet = packet.get_mut(opened.range.clone()).unwrap_or_default();
             ipsec_esp::Inbound::Packet { opened, packet }
         });
         self.received(now, rng, base, found)
@@ -162,19 +201,22 @@ impl<P: Provider> Gateway<'_, P> {
 
     /// Whether a packet that arrived in clear may go to the protected side (RFC 4301 section 5.2).
     ///
-    /// A daemon behind a kernel asks this of everything that did not come out of a tunnel.
+    /// A daemon behind a kernel asks this of everything that did not come out of a tunnel. Fragments after the first
+    /// are for policies of any port, or those of their datagram's first one
+    /// ([`Gateway::track_fragments`]); where it is not known, and one of the ports is to be protected, they do not pass.
     ///
     /// # Errors
     /// [`InboundError::Packet`], or [`InboundError::Clear`] for what policy does not let bypass.
-    pub fn inbound_clear(&mut self, packet: &[u8]) -> Result<IpPacket, InboundError> {
+    pub fn inbound_clear(&mut self, now: Instant, packet: &[u8]) -> Result<IpPacket, InboundError> {
         let checked = IpPacket::parse(packet)
             .map_err(InboundError::Packet)
-            .and_then(|packet| self.clear(packet));
+            .and_then(|ip| self.clear(now, ip));
         self.count(checked)
     }
 
-    fn clear(&mut self, packet: IpPacket) -> Result<IpPacket, InboundError> {
-        self.spd.inbound_clear(&packet.flow).map_err(InboundError::Clear)?;
+    fn clear(&mut self, now: Instant, packet: IpPacket) -> Result<IpPacket, InboundError> {
+        let flow = self.fragments.complete(now, &packet);
+        self.spd.inbound_clear_packet(&packet, &flow).map_err(InboundError::Clear)?;
         self.counters.bypassed = self.counters.bypassed.saturating_add(1);
         Ok(packet)
     }
@@ -207,7 +249,7 @@ impl<P: Provider> Gateway<'_, P> {
                 self.counters.keepalives = self.counters.keepalives.saturating_add(1);
                 Ok(Inbound::Keepalive)
             }
-            Ok(ipsec_esp::Inbound::Clear(packet)) => self.clear(packet).map(Inbound::Clear),
+            Ok(ipsec_esp::Inbound::Clear(packet)) => self.clear(now, packet).map(Inbound::Clear),
             Err(e) => Err(InboundError::Open(e)),
         };
         self.pump(now, rng);

@@ -325,7 +325,7 @@ impl<P: Provider> Gateway<'_, P> {
         self.tunnels.remove(number);
     }
 
-    fn manual_pair(&self, id: ManualId) -> Option<&PairSlot> {
+    pub(crate) fn manual_pair(&self, id: ManualId) -> Option<&PairSlot> {
         let pair = self.tunnels.pair(id.number)?;
         let manual = pair.manual()?;
         (manual.generation == id.generation && manual.place == Place::Inner).then_some(pair)

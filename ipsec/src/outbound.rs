@@ -4,9 +4,10 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::Path;
 use ipsec_core::sa::Encapsulation;
+use ipsec_core::selector::Flow;
 use ipsec_core::spd::{Action, Direction};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::{IpError, IpPacket};
+use ipsec_core::wire::{Fragment, IpError, IpPacket, icmp};
 use ipsec_esp::{Overhead, SealError, Sealed};
 use ipsec_ike::event::ChildRef;
 use ipsec_ike::{CommandError, Env};
@@ -14,7 +15,8 @@ use rand_core::CryptoRng;
 
 use crate::counters::DropReason;
 use crate::gateway::Gateway;
-use crate::tunnel::Choice;
+use crate::inbound::Via;
+use crate::tunnel::{Carrier, Choice};
 
 /// What becomes of a packet that wants to leave. Nothing is queued: what is not sent is for the caller to drop or keep.
 #[derive(Debug)]
@@ -84,6 +86,10 @@ pub enum Discard {
     /// It must be protected with keys that the program brings, and there are none
     /// ([`Gateway::install_manual`]).
     NoKeys,
+    /// It is a fragment after the first, and policy protects only some ports (RFC 4301 section 7).
+    Fragment,
+    /// The SAs that it was to go back through are gone.
+    Gone,
 }
 
 impl core::fmt::Display for Discard {
@@ -93,6 +99,8 @@ impl core::fmt::Display for Discard {
             Self::NoPolicy => "no policy matches",
             Self::NotAgreed => "the peer did not agree to this traffic",
             Self::NoKeys => "no manual keys to send with",
+            Self::Fragment => "a fragment, and only some ports are protected",
+            Self::Gone => "the SAs that it was to go back through are gone",
         })
     }
 }
@@ -132,9 +140,6 @@ impl core::fmt::Display for OutboundError {
 
 impl core::error::Error for OutboundError {}
 
-/// With so many policies, each flow is compared with them: there is nothing to gain from remembering it.
-const FEW: usize = 8;
-
 impl<P: Provider> Gateway<'_, P> {
     /// Takes an IP packet of the protected side, as a router does that has counted down its hop limit already.
     ///
@@ -149,7 +154,35 @@ impl<P: Provider> Gateway<'_, P> {
         rng: &mut dyn CryptoRng,
         packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
-        let result = self.route(now, rng, packet);
+        let result = self.route(now, rng, None, packet);
+        self.count_outbound(result)
+    }
+
+    /// Takes a packet that must go back to where another one came from, and to no other peer:
+    /// [`Received::via`](crate::Received::via) said it of that one.
+    ///
+    /// Addresses do not tell peers apart where two of them have the same: behind one NAT in transport mode, as with
+    /// L2TP, or with the same network behind each of them (RFC 3948 section 5). [`Gateway::outbound`] would take the newest
+    /// child SA. A child SA is replaced now and then: follow [`GatewayEvent::ChildRekeyed`](crate::GatewayEvent), or take
+    /// the newest that a packet came through.
+    ///
+    /// # Errors
+    /// As for [`Gateway::outbound`].
+    pub fn outbound_via<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        via: Via,
+        packet: PacketBuf<'b>,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        let result = self.route(now, rng, Some(via), packet);
+        self.count_outbound(result)
+    }
+
+    fn count_outbound<'b>(
+        &mut self,
+        result: Result<Outbound<'b>, OutboundError>,
+    ) -> Result<Outbound<'b>, OutboundError> {
         match &result {
             Ok(Outbound::Send(_)) => {}
             Ok(Outbound::Bypass(_)) => {
@@ -168,41 +201,91 @@ impl<P: Provider> Gateway<'_, P> {
         &mut self,
         now: Instant,
         rng: &mut dyn CryptoRng,
+        via: Option<Via>,
         packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
         let inner = IpPacket::parse(packet.payload()).map_err(OutboundError::Packet)?;
-        let found = if self.spd.policies().len() > FEW {
-            self.spd.lookup_cached(Direction::Outbound, &inner.flow)
-        } else {
-            self.spd.lookup(Direction::Outbound, &inner.flow)
+        let flow = self.fragments.complete(now, &inner);
+        let (number, tunnel) = match self.spd.lookup_packet(Direction::Outbound, &inner, &flow) {
+            None => {
+                return self.answer_error(now, rng, &inner, packet, Discard::NoPolicy);
+            }
+            Some((_, Action::Discard)) => return Ok(Outbound::Discard(Discard::Policy)),
+            Some((_, Action::Bypass)) => return Ok(Outbound::Bypass(packet)),
+            Some((number, Action::Protect(tunnel))) => (number, tunnel),
         };
-        match found.map(|(_, action)| action) {
-            None => Ok(Outbound::Discard(Discard::NoPolicy)),
-            Some(Action::Discard) => Ok(Outbound::Discard(Discard::Policy)),
-            Some(Action::Bypass) => Ok(Outbound::Bypass(packet)),
-            Some(Action::Protect(tunnel)) => self.protect(now, rng, tunnel, &inner, packet),
+        // RFC 4301 section 7: the peer would not take it.
+        if inner.fragment == Fragment::Later && !self.is_for(number, &inner.flow) {
+            return Ok(Outbound::Discard(Discard::Fragment));
+        }
+        if let Some(via) = via {
+            return match self.via(via, &inner.flow) {
+                Ok(sas) => self.seal(now, rng, sas, &inner, packet),
+                Err(why) => Ok(Outbound::Discard(why)),
+            };
+        }
+        match self.tunnels.choose(&self.sad, tunnel, &inner.flow) {
+            Choice::Sa(sas) => self.seal(now, rng, sas, &inner, packet),
+            Choice::NotAgreed => self.answer_error(now, rng, &inner, packet, Discard::NotAgreed),
+            Choice::None if self.tunnels.manual_policy(tunnel).is_some() => {
+                Ok(Outbound::Discard(Discard::NoKeys))
+            }
+            Choice::None => self.acquire(now, rng, tunnel),
         }
     }
 
-    fn protect<'b>(
+    /// The SAs back to where something came from, for such packets.
+    fn via(&self, via: Via, flow: &Flow) -> Result<Carrier, Discard> {
+        let pair = match via {
+            Via::Child { child, .. } => self.tunnels.child(child),
+            Via::Manual(id) => self.manual_pair(id),
+        };
+        let pair = pair.ok_or(Discard::Gone)?;
+        if !self.is_for(self.first_tunnel.saturating_add(pair.tunnel as usize), flow) {
+            return Err(Discard::NotAgreed);
+        }
+        self.tunnels.carrier(&self.sad, pair, flow).ok_or(Discard::NotAgreed)
+    }
+
+    /// Whether a policy is for such packets.
+    fn is_for(&self, number: usize, flow: &Flow) -> bool {
+        let policy = self.spd.policies().get(number);
+        policy.is_some_and(|policy| policy.selectors.match_outbound(flow))
+    }
+
+    /// Sends an ICMP error for which no SA is, and none is to be made, on the one that carries what the sender of the
+    /// quoted packet is sent (RFC 4301 section 6.2). Everything else is dropped.
+    fn answer_error<'b>(
         &mut self,
         now: Instant,
         rng: &mut dyn CryptoRng,
-        tunnel: u32,
+        inner: &IpPacket,
+        packet: PacketBuf<'b>,
+        otherwise: Discard,
+    ) -> Result<Outbound<'b>, OutboundError> {
+        if let Some(quoted) = icmp::quoted_flow(packet.payload(), inner) {
+            let flow = quoted.reversed();
+            if let Some((_, Action::Protect(tunnel))) = self.spd.lookup(Direction::Outbound, &flow)
+                && let Choice::Sa(sas) = self.tunnels.choose(&self.sad, tunnel, &flow)
+            {
+                return self.seal(now, rng, sas, inner, packet);
+            }
+        }
+        Ok(Outbound::Discard(otherwise))
+    }
+
+    fn seal<'b>(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        sas: Carrier,
         inner: &IpPacket,
         mut packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
-        let id = match self.tunnels.choose(&self.sad, tunnel, &inner.flow) {
-            Choice::Sa(id, None) => id,
-            Choice::Sa(id, Some(around)) => {
-                return self.protect_twice(now, rng, [id, around], inner, packet);
-            }
-            Choice::NotAgreed => return Ok(Outbound::Discard(Discard::NotAgreed)),
-            Choice::None if self.tunnels.manual_policy(tunnel).is_some() => {
-                return Ok(Outbound::Discard(Discard::NoKeys));
-            }
-            Choice::None => return self.acquire(now, rng, tunnel),
-        };
+        let (id, around) = sas;
+        if let Some(around) = around {
+            return self.protect_twice(now, rng, [id, around], inner, packet);
+        }
         if let Some(sa) = self.sad.outbound(id) {
             let overhead = Overhead::of(&sa.protection);
             if inner.dont_fragment && overhead.sealed_len(inner.len) > self.path_mtu {

@@ -146,10 +146,13 @@ impl ManualPair {
     }
 }
 
+/// The SA that a packet goes to, and the one that goes around it.
+pub(crate) type Carrier = (OutboundId, Option<OutboundId>);
+
 /// Which SA a packet of a tunnel goes to.
 pub(crate) enum Choice {
-    /// This one, and then another one around it.
-    Sa(OutboundId, Option<OutboundId>),
+    /// These.
+    Sa(Carrier),
     /// There is one, but the peer did not agree to such packets.
     NotAgreed,
     /// There is none.
@@ -264,6 +267,12 @@ impl<'r> Tunnels<'r> {
         Some((number, pair))
     }
 
+    /// The child SA with this handle, if it is up.
+    pub(crate) fn child(&self, id: ChildId) -> Option<&PairSlot> {
+        let pair = self.pair(u32::try_from(id.index()).ok()?)?;
+        (pair.child() == Some(id) && pair.up).then_some(pair)
+    }
+
     /// The child SA with this handle, a new one if there is none.
     pub(crate) fn find_or_add(&mut self, id: ChildId) -> Option<&mut PairSlot> {
         let pair = self.pairs.get_mut(id.index())?;
@@ -292,20 +301,28 @@ impl<'r> Tunnels<'r> {
             return Choice::None;
         }
         while let Some((number, pair)) = found {
-            let agreed = pair.whole
-                || pair
-                    .inbound
-                    .and_then(|id| sad.inbound(id))
-                    .is_some_and(|sa| sa.selectors.match_outbound(flow));
-            if let Some(id) = pair.outbound
-                && agreed
-            {
-                let around = pair.manual().and_then(|manual| self.around(manual));
-                return Choice::Sa(id, around);
+            if let Some(sas) = self.carrier(sad, pair, flow) {
+                return Choice::Sa(sas);
             }
             found = self.after(number);
         }
         Choice::NotAgreed
+    }
+
+    /// The SAs of a pair, if the peer agreed to such packets.
+    pub(crate) fn carrier<P: Provider>(
+        &self,
+        sad: &Sad<'_, P>,
+        pair: &PairSlot,
+        flow: &Flow,
+    ) -> Option<Carrier> {
+        let agreed = pair.whole
+            || pair
+                .inbound
+                .and_then(|id| sad.inbound(id))
+                .is_some_and(|sa| sa.selectors.match_outbound(flow));
+        let id = pair.outbound.filter(|_| agreed)?;
+        Some((id, pair.manual().and_then(|manual| self.around(manual))))
     }
 
     /// The SA that goes around what leaves on a pair.

@@ -387,10 +387,10 @@ fn policies_around_the_tunnels() {
             assert_eq!(a.send(NOW, 1, 5, 10, wire), "no policy matches");
             assert!(wire.is_empty());
             let (buf, range) = packet(3, 1, 10);
-            let clear = a.gateway.inbound_clear(&buf[range]);
+            let clear = a.gateway.inbound_clear(NOW, &buf[range]);
             assert_eq!(clear, Err(InboundError::Clear(ClearError::NoPolicy)));
             let (buf, range) = packet(2, 1, 10);
-            let clear = a.gateway.inbound_clear(&buf[range]);
+            let clear = a.gateway.inbound_clear(NOW, &buf[range]);
             assert_eq!(clear, Err(InboundError::Clear(ClearError::NotProtected)));
             let (mut buf, range) = packet(4, 1, 10);
             let mut rng = SeededRng::new(3);

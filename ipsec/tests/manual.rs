@@ -303,7 +303,7 @@ fn without_keys_nothing_passes() {
         assert_eq!(two.gateways[0].statistics().outbound_sas, 0);
         // In clear, it may not come in either.
         let (buf, range) = packet(HOSTS[1], HOSTS[0], 10);
-        let clear = two.gateways[0].inbound_clear(&buf[range]).unwrap_err();
+        let clear = two.gateways[0].inbound_clear(NOW, &buf[range]).unwrap_err();
         assert_eq!(clear, InboundError::Clear(ClearError::NotProtected));
     });
 }

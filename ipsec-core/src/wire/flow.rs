@@ -22,6 +22,8 @@ pub struct IpPacket {
     pub dont_fragment: bool,
     /// Whether the packet is a fragment.
     pub fragment: Fragment,
+    /// Which datagram a fragment belongs to; 0 for a whole packet.
+    pub identification: u32,
 }
 
 /// Which part of a datagram a packet is.
@@ -79,6 +81,10 @@ impl IpPacket {
             flow_label: 0,
             dont_fragment: header.dont_fragment(),
             fragment,
+            identification: match fragment {
+                Fragment::Whole => 0,
+                Fragment::First | Fragment::Later => header.id.get().into(),
+            },
         })
     }
 
@@ -105,13 +111,17 @@ impl IpPacket {
             flow_label: header.flow_label(),
             dont_fragment: true,
             fragment,
+            identification: match (fragment, upper.fragment) {
+                (Fragment::First | Fragment::Later, Some(fragment)) => fragment.id.get(),
+                _ => 0,
+            },
         })
     }
 }
 
 impl Fragment {
     /// A fragment header with offset 0 and no more fragments says that the packet is whole (RFC 6946).
-    const fn new(offset: u16, more: bool) -> Self {
+    pub(super) const fn new(offset: u16, more: bool) -> Self {
         match (offset, more) {
             (0, false) => Self::Whole,
             (0, true) => Self::First,
@@ -121,11 +131,30 @@ impl Fragment {
 }
 
 /// The ports at the front of the upper layer, if this part of the datagram has it.
-fn seen_ports(fragment: Fragment, protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {
+pub(super) fn seen_ports(
+    fragment: Fragment,
+    protocol: u8,
+    upper: &[u8],
+) -> (Option<u16>, Option<u16>) {
     match fragment {
         Fragment::Later => (None, None),
         Fragment::Whole | Fragment::First => ports(protocol, upper),
     }
+}
+
+/// Whether packets of this protocol have ports, or a type, that a selector may name.
+pub(crate) const fn has_ports(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        protocol::TCP
+            | protocol::UDP
+            | protocol::UDP_LITE
+            | protocol::SCTP
+            | protocol::DCCP
+            | protocol::ICMP
+            | protocol::ICMPV6
+            | protocol::MOBILITY
+    )
 }
 
 fn ports(protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {

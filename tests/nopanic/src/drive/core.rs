@@ -14,6 +14,7 @@ use ipsec_core::crypto::{
     SignatureHash, SignatureScheme, Suite, SuiteKeyword, SuiteKeywordError, Work,
 };
 use ipsec_core::index::HashIndex;
+use ipsec_core::fragments::FragmentTable;
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
 use ipsec_core::mode::Tunnel;
@@ -24,11 +25,14 @@ use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
 use ipsec_core::sad::{
     self, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, SpiAllocator,
 };
-use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
+use ipsec_core::selector::{
+    AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
+};
 use ipsec_core::seq;
 use ipsec_core::spd::{ClearError, Policy, Spd, SpdError};
 use ipsec_core::time::{self, Instant};
 use ipsec_core::wire::checksum::{self, Checksum};
+use ipsec_core::wire::icmp;
 use ipsec_core::wire::ipv4::Ipv4Packet;
 use ipsec_core::wire::ipv6::{FragmentHeader, Ipv6Packet};
 use ipsec_core::wire::{IpError, IpPacket, Ipv4Header, Ipv6Header, UdpHeader};
@@ -216,7 +220,11 @@ fn selector() {
         fn(_, _) -> _: TrafficSelector::network, TrafficSelector::covers, TrafficSelector::intersection;
         fn(_, _) -> _: <TrafficSelector as Display>::fmt, <TrafficSelector as Debug>::fmt;
         fn(_, _, _, _) -> _: TrafficSelector::contains;
-        fn(_) -> _: Flow::reversed;
+        fn(_) -> _: Flow::reversed, FromPacket::is_none, DscpSet::of, DscpSet::is_any;
+        fn(_, _) -> _: DscpSet::contains;
+        fn(_, _, _) -> _: FromPacket::narrow;
+        fn(_) -> _: FragmentTable::new;
+        fn(_, _, _) -> _: FragmentTable::complete;
         fn(_, _) -> _: Selectors::pair, Selectors::match_outbound, Selectors::match_inbound, <Selectors as Debug>::fmt;
         fn(_, _) -> _: <AddressRange as Debug>::fmt, <Flow as Debug>::fmt, <Flow as Display>::fmt, <PortRange as Debug>::fmt;
     }
@@ -226,7 +234,9 @@ fn spd() {
     reach! {
         fn(_) -> _: Spd::with_index, Spd::new, Spd::policies, Spd::capacity, Spd::clear;
         fn(_, _) -> _: Policy::new, Spd::push, Spd::remove, Spd::outbound, Spd::inbound_clear;
-        fn(_, _, _) -> _: Spd::insert, Spd::lookup, Spd::lookup_cached;
+        fn(_, _, _) -> _: Spd::insert, Spd::lookup, Spd::lookup_cached, Spd::inbound_clear_packet;
+        fn(_, _, _, _) -> _: Spd::lookup_packet;
+        fn(_, _) -> _: Policy::sa_selectors;
         fn(_, _) -> _: <SpdError as Display>::fmt, <SpdError as Debug>::fmt, <ClearError as Display>::fmt;
         fn(_, _) -> _: <ClearError as Debug>::fmt, <Policy as Debug>::fmt;
     }
@@ -247,6 +257,7 @@ fn wire() {
         fn(_, _, _) -> _: checksum::adjust;
         fn(_, _, _, _, _) -> _: Checksum::pseudo_v4, Checksum::pseudo_v6;
         fn(_) -> _: IpPacket::parse, IpPacket::is_ipv4;
+        fn(_, _) -> _: icmp::quoted_flow;
         fn(_) -> _: Ipv4Header::parse, Ipv4Header::source, Ipv4Header::destination, Ipv4Header::dont_fragment;
         fn(_) -> _: Ipv4Header::more_fragments, Ipv4Header::fragment_offset, Ipv4Header::update_checksum;
         fn(_) -> _: Ipv4Packet::header_len, Ipv4Packet::checksum_ok;

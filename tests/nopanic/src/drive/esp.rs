@@ -15,7 +15,8 @@ use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
 use ipsec_esp::wire::{AhHeader, udp_encap};
 use ipsec_esp::{
-    Audit, Before, OpenError, OpenJob, Outbound, SealError, SealJob, ah, inbound_ip, inbound_udp,
+    Audit, Before, OpenError, OpenJob, Outbound, SealError, SealJob, ah, inbound_ip, inbound_ip_on,
+    inbound_udp, inbound_udp_with_room,
     open, open_begin, open_finish, padding, seal, seal_begin, seal_dummy, seal_finish,
 };
 
@@ -47,6 +48,8 @@ fn flows() {
     reach! {
         fn(_, _, _, _) -> _: outbound;
         fn(_, _, _) -> _: inbound_ip::<Toy>;
+        fn(_, _, _, _) -> _: inbound_ip_on::<Toy>;
+        fn(_, _, _, _, _, _) -> _: inbound_udp_with_room::<Toy>;
         fn(_, _, _, _, _) -> _: inbound_udp::<Toy>;
         fn(_) -> _: udp_encap::classify;
     }
