@@ -1,48 +1,57 @@
-//! ESP in tunnel mode beside the AEAD inside it.
+//! ESP in tunnel mode beside the cipher inside it, of every suite, as the crate of that cipher has it.
 //!
-//! The bare AEAD has the IP packet alone for its text; ESP has to do with padding and trailer besides.
+//! `cargo bench --bench esp -- NAME` measures only the suites whose names hold NAME.
+//!
+//! Both have texts of the same length: IP packet, padding and trailer.
 
 use std::hint::black_box;
 
+use ipsec_benches::bare::{Bare, bare};
 use ipsec_benches::packets::{KEYMAT, Tunnel};
 use ipsec_benches::{Rounds, time};
-use ipsec_core::crypto::{PacketCipher, Provider, Suite, Work};
+use ipsec_core::crypto::{Provider, Shape, Suite};
 use ipsec_rustcrypto::RustCrypto;
 
-const SUITES: [Suite; 2] = [Suite::AES_128_GCM, Suite::CHACHA20_POLY1305];
 const SIZES: [usize; 4] = [64, 512, 1420, 9000];
-const ROUNDS: u32 = 1000;
-const ICV_LEN: usize = 16;
+const ROUNDS: u32 = 100;
 
 fn main() {
+    let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     println!(
-        "ESP in tunnel mode, IPv4 in IPv4, beside the bare AEAD of the same provider: nanoseconds"
+        "ESP in tunnel mode, IPv4 in IPv4, beside the crate of its cipher, called bare: nanoseconds"
     );
-    println!("of CPU time a packet, and AEAD / ESP within a round; medians of {ROUNDS} rounds.");
+    println!("of CPU time a packet, and bare / ESP within a round; medians of {ROUNDS} rounds.");
     println!(
         "`all` has besides the policy look-up before sealing, the outer header before opening.\n"
     );
-    print!("{:<18} {:>5}", "", "bytes");
+    print!("{:<26} {:>5}", "", "bytes");
     for what in ["seal", "open"] {
-        print!("  {:>9} {:>7} {:>6} {:>7} {:>6}", "AEAD", what, "ratio", "all", "ratio");
+        print!("  {:>9} {:>8} {:>6} {:>8} {:>6}", "bare", what, "ratio", "all", "ratio");
     }
     println!();
-    for suite in SUITES {
+    let mut left_out = Vec::new();
+    for suite in RustCrypto::SUITES.iter().copied() {
+        let name = suite.to_string();
+        if !names.is_empty() && !names.iter().any(|part| name.contains(part)) {
+            continue;
+        }
         for size in SIZES {
-            let (rounds, count) = measure(suite, size);
+            let Some((rounds, count)) = measure(suite, size) else {
+                left_out.push(name);
+                break;
+            };
             let nanos = |who| rounds.nanos(who) / count as f64;
-            print!("{:<18} {size:>5}", suite.to_string());
+            print!("{name:<26} {size:>5}");
             for [bare, esp, all] in [[BARE_SEAL, SEAL, SEND], [BARE_OPEN, OPEN, RECEIVE]] {
-                print!(
-                    "  {:>9.1} {:>7.1} {:>6.3}",
-                    nanos(bare),
-                    nanos(esp),
-                    rounds.ratio(bare, esp)
-                );
-                print!(" {:>7.1} {:>6.3}", nanos(all), rounds.ratio(bare, all));
+                print!("  {:>9.1} {:>8.1}", nanos(bare), nanos(esp));
+                print!(" {:>6.3}", rounds.ratio(bare, esp));
+                print!(" {:>8.1} {:>6.3}", nanos(all), rounds.ratio(bare, all));
             }
             println!();
         }
+    }
+    if !left_out.is_empty() {
+        println!("\nNo crate has the bare cipher of {}.", left_out.join(", "));
     }
 }
 
@@ -53,11 +62,11 @@ const BARE_OPEN: usize = 3;
 const OPEN: usize = 4;
 const RECEIVE: usize = 5;
 
-/// Rounds of the contestants, and how many packets each has in a round.
-fn measure(suite: Suite, size: usize) -> (Rounds<6>, usize) {
+/// Rounds of the contestants, and how many packets each has in a round; `None` if there is no bare cipher.
+fn measure(suite: Suite, size: usize) -> Option<(Rounds<6>, usize)> {
+    let bare = Alone::new(suite, size)?;
     // Enough that reading the clock does not count.
     let count = if size < 1000 { 256 } else { 48 };
-    let bare = Bare::new(suite);
     let [mut sealer, mut sender, mut opener, mut receiver] =
         [(); 4].map(|()| Tunnel::<RustCrypto>::new(suite));
 
@@ -69,8 +78,7 @@ fn measure(suite: Suite, size: usize) -> (Rounds<6>, usize) {
             &mut || {
                 let mut batch = batch.borrow_mut();
                 batch.refill();
-                let start = batch.packet_start();
-                time(|| bare.seal(&mut batch.buffers, start, size))
+                time(|| bare.seal(&mut batch.buffers))
             },
             &mut || {
                 let mut batch = batch.borrow_mut();
@@ -85,9 +93,8 @@ fn measure(suite: Suite, size: usize) -> (Rounds<6>, usize) {
             &mut || {
                 let mut batch = batch.borrow_mut();
                 batch.refill();
-                let start = batch.packet_start();
-                bare.seal(&mut batch.buffers, start, size);
-                time(|| bare.open(&mut batch.buffers, start, size))
+                bare.seal(&mut batch.buffers);
+                time(|| bare.open(&mut batch.buffers))
             },
             &mut || {
                 let mut batch = batch.borrow_mut();
@@ -103,50 +110,55 @@ fn measure(suite: Suite, size: usize) -> (Rounds<6>, usize) {
             },
         ],
     );
-    (rounds, count)
+    Some((rounds, count))
 }
 
-type Cipher = <RustCrypto as Provider>::Cipher;
-
 /// The cipher alone, as a program without ESP would call it.
-struct Bare {
-    cipher: Cipher,
-    salt: [u8; 4],
+struct Alone {
+    cipher: Box<dyn Bare>,
+    shape: Shape,
+    /// Where the text begins, and how long it is: as in ESP.
+    start: usize,
+    len: usize,
 }
 
 const HEAD: [u8; 8] = [0, 0, 1, 0, 0, 0, 0, 1];
+/// Outer header, and header of ESP.
+const BEFORE_IV: usize = 20 + 8;
+const TRAILER: usize = 2;
 
-impl Bare {
-    fn new(suite: Suite) -> Self {
-        let shape = suite.shape().expect("it is known");
-        let cipher = Cipher::new(suite, &KEYMAT[..shape.key_len], &[]).expect("it is implemented");
-        Self { cipher, salt: [7; 4] }
+impl Alone {
+    fn new(suite: Suite, size: usize) -> Option<Self> {
+        let shape = suite.shape()?;
+        let len = (size + TRAILER).next_multiple_of(shape.block_len.max(4));
+        let start = BEFORE_IV + shape.iv_len;
+        Some(Self { cipher: bare(suite, &KEYMAT)?, shape, start, len })
     }
 
-    fn nonce(&self, number: usize) -> [u8; 12] {
-        let mut nonce = [0; 12];
-        nonce[..4].copy_from_slice(&self.salt);
-        nonce[4..].copy_from_slice(&(number as u64).to_be_bytes());
+    /// A counter behind a salt.
+    fn nonce(&self, number: usize) -> [u8; 16] {
+        let mut nonce = [7; 16];
+        let len = self.shape.nonce_len();
+        let counter = self.shape.nonce_iv_len.min(8);
+        nonce[len - counter..len].copy_from_slice(&(number as u64).to_be_bytes()[..counter]);
         nonce
     }
 
-    fn seal(&self, buffers: &mut [Vec<u8>], start: usize, len: usize) {
+    fn seal(&self, buffers: &mut [Vec<u8>]) {
         for (number, buffer) in buffers.iter_mut().enumerate() {
             let nonce = self.nonce(number);
-            let (text, rest) = buffer[start..].split_at_mut(len);
-            let icv = &mut rest[..ICV_LEN];
-            let work = Work { nonce: &nonce, head: &HEAD, text, tail: &[], icv };
-            black_box(self.cipher.seal(work)).expect("it cannot fail");
+            let (text, rest) = buffer[self.start..].split_at_mut(self.len);
+            let icv = &mut rest[..self.shape.icv_len];
+            self.cipher.seal(black_box(&nonce[..self.shape.nonce_len()]), &HEAD, text, icv);
         }
     }
 
-    fn open(&self, buffers: &mut [Vec<u8>], start: usize, len: usize) {
+    fn open(&self, buffers: &mut [Vec<u8>]) {
         for (number, buffer) in buffers.iter_mut().enumerate() {
             let nonce = self.nonce(number);
-            let (text, rest) = buffer[start..].split_at_mut(len);
-            let icv = &mut rest[..ICV_LEN];
-            let work = Work { nonce: &nonce, head: &HEAD, text, tail: &[], icv };
-            black_box(self.cipher.open(work)).expect("it was sealed");
+            let (text, rest) = buffer[self.start..].split_at_mut(self.len);
+            let icv = &rest[..self.shape.icv_len];
+            self.cipher.open(black_box(&nonce[..self.shape.nonce_len()]), &HEAD, text, icv);
         }
     }
 }

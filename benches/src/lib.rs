@@ -4,7 +4,10 @@
 //! it cannot do without, by the same provider, in the same process and the same second; the ratio of the two is what
 //! remains true elsewhere.
 
+pub mod bare;
+pub mod no_cipher;
 pub mod packets;
+pub mod tables;
 
 use std::time::Duration;
 
