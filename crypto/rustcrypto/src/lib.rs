@@ -9,7 +9,7 @@
 //! | Packets, not encrypted | AES-GMAC, NULL |
 //! | Integrity | HMAC-SHA2-256-128, HMAC-SHA2-384-192, HMAC-SHA2-512-256, HMAC-SHA1-96, AES-CMAC-96, AES-XCBC-96; for AH also AES-GMAC |
 //! | Pseudo-random functions | HMAC-SHA2-256, HMAC-SHA2-384, HMAC-SHA2-512, HMAC-SHA1, AES-CMAC, AES-XCBC |
-//! | Key exchange | X25519, P-256, P-384, P-521, MODP with 2048, 3072, 4096, 6144 and 8192 bits |
+//! | Key exchange | X25519, P-256, P-384, P-521, MODP with 2048, 3072, 4096, 6144 and 8192 bits; ML-KEM-512, ML-KEM-768, ML-KEM-1024 |
 //! | Signatures | RSA with 2048 to 4096 bits (PKCS #1 v1.5 and PSS), ECDSA on P-256, P-384 and P-521, each with SHA-256, SHA-384 and SHA-512; Ed25519 |
 //! | With the feature `legacy` | DES, 3DES, HMAC-MD5, MODP with 768, 1024 and 1536 bits, RSA signatures with SHA-1 |
 //!

@@ -15,7 +15,7 @@ impl<S: Select> Lists<S> {
     const FEW_SUITES: &'static List<Suite, 8> = &Self::ALL_SUITES.cut(Suite::AES_128_GCM);
     const ALL_INTEGS: &'static List<Integ, 10> = &integs::<S>();
     const ALL_PRFS: &'static List<PrfId, 7> = &prfs::<S>();
-    const ALL_GROUPS: &'static List<Group, 12> = &kx::groups::<S>();
+    const ALL_GROUPS: &'static List<Group, 15> = &kx::groups::<S>();
 
     /// The packet suites. A short list does not take the room of the longest.
     pub(crate) const SUITES: &'static [Suite] =

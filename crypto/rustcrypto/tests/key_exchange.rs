@@ -42,10 +42,10 @@ fn both_sides_agree() {
     for &group in RustCrypto::GROUPS {
         let (i, r) = privates(group);
         let (kx, public_i) = start(group, &i);
-        let mut public_r = vec![0; group.public_len().unwrap() + 3];
+        let mut public_r = vec![0; group.answer_len().unwrap() + 3];
         let (secret_r, len) =
             Kx::respond(group, &mut Script::new(&[&r]), &public_i, &mut public_r).unwrap();
-        assert_eq!(len, group.public_len().unwrap(), "{group}");
+        assert_eq!(len, group.answer_len().unwrap(), "{group}");
         assert_eq!(public_r[len..], [0; 3], "{group} writes no more than it says");
         // A forged answer does not spoil the true one.
         assert_eq!(kx.finish(&public_r).err(), Some(CryptoError::PeerValue));
@@ -57,7 +57,7 @@ fn both_sides_agree() {
 
 #[test]
 fn lengths_are_exact_and_unknown_groups_refused() {
-    for &group in RustCrypto::GROUPS {
+    for &group in RustCrypto::GROUPS.iter().filter(|group| !group.is_kem()) {
         let (i, r) = privates(group);
         let (_, mut public) = start(group, &r);
         let len = public.len();

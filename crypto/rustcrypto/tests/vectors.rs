@@ -113,7 +113,7 @@ fn every_group_is_what_it_says() {
         assert_eq!(kx.finish(&public).unwrap().as_ref(), hex(fields[3]), "{group}");
         seen.push(group);
     }
-    for group in RustCrypto::GROUPS {
+    for group in RustCrypto::GROUPS.iter().filter(|group| !group.is_kem()) {
         assert!(seen.contains(group), "{group} has no vector");
     }
 }

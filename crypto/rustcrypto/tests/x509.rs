@@ -1,5 +1,5 @@
 //! Chains of certificates that OpenSSL made, verified by `rustls-webpki` with these algorithms and nothing else.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 

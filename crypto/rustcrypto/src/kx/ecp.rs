@@ -9,7 +9,7 @@ use p256::elliptic_curve::{
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::DiffieHellman;
+use super::Initiator;
 
 /// How often a private value is drawn anew when it is no scalar of the curve. For P-256 one draw fails with a
 /// probability of 2^-32, for the others with much less, so that failing means a broken random source.
@@ -23,7 +23,7 @@ pub(crate) type P384 = Private<p384::NistP384, 0xff>;
 /// 521 bits are 65 bytes and one bit.
 pub(crate) type P521 = Private<p521::NistP521, 0x01>;
 
-impl<C, const TOP: u8> DiffieHellman for Private<C, TOP>
+impl<C, const TOP: u8> Initiator for Private<C, TOP>
 where
     C: CurveArithmetic,
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,

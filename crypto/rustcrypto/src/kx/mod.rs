@@ -1,6 +1,7 @@
 //! Key exchange: one file per family of groups.
 
 mod ecp;
+mod ml_kem;
 mod modp;
 mod x25519;
 
@@ -18,8 +19,8 @@ pub struct Kx<S: Select = All>(Private<S>);
 /// A shared secret, wiped on drop. Its length is fixed by the group: leading zeros are kept.
 pub struct Secret<S: Select = All>(Shared<S>);
 
-/// What the groups have in common: all of them are Diffie-Hellman.
-trait DiffieHellman: Sized {
+/// What the groups have in common: the side that begins. In Diffie-Hellman the other side does the same.
+trait Initiator: Sized {
     /// The bytes of a shared secret, wiped on drop.
     type Secret: AsRef<[u8]>;
 
@@ -33,21 +34,40 @@ trait DiffieHellman: Sized {
     fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError>;
 }
 
+/// The other side of a key encapsulation mechanism.
+trait Encapsulator: Initiator {
+    /// Checks the peer's public key, draws a secret, writes its ciphertext, and says the length of that.
+    fn encapsulate(
+        rng: &mut dyn CryptoRng,
+        peer: &[u8],
+        out: &mut [u8],
+    ) -> Result<(Self::Secret, usize), CryptoError>;
+}
+
 // Not inlined: all groups in one function would take the stack of all of them.
 
 #[inline(never)]
-fn generate<D: DiffieHellman>(rng: &mut dyn CryptoRng) -> Result<D, CryptoError> {
+fn generate<D: Initiator>(rng: &mut dyn CryptoRng) -> Result<D, CryptoError> {
     D::generate(rng)
 }
 
 #[inline(never)]
-fn public<D: DiffieHellman>(private: &D, out: &mut [u8]) -> Result<usize, CryptoError> {
+fn public<D: Initiator>(private: &D, out: &mut [u8]) -> Result<usize, CryptoError> {
     private.public(out)
 }
 
 #[inline(never)]
-fn agree<D: DiffieHellman>(private: &D, peer: &[u8]) -> Result<D::Secret, CryptoError> {
+fn agree<D: Initiator>(private: &D, peer: &[u8]) -> Result<D::Secret, CryptoError> {
     private.agree(peer)
+}
+
+#[inline(never)]
+fn encapsulate<K: Encapsulator>(
+    rng: &mut dyn CryptoRng,
+    peer: &[u8],
+    out: &mut [u8],
+) -> Result<(K::Secret, usize), CryptoError> {
+    K::encapsulate(rng, peer, out)
 }
 
 /// The groups in the order of preference: the number, the switch, the type of a private value.
@@ -58,11 +78,11 @@ macro_rules! groups {
         }
 
         enum Shared<S: Select> {
-            $($(#[$meta])* $name(If<S::$name, <$private as DiffieHellman>::Secret>),)*
+            $($(#[$meta])* $name(If<S::$name, <$private as Initiator>::Secret>),)*
         }
 
         /// The groups that `S` has.
-        pub(crate) const fn groups<S: Select>() -> List<Group, 12> {
+        pub(crate) const fn groups<S: Select>() -> List<Group, 15> {
             let mut list = List::new(Group::NONE);
             $($(#[$meta])* list.push(S::$name::ON, Group::$group);)*
             list
@@ -108,7 +128,7 @@ macro_rules! groups {
                     $(
                         $(#[$meta])*
                         Shared::$name(secret) => {
-                            <S::$name>::get::<<$private as DiffieHellman>::Secret>(secret).as_ref()
+                            <S::$name>::get::<<$private as Initiator>::Secret>(secret).as_ref()
                         }
                     )*
                 }
@@ -133,6 +153,43 @@ groups! {
     MODP_1024, Modp1024, modp::Modp1024;
     #[cfg(feature = "legacy")]
     MODP_768, Modp768, modp::Modp768;
+    // Not alone, but after another exchange (RFC 9370).
+    ML_KEM_768, MlKem768, ml_kem::MlKem768;
+    ML_KEM_1024, MlKem1024, ml_kem::MlKem1024;
+    ML_KEM_512, MlKem512, ml_kem::MlKem512;
+}
+
+/// Those of the groups that are key encapsulation mechanisms.
+macro_rules! mechanisms {
+    ($($group:ident, $name:ident, $private:ty;)*) => {
+        impl<S: Select> Secret<S> {
+            fn encapsulate(
+                group: Group,
+                rng: &mut dyn CryptoRng,
+                peer: &[u8],
+                out: &mut [u8],
+            ) -> Result<(Self, usize), CryptoError> {
+                let mut len = 0;
+                let secret = match group {
+                    $(
+                        Group::$group => Shared::$name(<S::$name>::make(|| {
+                            let (secret, written) = encapsulate::<$private>(rng, peer, out)?;
+                            len = written;
+                            Ok(secret)
+                        })?),
+                    )*
+                    _ => return Err(CryptoError::Unsupported),
+                };
+                Ok((Self(secret), len))
+            }
+        }
+    };
+}
+
+mechanisms! {
+    ML_KEM_768, MlKem768, ml_kem::MlKem768;
+    ML_KEM_1024, MlKem1024, ml_kem::MlKem1024;
+    ML_KEM_512, MlKem512, ml_kem::MlKem512;
 }
 
 impl<S: Select> KeyExchange for Kx<S> {
@@ -154,6 +211,9 @@ impl<S: Select> KeyExchange for Kx<S> {
         peer: &[u8],
         public: &mut [u8],
     ) -> Result<(Secret<S>, usize), CryptoError> {
+        if group.is_kem() {
+            return Secret::encapsulate(group, rng, peer, public);
+        }
         let private = Self::generate(group, rng)?;
         // First the secret: a bad value from the peer must not cost us the public value too.
         let secret = private.finish(peer)?;

@@ -8,7 +8,7 @@ use ipsec_core::crypto::CryptoError;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::DiffieHellman;
+use super::Initiator;
 use crate::number::{decode, encode};
 
 #[path = "modp_groups.rs"]
@@ -40,7 +40,7 @@ where
     const EXPONENT_BITS: u32 = EXPONENT as u32 * 8;
 }
 
-impl<P, const LIMBS: usize, const LEN: usize, const EXPONENT: usize> DiffieHellman
+impl<P, const LIMBS: usize, const LEN: usize, const EXPONENT: usize> Initiator
     for Private<P, LIMBS, LEN, EXPONENT>
 where
     P: ConstMontyParams<LIMBS>,

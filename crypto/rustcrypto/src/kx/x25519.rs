@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
-use super::DiffieHellman;
+use super::Initiator;
 
 /// The base point (RFC 7748 section 4.1).
 const BASE: [u8; 32] = {
@@ -18,7 +18,7 @@ const BASE: [u8; 32] = {
 /// A scalar, wiped on drop.
 pub(crate) struct Private(StaticSecret);
 
-impl DiffieHellman for Private {
+impl Initiator for Private {
     type Secret = Zeroizing<[u8; 32]>;
 
     fn generate(rng: &mut dyn CryptoRng) -> Result<Self, CryptoError> {

@@ -53,6 +53,9 @@ impl TryCryptoRng for Script {}
 /// Private values of both sides, as many bytes as the group draws. The top bit is set, so that it does not matter who sets
 /// it; P-521 clears it.
 pub(crate) fn privates(group: Group) -> (Vec<u8>, Vec<u8>) {
+    if group.is_kem() {
+        return ((0x80..=0xbf).collect(), (0xc0..0xe0).collect());
+    }
     let len = match group {
         Group::MODP_3072 => 40,
         Group::MODP_4096 | Group::P384 => 48,
