@@ -22,6 +22,7 @@ OUTER = {4: ("10.8.0.1", "10.8.0.2"), 6: ("fd08::1", "fd08::2")}    # ours, the 
 INSIDE = {4: "10.129.0.1", 6: "fd81::1"}    # the kernel's behind its tunnels
 ENCAPSULATED = 4500
 PATIENCE = 1    # seconds that a packet may take
+GROUP_SPI = 0x40000000    # of all multicast SAs
 PORTION = 400    # cells at once
 GIVE_UP = 10    # failed cells, after which the rest is not tried
 
@@ -120,6 +121,8 @@ class Cell:
     esn: bool
     layers: list      # the innermost first
     headers: dict = field(default_factory=dict)    # more of the packets that go in, as `packets.ip` takes it
+    group: str | None = None    # how a multicast SA is found: "group" or "source"
+    routed: bool = False    # packets go through another host on the way
     deaf: str | None = None    # why the kernel cannot open what we seal
     number: int = 0
     problems: list = field(default_factory=list)
@@ -149,8 +152,14 @@ class Cell:
             self.host = f"10.64.{number >> 8}.{number & 255}"
         else:
             self.host = f"fd64::{number + 1:x}"
+        if self.group:
+            self.host = f"239.64.{number >> 8}.{number & 255}" if self.way.inner == 4 else f"ff15::{number + 1:x}"
+        if self.routed:
+            self.hop = f"10.66.{number >> 8}.{number & 255}" if self.way.inner == 4 else f"fd66::{number + 1:x}"
         transport = self.way.mode == "transport"
         self.guest = (OUTER[self.way.inner][1] if transport else INSIDE[self.way.inner])
+        if self.routed:
+            self.headers = packets.routed(self.host, self.guest, self.hop)
         for layer in self.layers:
             if transport:
                 layer.ours, layer.theirs = self.host, self.guest
@@ -190,6 +199,7 @@ class Table:
         # The kernel would start modprobe twice for every combination of algorithms, in vain once these are there.
         guest.run(["/run/modprobe", "-a", *MODULES])
         guest.run(["sh", "-c", "echo > /proc/sys/kernel/modprobe"])
+        guest.run(["sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/accept_source_route; do echo 1 > $f; done"])
         mac = "02:00:00:00:00:fe"
         guest.ip("link set wan up",
                  "addr add 10.8.0.2/24 dev wan", "addr add fd08::2/64 dev wan nodad",
@@ -226,7 +236,9 @@ class Table:
         """Installs our SAs; the lines of `ip -batch` that make the kernel's."""
         bits = 32 if cell.way.inner == 4 else 128
         inward = f"src {cell.host}/{bits} dst {cell.guest}/{bits}"
-        outward = f"src {cell.guest}/{bits} dst {cell.host}/{bits}"
+        # With IPv4, Linux takes the next hop for the destination.
+        next_hop = cell.hop if cell.routed and cell.way.inner == 4 else None
+        outward = f"src {cell.guest}/{bits} dst {next_hop or cell.host}/{bits}"
         lines, inward_template, outward_template = [], "", ""
         for depth, layer in enumerate(cell.layers):
             protocol = "esp" if layer.algorithm.protocol == ESP else "ah"
@@ -236,6 +248,8 @@ class Table:
             inside = f"{cell.host},{cell.guest}" if depth == 0 else f"{layer.ours},{layer.theirs}"
             # Every other pair has an SPI that we did not choose.
             ours = f" our_spi={0x30000000 + reqid:x}" if cell.number // 2 % 2 else ""
+            if cell.group:
+                ours = f" our_spi={GROUP_SPI:x} found={cell.group}"
             number, layer.spi = self.wire.ask(
                 f"add {layer.algorithm.ours} mode={layer.mode} spi={layer.their_spi:x} in={layer.keys[0].hex()} "
                 f"out={layer.keys[1].hex()} outer={layer.ours},{layer.theirs} inner={inside} "
@@ -257,13 +271,13 @@ class Table:
             encapsulation = f" encap espinudp {ENCAPSULATED} {ENCAPSULATED} 0.0.0.0" if cell.way.udp else ""
             for source, target, spi, key, selector in (
                     (layer.ours, layer.theirs, f"{layer.their_spi:x}", layer.keys[1], inward),
-                    (layer.theirs, layer.ours, layer.spi, layer.keys[0], outward)):
+                    (layer.theirs, next_hop or layer.ours, layer.spi, layer.keys[0], outward)):
                 selector = f" sel {selector}" if depth == 0 else " flag af-unspec"
                 lines.append(f"xfrm state add src {source} dst {target} proto {protocol} spi 0x{spi} {extra} "
                              f"{layer.algorithm.theirs(key)}{encapsulation}{selector}")
             tail = f"proto {protocol} reqid {reqid} mode {layer.mode}"
             inward_template += f" tmpl src {layer.ours} dst {layer.theirs} {tail}"
-            outward_template += f" tmpl src {layer.theirs} dst {layer.ours} {tail}"
+            outward_template += f" tmpl src {layer.theirs} dst {next_hop or layer.ours} {tail}"
         lines.append(f"xfrm policy add {inward} dir in priority 2{inward_template}")
         lines.append(f"xfrm policy add {outward} dir out priority 2{outward_template}")
         return lines
@@ -273,10 +287,11 @@ class Table:
     def seal(self, cell, packet):
         for layer in cell.layers:
             packet = self.wire.seal(layer.number, packet)
-        return packet
+        return packets.travelled(packet)
 
     def open(self, cell, packet):
         """What is inside all layers. On the way, each is refused with a bit changed, and when it comes again."""
+        packet = packets.travelled(packet)
         for layer in reversed(cell.layers):
             self.refuses(damaged(packet, layer.algorithm.protocol, self.random), "Integrity")
             number, sequence, inside = self.wire.open(packet)
@@ -367,18 +382,17 @@ class Table:
         heard = {cell.number: set() for cell in cells}
         self.listen(cells, folder / "spoken", heard)
         for cell in cells:
-            if cell.deaf:
-                if len(heard[cell.number]) < len(cell.sizes) and not cell.problems:
-                    cell.problems.append("we did not hear all that the kernel's program said")
-                continue
-            self.attempt(cell, self.asks, cell)
+            if not cell.deaf:
+                self.attempt(cell, self.asks, cell)
+            elif len(heard[cell.number]) < len(cell.sizes) and not cell.problems:
+                cell.problems.append("we did not hear all that the kernel's program said")
             if cell.esn and not cell.problems and cell.newest >> 32 != cell.high + 1:
                 cell.problems.append(f"the kernel's last sequence number is {cell.newest:#x}, its high half should be {cell.high + 1}")
         speaker.kill()
 
     def listen(self, cells, log, heard):
         """Answers what the speaker says, until it has spoken in every cell."""
-        by_spi = {cell.layers[-1].spi: cell for cell in cells}
+        by_spi = {(cell.layers[-1].spi, cell.layers[-1].ours): cell for cell in cells}
         while True:
             packet = self.received(0.05)
             if packet:
@@ -434,8 +448,15 @@ STATE = re.compile(r"proto \w+ spi 0x(?P<spi>\w+)(?:(?!^src).*\n)*?\s+\d+\(bytes
 def order(cell):
     """What the speaker is told."""
     extensions = dict(cell.headers.get("extensions", ()))
-    both = ",".join(extensions.get(kind, b"").hex() for kind in (packets.HOP_BY_HOP, packets.DESTINATION))
-    options = cell.headers.get("options", b"").hex() or (both if extensions else "-")
+    options = cell.headers.get("options", b"").hex()
+    if cell.routed:
+        # Linux is told where to go first; of routing headers, it sends type 2 alone.
+        hop = packets.address(cell.hop)
+        options = (b"\x83\x07\x04" + hop + b"\0").hex()
+        extensions = extensions and {packets.ROUTING: b"\0\x02\x02\x01\0\0\0\0" + hop}
+    if extensions:
+        options = ",".join(extensions.get(kind, b"").hex() for kind in (packets.HOP_BY_HOP, packets.DESTINATION, packets.ROUTING))
+    options = options or "-"
     return f"{cell.number} {cell.guest} {cell.host} {','.join(map(str, cell.sizes))} {options} {'once' if cell.deaf else 'answered'}\n"
 
 
@@ -446,8 +467,8 @@ def same_headers(packet, at, headers):
     fixed = 20 if packet[0] >> 4 == 4 else 40
     require(at == fixed + len(options) + sum(len(header) for _, header in extensions), f"IP headers of {at} octets")
     require(not options or packet[20] == options[0], "other options")
-    for _, header in extensions:
-        require(packet[fixed + 1:fixed + len(header)] == header[1:], "other extension headers")
+    for kind, header in extensions:
+        require(kind == packets.ROUTING or packet[fixed + 1:fixed + len(header)] == header[1:], "other extension headers")
         fixed += len(header)
 
 
@@ -460,9 +481,10 @@ def outermost(packet):
 
 
 def spi(packet):
-    outer = packets.parse(packet)
+    """The SPI, and the address that the packet is for in the end."""
+    outer = packets.parse(packets.travelled(packet))
     at = {ESP: 0, UDP: 8, AH: 4}[outer.protocol]
-    return outer.body[at:at + 4].hex()
+    return outer.body[at:at + 4].hex(), outer.target
 
 
 def damaged(packet, protocol, random):
@@ -516,6 +538,19 @@ def cells_with_headers(algorithm, ways):
     return cells
 
 
+def routed(algorithm):
+    """Source routes and routing headers, whose end AH foresees."""
+    return [Cell(f"{algorithm.name}, route", Way("transport", version, version), esn, [Layer(algorithm, "transport")], routed=True)
+            for version in (4, 6) for esn in (False, True)]
+
+
+def multicast(algorithm):
+    """SAs that share an SPI, and are found by it and the group, or by the sender too (RFC 4301 section 4.1)."""
+    return [Cell(f"{algorithm.name}, multicast, by {group}", Way("transport", version, version), esn,
+                 [Layer(algorithm, "transport")], group=group, deaf="a multicast SA has one direction")
+            for group in ("group", "source") for version in (4, 6) for esn in (False, True)]
+
+
 def bundles(esp, ah):
     """Two SAs on one packet (RFC 4301 section 4.5): ESP inside AH, and AH inside ESP; in transport mode, and in a tunnel whose
     outer packet goes through transport mode."""
@@ -530,8 +565,8 @@ def special(algorithms, protocol):
     if protocol == ESP:
         cbc = algorithms["AES-CBC-128/HMAC-SHA2-256-128"]
         ways = [way for way in esp_ways() if not way.udp]
-        return cells_with_headers(esp, ways) + cells_with_headers(cbc, ways)
-    return cells_with_headers(ah, ah_ways()) + bundles(esp, ah)
+        return cells_with_headers(esp, ways) + cells_with_headers(cbc, ways) + routed(esp) + multicast(esp)
+    return cells_with_headers(ah, ah_ways()) + routed(ah) + multicast(ah) + bundles(esp, ah)
 
 
 LEGEND = ("two marks in each column: 32-bit sequence numbers, and extended ones that pass a multiple of 2^32\n"
@@ -553,12 +588,11 @@ def report(cells, skipped):
         both = ("".join(marks.get((row, way, esn), ".") for esn in (False, True)) for way in ways)
         lines.append(row.ljust(width) + "".join(pair.rjust(7) for pair in both))
     lines.append("")
-    reasons = Counter(cell.algorithm.lacking for cell in skipped)
-    reasons.update(f"only from the kernel to us: {cell.deaf}" for cell in cells if cell.deaf and not cell.problems)
-    lines += [f"{number} cells skipped: {reason}" for reason, number in reasons.items()]
-    passed = sum(cell.mark() == "+" for cell in cells)
-    failed = [cell for cell in cells if cell.problems]
-    lines.append(f"{passed} cells passed, {sum(reasons.values())} skipped, {len(failed)} failed")
+    reasons = Counter(f"skipped: {cell.algorithm.lacking}" for cell in skipped)
+    reasons.update(f"from the kernel to us only: {cell.deaf}" for cell in cells if cell.mark() == ">")
+    lines += [f"{number} cells {reason}" for reason, number in reasons.items()]
+    total = Counter(cell.mark() for cell in every)
+    lines.append(f"{total['+']} cells passed in both directions, {total['>']} in one; {total['-']} skipped, {total['F']} failed")
     return lines
 
 

@@ -13,10 +13,10 @@ def address(text):
     return ipaddress.ip_address(text).packed
 
 
-def ip(source, target, protocol, body, options=b"", extensions=()):
-    """A packet between two addresses of one version. IPv4 `options` are padded already; IPv6 `extensions` are pairs of
-    protocol number and whole header, whose first octet is filled in here."""
-    source, target = address(source), address(target)
+def ip(source, target, protocol, body, options=b"", extensions=(), via=None):
+    """A packet between two addresses of one version, for now addressed to `via`. IPv4 `options` are padded already; IPv6
+    `extensions` are pairs of protocol number and whole header, whose first octet is filled in here."""
+    source, target = address(source), address(via or target)
     if len(source) == 4:
         length = 20 + len(options)
         header = struct.pack("!BBHHHBBH4s4s", 0x40 | length // 4, 0, length + len(body), 0x1234, 0x4000, 64, protocol, 0,
@@ -26,6 +26,28 @@ def ip(source, target, protocol, body, options=b"", extensions=()):
     for number, header in reversed(extensions):
         chain, following = bytes([following]) + header[1:] + chain, number
     return struct.pack("!IHBB16s16s", 6 << 28, len(chain) + len(body), following, 64, source, target) + chain + body
+
+
+def routed(source, target, via):
+    """What makes `ip` send a packet through `via`: a loose source route (RFC 791), or a routing header of type 0 (RFC 2460)."""
+    last = address(target)
+    if len(last) == 4:
+        return {"via": via, "options": b"\x83\x07\x04" + last + b"\0"}
+    return {"via": via, "extensions": ((ROUTING, b"\0\x02\0\x01\0\0\0\0" + last),)}
+
+
+def travelled(packet):
+    """The packet as it leaves the hop that it is addressed to, if it has a route to follow; otherwise as it is."""
+    changed = bytearray(packet)
+    if packet[0] >> 4 == 4:
+        if packet[0] == 0x45 or packet[20] != 131 or packet[22] > 4:
+            return packet
+        changed[16:20], changed[22], changed[23:27] = packet[23:27], 8, packet[16:20]
+        changed[10:12] = bytes(2)
+        changed[10:12] = checksum(changed[:(packet[0] & 15) * 4]).to_bytes(2)
+    elif packet[6] == ROUTING and packet[43] == 1:
+        changed[24:40], changed[43], changed[48:64] = packet[48:64], 0, packet[24:40]
+    return bytes(changed)
 
 
 def echo(source, target, identifier, sequence, payload, **headers):

@@ -5,8 +5,8 @@
 For each SIZE it sends a datagram of so many octets to port 7000 + its place in the list, and waits for one from there,
 unless it is `once`.
 Which octets they are follows from SEED, the first argument, and from who says them in which place of which cell; the
-second argument is a port: what arrives there in UDP may be ESP (RFC 3948). OPTIONS are those of IPv4, or a hop-by-hop
-header, and behind a comma a header of destination options, both of IPv6, in hexadecimal; or `-`.
+second argument is a port: what arrives there in UDP may be ESP (RFC 3948). OPTIONS are those of IPv4, or headers of IPv6 with
+commas between them (hop-by-hop, destination options, routing), in hexadecimal; or `-`.
 
 Prints `CELL ok` or `CELL` and what was wrong, one a line.
 """
@@ -17,7 +17,9 @@ import socket
 import sys
 
 UDP_ENCAP, ESP_IN_UDP = 100, 2
-IPV6_HOPOPTS, IPV6_DSTOPTS = 54, 59
+SO_NO_CHECK = 11
+SOURCE_ROUTE = "83"
+IPV6_HOPOPTS, IPV6_RTHDR, IPV6_DSTOPTS = 54, 57, 59
 
 
 def main(seed, encapsulated):
@@ -45,11 +47,13 @@ def converse(seed, cell, source, target, sizes, options, answered):
     with socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.bind((source, 0))
         if options != "-" and v6:
-            kinds = (IPV6_HOPOPTS, IPV6_DSTOPTS)
+            kinds = (IPV6_HOPOPTS, IPV6_DSTOPTS, IPV6_RTHDR)
             ancillary = [(socket.IPPROTO_IPV6, kind, bytes.fromhex(header))
                          for kind, header in zip(kinds, options.split(",")) if header]
         elif options != "-":
             line.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes.fromhex(options))
+            if options.startswith(SOURCE_ROUTE):    # Linux computes the checksum for the first hop, not for the last
+                line.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
         for place, size in enumerate(sizes):
             line.sendmsg([octets(seed, cell, "kernel", place, size)], ancillary, 0, (target, 7000 + place))
         waiting = {7000 + place: octets(seed, cell, "ours", place, size) for place, size in enumerate(sizes)}

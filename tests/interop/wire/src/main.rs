@@ -100,7 +100,7 @@ impl Wire<'_> {
         let inbound = SaParams { spi, keymat: &pair.keys[0], tag, ..pair.params() };
         let outbound = SaParams { spi: pair.spi, keymat: &pair.keys[1], ..inbound.clone() };
         let inbound = match pair.our_spi {
-            Some(_) => self.sad.install_inbound_as(Instant::ZERO, &inbound, FoundBy::Spi),
+            Some(_) => self.sad.install_inbound_as(Instant::ZERO, &inbound, pair.found_by),
             None => self.sad.install_inbound(Instant::ZERO, &inbound),
         };
         let outbound = self.sad.install_outbound(Instant::ZERO, &outbound);
@@ -165,8 +165,9 @@ impl Wire<'_> {
 struct Pair {
     /// `spi`: the peer's.
     spi: Spi,
-    /// `our_spi`, where it is not to be one of our own choice.
+    /// `our_spi`, where it is not to be one of our own choice; `found=group` or `found=source` for a multicast SA.
     our_spi: Option<Spi>,
+    found_by: FoundBy,
     /// `esp=ENCR:BITS:INTEG`, or `ah=INTEG` with `align=8` for Linux without `align4`.
     protection: Algorithms,
     /// `in` and `out`: keying material.
@@ -197,6 +198,12 @@ impl Pair {
         Ok(Self {
             spi: spi(word("spi")?)?,
             our_spi: words.get("our_spi").copied().map(spi).transpose()?,
+            found_by: match words.get("found") {
+                None => FoundBy::Spi,
+                Some(&"group") => FoundBy::Destination,
+                Some(&"source") => FoundBy::DestinationAndSource,
+                Some(other) => return Err(format!("Found {other}")),
+            },
             protection: esp.unwrap_or_else(ah)?,
             keys: [unhex(word("in")?)?, unhex(word("out")?)?],
             mode: match word("mode")? {
