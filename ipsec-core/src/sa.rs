@@ -9,6 +9,7 @@ use crate::lifetime::{Lifetime, Usage};
 use crate::mode::Mode;
 use crate::path::Path;
 use crate::replay::Window;
+use crate::sad::{DropCause, Drops};
 use crate::selector::Selectors;
 use crate::time::Instant;
 
@@ -375,6 +376,7 @@ pub struct InboundSa<P: Provider> {
     /// What may come out.
     pub selectors: Selectors,
     pub(crate) window: Window,
+    pub(crate) drops: Drops<{ DropCause::OF_SA }>,
     /// What an export has set aside of the sequence numbers.
     pub(crate) reserved: Reserve,
 }
@@ -383,5 +385,10 @@ impl<P: Provider> InboundSa<P> {
     /// The anti-replay window.
     pub const fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// How many of its packets were dropped, and why.
+    pub const fn drops(&self) -> &Drops<{ DropCause::OF_SA }> {
+        &self.drops
     }
 }

@@ -20,10 +20,12 @@ use crate::sa::{
 use crate::seq;
 use crate::time::Instant;
 
+mod drops;
 mod foreign;
 mod record;
 mod survive;
 
+pub use drops::{DropCause, Drops};
 pub use foreign::FoundBy;
 pub use record::{RECORD_LEN, RecordError};
 pub use survive::{ExportError, ImportError, Reservation};
@@ -233,6 +235,7 @@ pub struct Sad<'r, P: Provider> {
     windows: &'r mut [u32],
     words: usize,
     slot_mask: u32,
+    drops: Drops<{ DropCause::ALL.len() }>,
     free_inbound: SlotList<'r>,
     free_outbound: SlotList<'r>,
     /// Inbound slots whose SPI we did not choose.
@@ -254,6 +257,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         let slots = u32::try_from(inbound.len()).unwrap_or(u32::MAX);
         let mut sad = Self {
             slot_mask: u32::MAX.checked_shr(slots.saturating_sub(1).leading_zeros()).unwrap_or(0),
+            drops: Drops::NONE,
             free_inbound: SlotList::new(free_in),
             free_outbound: SlotList::new(free_out),
             pending: SlotList::new(pending),
@@ -306,6 +310,7 @@ impl<'r, P: Provider> Sad<'r, P> {
             selectors: params.selectors.clone(),
             window,
             reserved: Reserve::ALL,
+            drops: Drops::NONE,
         });
         slot.flags = 0;
         slot.found_by = found_by;
@@ -450,7 +455,11 @@ impl<'r, P: Provider> Sad<'r, P> {
         bytes: usize,
     ) -> Result<(Age, u64), SequenceError> {
         let number = self.pending_outbound(id.slot);
-        let slot = self.outbound_slot(id).ok_or(SequenceError::NoSa)?;
+        let slot = self
+            .outbound
+            .get_mut(id.slot as usize)
+            .filter(|s| s.generation == id.generation)
+            .ok_or(SequenceError::NoSa)?;
         let OutboundState::Live(sa) = &mut slot.state else { return Err(SequenceError::NoSa) };
         let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
         let next = sa.sequence.saturating_add(1);
@@ -467,7 +476,14 @@ impl<'r, P: Provider> Sad<'r, P> {
             Ok((age, next))
         };
         let age = match result {
-            Err(SequenceError::Overflow) => Age::Hard,
+            Err(SequenceError::Overflow) => {
+                self.drops.add(DropCause::SequenceOverflow);
+                Age::Hard
+            }
+            Err(SequenceError::Expired) => {
+                self.drops.add(DropCause::Expired);
+                age
+            }
             _ => age,
         };
         let mut tell = remember_age(&mut slot.flags, age);

@@ -14,6 +14,7 @@ use ipsec_core::wire::{Fragment, IpPacket, protocol};
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::audit;
 use crate::error::{Audit, OpenError, SealError};
 use crate::inner::{self, Payload};
 use crate::layout::{Content, Layout};
@@ -185,7 +186,14 @@ pub fn open<P: Provider>(
     now: Instant,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let job = open_begin(sad, packet)?;
+    let job = match open_begin(sad, packet) {
+        Ok(job) => job,
+        Err(e) => {
+            let path = IpPacket::parse(packet).map_or(Path::UNSPECIFIED, |outer| path_of(&outer));
+            audit::count_early(sad, Protocol::Ah, &path, &e);
+            return Err(e);
+        }
+    };
     let result = job.run(sad, packet);
     open_finish(sad, now, job, result, packet)
 }
@@ -228,7 +236,13 @@ impl VerifyJob {
     }
 }
 
-/// Finds the SA and checks what can be checked before the ICV. Changes nothing.
+/// From whom to us.
+const fn path_of(outer: &IpPacket) -> Path {
+    Path::new(Endpoint::new(outer.flow.destination, 0), Endpoint::new(outer.flow.source, 0))
+}
+
+/// Finds the SA and checks what can be checked before the ICV. Changes nothing, so what it refuses is not
+/// [counted](Sad::count_drop).
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -243,8 +257,7 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
         return Err(OpenError::TooShort);
     }
     let (header, rest) = AhHeader::ref_from_prefix(ah).map_err(|_| OpenError::TooShort)?;
-    let path =
-        Path::new(Endpoint::new(outer.flow.destination, 0), Endpoint::new(outer.flow.source, 0));
+    let path = path_of(&outer);
     let (found, low) =
         open::find(sad, Protocol::Ah, header.spi.get(), header.sequence.get(), &path)?;
     let Found { id, spi, sa, sequence } = found;
@@ -281,6 +294,20 @@ pub fn open_finish<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
     job: VerifyJob,
+    result: Result<(), CryptoError>,
+    packet: &mut [u8],
+) -> Result<Opened, OpenError> {
+    let opened = finish(sad, now, &job, result, packet);
+    if let Err(e) = &opened {
+        audit::count(sad, Some(job.id), e);
+    }
+    opened
+}
+
+fn finish<P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    job: &VerifyJob,
     result: Result<(), CryptoError>,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {

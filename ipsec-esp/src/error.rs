@@ -23,7 +23,8 @@ pub enum Fault {
     Capacity,
 }
 
-/// What RFC 4303 wants in an audit log besides time and addresses, which the caller has.
+/// What RFC 4303 wants in an audit log besides time, addresses and flow label: [`AuditEntry`](crate::AuditEntry) has these
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Audit {

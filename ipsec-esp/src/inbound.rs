@@ -5,7 +5,7 @@ use core::ops::Range;
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::Encapsulation;
-use ipsec_core::sad::Sad;
+use ipsec_core::sad::{DropCause, Sad};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Fragment, IpError, IpPacket, UdpHeader, protocol};
 
@@ -68,6 +68,7 @@ pub fn inbound_ip_on<'b, P: Provider>(
     let flow = &outer.flow;
     match (flow.protocol, flow.destination_port, outer.fragment) {
         (protocol::ESP | protocol::AH, _, Fragment::First | Fragment::Later) => {
+            sad.count_drop(None, DropCause::Fragment);
             Err(OpenError::Fragment)
         }
         (protocol::AH, ..) => {

@@ -28,6 +28,7 @@
 #![no_std]
 
 pub mod ah;
+pub mod audit;
 pub mod error;
 pub mod fragment;
 pub mod icmp;
@@ -49,6 +50,7 @@ mod mutable;
 mod parts;
 mod transport;
 
+pub use audit::AuditEntry;
 pub use error::{Audit, Fault, OpenError, SealError};
 pub use inbound::{Inbound, inbound_ip, inbound_ip_on, inbound_udp, inbound_udp_with_room};
 pub use mtu::Overhead;

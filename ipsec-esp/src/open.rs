@@ -16,6 +16,7 @@ use ipsec_core::wire::IpPacket;
 use zerocopy::FromBytes;
 use zeroize::Zeroize;
 
+use crate::audit;
 use crate::error::{Audit, OpenError};
 use crate::inner::{self, Payload};
 use crate::mtu::Overhead;
@@ -74,9 +75,16 @@ pub fn open<P: Provider>(
     arrival: &Arrival,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let job = open_begin(sad, arrival, packet)?;
+    let job = open_begin(sad, arrival, packet);
+    let job = match &job {
+        Ok(job) => job,
+        Err(e) => {
+            audit::count_early(sad, Protocol::Esp, &arrival.path, e);
+            return Err(*e);
+        }
+    };
     let result = job.run(sad, packet);
-    finish(sad, now, &job, result, packet)
+    finish(sad, now, job, result, packet)
 }
 
 /// A packet on its way through the provider. It borrows nothing, and dropping it changes nothing.
@@ -137,7 +145,8 @@ pub struct Opened {
     pub ecn_alarm: bool,
 }
 
-/// Finds the SA and checks what can be checked before the ICV. Changes nothing.
+/// Finds the SA and checks what can be checked before the ICV. Changes nothing, so what it refuses is not
+/// [counted](Sad::count_drop).
 ///
 /// # Errors
 /// See [`OpenError`].
@@ -257,10 +266,11 @@ fn finish<P: Provider>(
         Ok(()) => inspect(sad, job, packet),
         Err(e) => Err(e),
     };
-    if opened.is_err()
-        && let Some(text) = packet.get_mut(job.parts.text.start..job.parts.end())
-    {
-        text.zeroize();
+    if let Err(e) = &opened {
+        audit::count(sad, Some(job.id), e);
+        if let Some(text) = packet.get_mut(job.parts.text.start..job.parts.end()) {
+            text.zeroize();
+        }
     }
     opened
 }

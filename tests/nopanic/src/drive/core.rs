@@ -23,7 +23,7 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
 use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
 use ipsec_core::sad::{
-    self, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, SpiAllocator,
+    self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, SpiAllocator,
 };
 use ipsec_core::selector::{
     AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
@@ -189,7 +189,9 @@ fn sad() {
         fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as, Sad::import;
         fn(_, _, _, _, _, _) -> _: Sad::export;
         fn(_, _) -> _: Sad::commit, Sad::stop_exports;
-        fn(_) -> _: Reservation::edge;
+        fn(_) -> _: Reservation::edge, Sad::drops, InboundSa::drops, DropCause::name, dropped;
+        fn(_, _, _) -> _: Sad::count_drop;
+        fn(_, _) -> _: Drops::<4>::count, <DropCause as Display>::fmt;
         fn(_, _) -> _: <RecordError as Display>::fmt, <ExportError as Display>::fmt, <ImportError as Display>::fmt;
         fn(_, _) -> _: Sad::next_identification;
         fn(_, _, _) -> _: Sad::install_inbound, Sad::install_outbound, Sad::move_outbound, Sad::move_inbound;
@@ -199,6 +201,10 @@ fn sad() {
         fn(_, _) -> _: <Sad<'_> as SpiAllocator>::reserve, <Sad<'_> as SpiAllocator>::release;
         fn(_, _) -> _: <InstallError as Display>::fmt, <InstallError as Debug>::fmt, <SadEvent as Debug>::fmt;
     }
+}
+
+fn dropped(drops: &Drops<4>) -> usize {
+    drops.iter().count()
 }
 
 fn inbound_sas(sad: &Sad<'_>) -> usize {

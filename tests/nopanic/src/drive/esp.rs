@@ -11,6 +11,7 @@ use ipsec_esp::fragment::{FragmentError, Fragments};
 use ipsec_esp::icmp::{self, IcmpError, TooBig};
 use ipsec_esp::mss;
 use ipsec_esp::mtu::Overhead;
+use ipsec_esp::audit::AuditEntry;
 use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
 use ipsec_esp::wire::{AhHeader, udp_encap};
@@ -101,7 +102,9 @@ fn sizes() {
 
 fn errors() {
     reach! {
-        fn(_) -> _: SealError::fault, SealError::audit, OpenError::fault, OpenError::audit;
+        fn(_) -> _: SealError::fault, SealError::audit, OpenError::fault, OpenError::audit, OpenError::cause;
+        fn(_, _) -> _: AuditEntry::of_packet, AuditEntry::of_payload, <AuditEntry as Display>::fmt;
+        fn(_, _, _) -> _: AuditEntry::of_seal;
         fn(_, _) -> _: <SealError as Display>::fmt, <OpenError as Display>::fmt, <Audit as Display>::fmt;
     }
 }
