@@ -133,6 +133,8 @@ pub(crate) struct Negotiation {
     pub(crate) original: Maybe<AddressPair>,
     /// What the responder says of the selectors besides.
     pub(crate) said: u8,
+    /// Of our request: an SPI that the peer deleted meanwhile and that we did not know. Its response may be late.
+    pub(crate) deleted: u32,
 }
 
 /// What a responder's answer says besides, as bits.
@@ -152,6 +154,7 @@ impl Negotiation {
         rival: [0; 16],
         original: Maybe::Nothing,
         said: 0,
+        deleted: 0,
     };
 }
 

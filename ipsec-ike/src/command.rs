@@ -91,7 +91,7 @@ impl<P: Provider> Ike<'_, P> {
                         self.sa_down(env, number, DownReason::Closed);
                     }
                 }
-                SaState::Empty | SaState::Closing | SaState::Deleted => {}
+                SaState::Empty | SaState::Waiting | SaState::Closing | SaState::Deleted => {}
             }
         }
     }

@@ -365,6 +365,8 @@ pub enum Failure {
         /// The first selector of its own side in its answer.
         theirs: Option<TrafficSelector>,
     },
+    /// The peer made the child, and deleted it before it was up here.
+    DeletedMeanwhile,
     /// The peer insists on tunnel mode, and the configuration on transport mode.
     TransportRefused,
     /// The peer asks for tunnel mode, and the configuration allows transport mode only.
@@ -493,6 +495,9 @@ impl core::fmt::Display for Failure {
                     (Some(theirs), Some(ours)) => write!(f, "{theirs} to {ours}"),
                     _ => f.write_str("none that we know"),
                 }
+            }
+            Self::DeletedMeanwhile => {
+                f.write_str("the peer deleted the new child SA before it was up here")
             }
             Self::TransportRefused => {
                 f.write_str("the peer insists on tunnel mode, and transport mode is required here")

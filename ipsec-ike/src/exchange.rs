@@ -19,6 +19,7 @@ use crate::cookie::MAX_COOKIE;
 use crate::event::{ChildRef, Direction, Failure};
 use crate::keymat::AuthKeys;
 use crate::retransmit::Retransmit;
+use crate::v2::rivals::Rival;
 use crate::wire::{NotifyType, PayloadType};
 
 /// Bytes of the nonces that we make (RFC 7296 section 2.10: at least half the key size of the PRF, and 16).
@@ -159,6 +160,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) negotiation: Negotiation,
     /// The slot of the IKE SA that is to replace `sa`, plus one.
     pub(crate) successor: u32,
+    /// The SA that is to replace `sa` according to the other side's exchange: one of the two stays.
+    pub(crate) rival: Rival,
     pub(crate) failure: Maybe<(Option<ChildRef>, Failure)>,
 }
 
@@ -182,6 +185,7 @@ impl<P: Provider> Exchange<P> {
         again_at: Instant::ZERO,
         negotiation: Negotiation::EMPTY,
         successor: 0,
+        rival: Rival::NONE,
         failure: Maybe::Nothing,
     };
 }
@@ -340,6 +344,7 @@ impl<P: Provider> Ike<'_, P> {
         x.message = BufferId::NONE;
         x.received.buffer = BufferId::NONE;
         x.successor = 0;
+        let (ours, rival) = (x.ours, core::mem::replace(&mut x.rival, Rival::NONE));
         x.kx = Maybe::Nothing;
         x.work = Work::None;
         let child = core::mem::take(&mut x.negotiation.child);
@@ -368,6 +373,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(index) = successor.checked_sub(1) {
             self.release_sa(index);
         }
+        self.rival_left(env, sa, rival, ours);
         if let Some(slot) = self.contexts.handshakes.get_mut(number as usize) {
             let handshake = &mut slot.handshake;
             for id in [&mut handshake.request, &mut handshake.response, &mut handshake.alternative]

@@ -35,6 +35,8 @@ pub(crate) enum SaState {
     Empty = 0,
     /// Nobody is authenticated yet; a handshake, or the rekeying of another SA, holds the rest.
     Larval,
+    /// Of two SAs that are to replace another, the one that was made first.
+    Waiting,
     Established,
     /// Replaced by another one, and waiting for its deletion.
     Rekeyed,
@@ -266,7 +268,9 @@ impl<'r, P: Provider> Ike<'r, P> {
                     SaState::Rekeyed => true,
                     SaState::Deleted => sa.tell == 0,
                     // Those that we delete end soon, whatever the peer does.
-                    SaState::Empty | SaState::Larval | SaState::Closing => continue,
+                    SaState::Empty | SaState::Larval | SaState::Waiting | SaState::Closing => {
+                        continue;
+                    }
                 };
                 count = count.saturating_add(1);
                 if goes && number != keep {
@@ -340,6 +344,16 @@ impl<'r, P: Provider> Ike<'r, P> {
     ///
     /// One that the peer deleted stays a little, to repeat its last response to a peer that asks again.
     pub(crate) fn sa_down(&mut self, env: &mut Env<'_>, number: u32, reason: DownReason) {
+        if self.sa(number).is_some_and(|sa| sa.state == SaState::Established)
+            && let Some(waiting) = self.waiting_for(number)
+        {
+            if reason == DownReason::Deleted {
+                // RFC 7296 section 2.8.2: the peer has it, and needs the old one no more.
+                self.prefer(env, waiting);
+            } else {
+                self.release_waiting(env, waiting);
+            }
+        }
         let Some(sa) = self.sa(number) else { return };
         let lingers = reason == DownReason::Deleted;
         let announced = sa.is_authenticated() && !sa.replaced;

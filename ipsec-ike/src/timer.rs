@@ -53,7 +53,7 @@ impl<P: Provider> Ike<'_, P> {
         let liveness = self.peer_of(number).and_then(|p| p.liveness);
         let Some(sa) = self.sa(number) else { return };
         match sa.state {
-            SaState::Empty | SaState::Larval => return,
+            SaState::Empty | SaState::Larval | SaState::Waiting => return,
             SaState::Closing | SaState::Deleted if sa.tell != 0 => {
                 // The caller has not heard of its end: the slot waits.
                 self.deadlines.set(number, Some(now.after(RETRY)));

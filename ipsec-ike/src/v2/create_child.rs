@@ -150,6 +150,10 @@ impl<P: Provider> Ike<'_, P> {
             return self.create_child_refused(env, number, child, error.kind);
         }
         let accepted = self.accept_child(number, child, collected, true);
+        if accepted == Err(Failure::DeletedMeanwhile) {
+            self.abandon_child(env, number, Failure::DeletedMeanwhile, false);
+            return Err(DatagramError::Refused);
+        }
         let group_fits = collected.ke.map_or(Group::NONE, |ke| ke.group) == group;
         if accepted.is_err() || !group_fits || collected.nonce.is_none() {
             // Authentic and wrong: what the peer believes to have is not there (RFC 7296 section 2.21.3).

@@ -55,7 +55,10 @@ impl<P: Provider> Ike<'_, P> {
         let deleting = self.child_being_deleted(sa);
         let outbound = collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));
         for (protocol, spi) in outbound.take(MAX_DELETED) {
-            let Some(number) = self.child_by_outbound(sa, protocol, spi) else { continue };
+            let Some(number) = self.child_by_outbound(sa, protocol, spi) else {
+                self.note_deleted(sa, spi);
+                continue;
+            };
             let Some(child) = self.child(number) else { continue };
             let replaced =
                 child.state == ChildState::Leaving && matches!(child.reason, DownReason::Rekeyed);
@@ -100,6 +103,16 @@ impl<P: Provider> Ike<'_, P> {
             child.state = ChildState::Established;
             child.rekey_at = child.rekey_at.min(env.now.after(RETRY.saturating_mul(30)));
             self.schedule_child(number);
+        }
+    }
+
+    /// The peer deletes a child that we do not know: it may have made it at our request, and the response got lost.
+    fn note_deleted(&mut self, sa: u32, spi: u32) {
+        let ours = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
+        if let Some(x) = ours.and_then(|n| self.contexts.get(n))
+            && x.kind == Kind::CreateChild
+        {
+            x.negotiation.deleted = spi;
         }
     }
 

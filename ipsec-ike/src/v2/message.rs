@@ -12,7 +12,7 @@ use crate::protect;
 use crate::timer::RESPONSE_KEPT;
 use crate::wire::{
     Collected, ExchangeType, Flags, Header, Message, MessageWriter, NoRoom, Notify, NotifyType,
-    PayloadType, Payloads, SkWriter, Version, WireError, strip_padding,
+    PayloadType, Payloads, ProtocolId, SkWriter, Version, WireError, strip_padding,
 };
 
 impl<P: Provider> Ike<'_, P> {
@@ -184,6 +184,14 @@ impl<P: Provider> Ike<'_, P> {
                 Err(DatagramError::Unexpected)
             };
         }
+        if state == SaState::Waiting {
+            let deletes = collected.deletes().any(|d| d.protocol == ProtocolId::IKE);
+            if !deletes {
+                // The peer has decided already.
+                self.prefer(env, number);
+            }
+        }
+        let state = self.sa(number).map_or(SaState::Empty, |sa| sa.state);
         match (header.exchange, state) {
             (_, SaState::Deleted) => Err(DatagramError::Stale),
             (ExchangeType::CREATE_CHILD_SA, SaState::Established) => {

@@ -12,6 +12,7 @@ mod negotiation;
 mod offer;
 mod proof;
 mod rekey_ike;
+pub(crate) mod rivals;
 mod sa_init;
 
 pub(crate) use sa_init::at_address;

@@ -17,6 +17,7 @@ use crate::selectors;
 use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType, ProtocolId};
 
 use super::chosen::{Chosen, Unmet};
+use super::rivals::Rival;
 
 /// Why a request for a child is refused.
 #[derive(Clone, Copy)]
@@ -167,6 +168,9 @@ impl<P: Provider> Ike<'_, P> {
         *chosen = Some(choice);
         let spi = answer.single().and_then(|p| p.spi_u32()).and_then(Spi::new);
         let spi = spi.ok_or(Failure::Protocol)?;
+        if self.contexts.get(number).is_some_and(|x| x.negotiation.deleted == spi.get()) {
+            return Err(Failure::DeletedMeanwhile);
+        }
         let transport = collected.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
         if transport && !offered.transport {
             return Err(Failure::Protocol);
@@ -354,12 +358,15 @@ impl<P: Provider> Ike<'_, P> {
         let child = x.negotiation.child.checked_sub(1);
         x.negotiation = Negotiation::EMPTY;
         let successor = core::mem::take(&mut x.successor).checked_sub(1);
+        let (sa, ours) = (x.sa, x.ours);
+        let rival = core::mem::replace(&mut x.rival, Rival::NONE);
         if let Some(child) = child {
             self.child_down(env, child, DownReason::NotInstalled);
         }
         if let Some(successor) = successor {
             self.release_sa(successor);
         }
+        self.rival_left(env, sa, rival, ours);
         self.release_parked(number);
     }
 

@@ -7,6 +7,7 @@ use ipsec_core::path::Path;
 use super::auth::Nonce;
 use super::message::Inner;
 use super::negotiation::Refusal;
+use super::rivals::Rival;
 use crate::child_sa::{self, Negotiation};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -43,6 +44,9 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     fn rekey_ike_ask(&mut self, env: &mut Env<'_>, sa: u32, group: Group, retries: u8) -> bool {
+        if self.sa(sa).is_none_or(|sa| sa.state != SaState::Established) {
+            return true; // the peer's rekey has replaced it meanwhile
+        }
         if self.free_exchanges.is_empty() || self.buffers.free() < 2 {
             return false;
         }
@@ -170,13 +174,9 @@ impl<P: Provider> Ike<'_, P> {
             self.next_task(env, sa);
             return;
         };
-        self.succeed(env, number, successor);
-        if let Some(sa) = self.sa(sa) {
-            sa.want = ike_sa::want::CLOSE;
-        }
+        self.successor_made(env, number, sa, successor);
         self.end_exchange(env, number);
         self.next_task(env, sa);
-        self.next_task(env, successor);
     }
 
     // ---- the peer asks ----
@@ -235,10 +235,19 @@ impl<P: Provider> Ike<'_, P> {
         };
         let ours = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
         let kind = ours.and_then(|n| self.contexts.exchange(n)).map_or(Kind::None, |x| x.kind);
-        if !matches!(kind, Kind::None | Kind::Informational) {
+        let rekeying = self.own_rekey(sa).and_then(|n| self.contexts.exchange(n));
+        let busy = match rekeying {
+            // RFC 7296 section 2.8.2: both sides rekey it; the nonces tell which SA stays.
+            Some(x) => x.rival.sa != 0,
+            None => !matches!(kind, Kind::None | Kind::Informational),
+        };
+        let colliding = rekeying.is_some();
+        if busy {
             // RFC 7296 section 2.25.2: something of ours collides; the peer tries again.
             return Err(Refusal::new(NotifyType::TEMPORARY_FAILURE));
         }
+        let no_room =
+            if colliding { NotifyType::TEMPORARY_FAILURE } else { NotifyType::NO_ADDITIONAL_SAS };
         let peer = self.peer_of(sa).ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
         let implemented = Implemented::of::<P>();
         let chosen = proposal::choose_ike(&offer, peer.proposals, &implemented, Some(ke.group));
@@ -252,7 +261,7 @@ impl<P: Provider> Ike<'_, P> {
         let successor = Some(self.limit_sas(env, sa, of, false))
             .filter(|room| *room)
             .and_then(|_| self.new_sa(env, false))
-            .ok_or(Refusal::new(NotifyType::NO_ADDITIONAL_SAS))?;
+            .ok_or(Refusal::new(no_room))?;
         if let Some(successor) = self.sa(successor) {
             successor.spi_i = spi;
             successor.choice = choice;
@@ -272,15 +281,9 @@ impl<P: Provider> Ike<'_, P> {
         let made = self.try_rekey_ike_respond(number, secret, public, &nr);
         match made {
             Ok(successor) => {
-                self.succeed(env, number, successor);
-                if let Some(sa) = self.sa(sa) {
-                    // Its initiator deletes it; if that gets lost, it ends by itself.
-                    sa.expire_at = env.now.after(CALLER_TIMEOUT);
-                }
-                self.schedule_sa(env.now, sa);
                 self.release_parked(number);
                 self.send_response(env, number, RESPONSE_KEPT);
-                self.next_task(env, successor);
+                self.successor_made(env, number, sa, successor);
             }
             Err(_) => {
                 self.drop_negotiation(env, number);
@@ -295,7 +298,7 @@ impl<P: Provider> Ike<'_, P> {
         secret: &[u8],
         public: &[u8],
         nr: &[u8],
-    ) -> Result<u32, DatagramError> {
+    ) -> Result<Rival, DatagramError> {
         let collected = self.parked(number).ok_or(DatagramError::Stale)?;
         let ni = collected.nonce.and_then(Nonce::copy).ok_or(DatagramError::Unexpected)?;
         let offer = collected.sa.ok_or(DatagramError::Unexpected)?;
@@ -306,7 +309,8 @@ impl<P: Provider> Ike<'_, P> {
             proposal::choose_ike(&offer, peer.proposals, &Implemented::of::<P>(), Some(group))
                 .ok_or(DatagramError::Unexpected)?;
         let successor = self.derive_successor(number, secret, (&ni, nr))?;
-        let spi = self.sa(successor).map_or(0, |s| s.spi_r).to_be_bytes();
+        let slot = successor.sa.saturating_sub(1);
+        let spi = self.sa(slot).map_or(0, |s| s.spi_r).to_be_bytes();
         self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
             w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &spi))?;
             w.nonce(nr)?;
@@ -323,7 +327,7 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         secret: &[u8],
         nonces: (&[u8], &[u8]),
-    ) -> Result<u32, DatagramError> {
+    ) -> Result<Rival, DatagramError> {
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
         let (old, successor) = (x.sa as usize, x.successor);
         let successor = successor.checked_sub(1).ok_or(DatagramError::Stale)?;
@@ -338,7 +342,7 @@ impl<P: Provider> Ike<'_, P> {
             .keys
             .derive::<P>(&mut unused, &choice, seed, ni, nr, spi_i, spi_r)
             .map_err(|_| DatagramError::Crypto)?;
-        Ok(successor)
+        Ok(Rival::new(successor, nonces))
     }
 
     /// The children of an SA go to another one: its exchanges, but for `except`, have nothing to do with them any more.
@@ -365,12 +369,17 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The new SA takes over.
-    fn succeed(&mut self, env: &mut Env<'_>, number: u32, successor: u32) {
-        let Some(x) = self.contexts.get(number) else { return };
-        x.successor = 0;
-        let old = x.sa;
-        self.part_from_children(env, old, number);
+    /// The new SA takes over. `ours`: we asked for it, and delete the old one. Of the exchanges of that, all but `except`
+    /// have nothing to do with its children any more.
+    pub(crate) fn succeed(
+        &mut self,
+        env: &mut Env<'_>,
+        old: u32,
+        successor: u32,
+        ours: bool,
+        except: u32,
+    ) {
+        self.part_from_children(env, old, except);
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
         let rekey_at = jittered(env, peer.rekey_after);
@@ -379,12 +388,19 @@ impl<P: Provider> Ike<'_, P> {
         sa.replaced = true;
         // Who wished to close the old one wishes to close the new one.
         let close = core::mem::take(&mut sa.want) & ike_sa::want::CLOSE;
+        if ours {
+            sa.want = ike_sa::want::CLOSE;
+        } else {
+            // Its initiator deletes it; if that gets lost, it ends by itself.
+            sa.expire_at = env.now.after(CALLER_TIMEOUT);
+        }
         let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
         let (nat_local, nat_remote) = (sa.nat_local, sa.nat_remote);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
         let key_log = self.config.key_log;
         let Some(new) = self.sa(successor) else { return };
         new.state = SaState::Established;
+        new.replaced = false;
         new.peer = peer_number;
         new.path = path;
         new.nat_local = nat_local;
@@ -399,6 +415,9 @@ impl<P: Provider> Ike<'_, P> {
         self.events.push(successor);
         self.file_sa(successor, identity);
         self.inherit_children(old, successor);
-        self.schedule_sa(env.now, successor);
+        for sa in [old, successor] {
+            self.schedule_sa(env.now, sa);
+            self.next_task(env, sa);
+        }
     }
 }
