@@ -168,9 +168,6 @@ impl<P: Provider> Ike<'_, P> {
         *chosen = Some(choice);
         let spi = answer.single().and_then(|p| p.spi_u32()).and_then(Spi::new);
         let spi = spi.ok_or(Failure::Protocol)?;
-        if self.contexts.get(number).is_some_and(|x| x.negotiation.deleted == spi.get()) {
-            return Err(Failure::DeletedMeanwhile);
-        }
         let transport = collected.notify(NotifyType::USE_TRANSPORT_MODE).is_some();
         if transport && !offered.transport {
             return Err(Failure::Protocol);
@@ -213,6 +210,9 @@ impl<P: Provider> Ike<'_, P> {
         }
         let Agreed { choice, spi, transport, no_tfc, selectors } = answer.agreed?;
         if let Some(x) = self.contexts.get(number) {
+            if x.negotiation.deleted == spi.get() {
+                return Err(Failure::DeletedMeanwhile);
+            }
             x.negotiation.selectors = selectors;
         }
         self.agree_on(child, choice, spi, transport, no_tfc);
