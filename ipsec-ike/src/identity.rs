@@ -301,7 +301,7 @@ fn parse_group(digits: &[u8]) -> Option<u16> {
 }
 
 /// RFC 5321 section 2.4: the case of the local part counts, that of the domain does not.
-fn is_same_mailbox(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn is_same_mailbox(a: &[u8], b: &[u8]) -> bool {
     let local_len = b.iter().rposition(|byte| *byte == b'@').unwrap_or(0);
     a.eq_ignore_ascii_case(b) && a.get(..local_len) == b.get(..local_len)
 }

@@ -38,6 +38,7 @@ use crate::pcap::{Pcap, packet};
 use crate::rng::SeededRng;
 use crate::setup::{Plan, Setup, Side, TUNNEL};
 use crate::toy::Toy;
+use crate::toy_keys::Authority;
 
 /// Room for the largest IKE message.
 const DATAGRAM: usize = 4096;
@@ -119,6 +120,8 @@ pub struct Node<'r, P: Provider = Toy> {
     pub host: IpAddr,
     /// Who does its slow cryptography.
     pub jobs: Jobs,
+    /// Who signs and verifies for it.
+    pub authenticator: Authority,
     /// Jobs that the test is to do.
     pub held: Vec<JobId>,
     /// Everything that it told, and when.
@@ -172,6 +175,7 @@ impl<'r, P: Provider> Node<'r, P> {
             address: plan.address,
             host: plan.host,
             jobs: Jobs::AtOnce,
+            authenticator: Authority,
             held: Vec::new(),
             events: Vec::new(),
             errors: Vec::new(),
@@ -223,7 +227,7 @@ impl<'r, P: Provider> Node<'r, P> {
     pub fn run(&mut self, now: Instant, id: JobId) {
         let mut public = [0; 512];
         let Some(job) = self.gateway.job(id) else { return };
-        let answer = job.run(&mut self.rng, &mut public);
+        let answer = job.run_with(&mut self.rng, &mut public, &self.authenticator);
         self.gateway.handle_job(now, &mut self.rng, id, answer);
     }
 

@@ -21,6 +21,8 @@ pub(crate) mod der;
 pub(crate) mod pad;
 pub(crate) mod psk;
 pub(crate) mod signature;
+#[cfg(feature = "x509")]
+pub mod x509;
 
 pub use signature::SignatureHashes;
 
