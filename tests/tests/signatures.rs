@@ -226,7 +226,8 @@ fn another_method_than_wanted() {
 fn slow_signatures_only_take_longer() {
     for (a, b) in [(By::RawKey, By::RawKey), (By::Psk, By::Certificate), (By::RawKey, By::Psk)] {
         for millis in [1, 700, 5_000] {
-            let setup = setup(millis, a, b).weather(Weather { loss: Chance::percent(10), ..Weather::FAIR });
+            let setup =
+                setup(millis, a, b).weather(Weather { loss: Chance::percent(10), ..Weather::FAIR });
             let mut memory = Memory::new(&setup);
             let mut pair = Pair::new(&setup, &mut memory);
             for side in Side::BOTH {

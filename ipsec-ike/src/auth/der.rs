@@ -127,7 +127,9 @@ mod tests {
     /// X.690 section 10.1: a length has one spelling, and does not lead outside.
     #[test]
     fn lengths() {
-        let take = |der| Der::new(der).take(INTEGER).map(|e| e.contents.len());
+        fn take(der: &[u8]) -> Option<usize> {
+            Der::new(der).take(INTEGER).map(|e| e.contents.len())
+        }
         let mut long = [0; 0x10003];
         for (head, len) in [
             (&[2, 0][..], Some(0)),
