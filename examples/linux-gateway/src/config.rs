@@ -9,16 +9,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
 use ipsec::ipsec_core::wire::protocol;
 use ipsec::{
-    Action, AddressRange, Child, ChildProposal, Config, GatewayConfig, Identity, IkeProposal,
-    Lifetime, Limits, Peer, Policy, PortRange, Ports, Selectors, TrafficSelector,
+    Action, AddressRange, Child, ChildProposal, Config, Encapsulation, GatewayConfig, Identity,
+    IkeProposal, Lifetime, Limits, Mode, Peer, Policy, PortRange, Ports, Selectors,
+    TrafficSelector,
 };
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::keywords;
+use crate::manual::{ManualSettings, ManualTable};
+use crate::sockets::Kind;
 
 /// Size of the anti-replay windows, in packets.
 pub(crate) const WINDOW: u32 = 1024;
@@ -45,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) routes: bool,
     /// When to begin, for each peer.
     pub(crate) start: Vec<Start>,
+    /// Manual keys, in the order of their policies.
+    pub(crate) manual: Vec<ManualSettings>,
     /// What the library is told.
     pub(crate) gateway: GatewayConfig<'static>,
 }
@@ -88,18 +94,43 @@ impl Settings {
         }
     }
 
-    /// Our addresses, each once.
-    pub(crate) fn local_addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = self.gateway.ike.peers.iter().filter_map(|p| p.local).collect();
+    /// Our addresses, and what we listen for on each, in order and each once.
+    pub(crate) fn listening(&self) -> Vec<(IpAddr, Kind, u16)> {
+        let ports = self.gateway.ike.ports;
+        let mut all = Vec::new();
+        for local in self.gateway.ike.peers.iter().filter_map(|peer| peer.local) {
+            all.push((local, Kind::Udp, ports.ike));
+            all.push((local, Kind::Udp, ports.nat));
+            all.push((local, Kind::Esp, 0));
+        }
+        for manual in &self.manual {
+            let local = manual.manual.path.local.address;
+            if manual.manual.encapsulation == Encapsulation::Udp {
+                all.push((local, Kind::Udp, ports.nat));
+            }
+            all.extend(manual.protections().map(|sas| match sas.protection.protocol() {
+                Protocol::Esp => (local, Kind::Esp, 0),
+                Protocol::Ah => (local, Kind::Ah, 0),
+            }));
+        }
         all.sort();
         all.dedup();
         all
     }
 
-    /// The networks behind the peers.
-    pub(crate) fn remote_networks(&self) -> Vec<AddressRange> {
+    /// The networks behind the peers, and from where this host talks to them, where that is told.
+    pub(crate) fn remote_networks(&self) -> Vec<(AddressRange, Option<IpAddr>)> {
         let children = self.gateway.ike.peers.iter().flat_map(|peer| peer.children);
-        children.flat_map(|child| child.remote).map(|selector| selector.addresses).collect()
+        let of_children = children.flat_map(|child| child.remote).map(|ts| (ts.addresses, None));
+        let of_manual = self.manual.iter().flat_map(|manual| {
+            // Where packets keep their addresses, those of this host must be right from the beginning.
+            let source = match manual.manual.mode {
+                Mode::Tunnel(_) => None,
+                _ => manual.selectors.local.first().map(|ts| ts.addresses.start()),
+            };
+            manual.selectors.remote.iter().map(move |ts| (ts.addresses, source))
+        });
+        of_children.chain(of_manual).collect()
     }
 }
 
@@ -136,8 +167,13 @@ impl fmt::Display for Mistakes {
                 Some(Place { number, column, width, line, key }) => {
                     let file = &self.file;
                     writeln!(f, "{file}:{number}:{column}: {key}: {message}")?;
-                    writeln!(f, "{number:5} | {line}")?;
-                    write!(f, "{:5} | {:2$}{3:^<4$}", "", "", column - 1, "", width)?;
+                    // A secret is not for a log.
+                    if !is_secret(&key) {
+                        writeln!(f, "{number:5} | {line}")?;
+                        write!(f, "{:5} | {:2$}{3:^<4$}", "", "", column - 1, "", width)?;
+                    } else {
+                        write!(f, "{number:5} | ...")?;
+                    }
                 }
             }
         }
@@ -170,8 +206,8 @@ impl<'a> Place<'a> {
         let mut key = "";
         for line in text.lines().take(number) {
             let line = line.trim();
-            if line.starts_with('[') && line.ends_with(']') && !line.contains('"') {
-                table = line.trim_matches(['[', ']']).trim();
+            if let Some(header) = table_header(line) {
+                table = header;
                 key = "";
             } else if let Some((name, _)) = line.split_once('=')
                 && name.trim().chars().all(|c| c.is_alphanumeric() || "_-.".contains(c))
@@ -189,6 +225,22 @@ impl<'a> Place<'a> {
     }
 }
 
+/// The name in the header of a table: `[name]` or `[[name]]`, perhaps with a comment behind it.
+fn table_header(line: &str) -> Option<&str> {
+    let (name, rest) = line.strip_prefix('[')?.trim_start_matches('[').split_once(']')?;
+    let rest = rest.trim_start_matches(']').trim_start();
+    let name = name.trim();
+    let is_plain = |c: char| c.is_alphanumeric() || "_-. ".contains(c);
+    let is_header = !name.is_empty() && name.chars().all(is_plain);
+    (is_header && (rest.is_empty() || rest.starts_with('#'))).then_some(name)
+}
+
+/// Whether the value of this key is a secret.
+fn is_secret(key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    matches!(name, "psk" | "key_in" | "key_out" | "ah_key_in" | "ah_key_out")
+}
+
 // What a file looks like.
 
 #[derive(Deserialize)]
@@ -199,6 +251,8 @@ struct FileTable {
     peer: Vec<PeerTable>,
     #[serde(default)]
     policy: Vec<PolicyTable>,
+    #[serde(default)]
+    manual: Vec<ManualTable>,
 }
 
 #[derive(Deserialize)]
@@ -253,8 +307,8 @@ struct ChildTable {
     remote: Spanned<Vec<Spanned<String>>>,
     proposals: Option<Spanned<Vec<Spanned<String>>>>,
     lifetime: Option<Spanned<String>>,
-    lifetime_bytes: Option<u64>,
-    lifetime_packets: Option<u64>,
+    lifetime_bytes: Option<Spanned<u64>>,
+    lifetime_packets: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -277,13 +331,13 @@ enum PolicyAction {
 
 /// Collects mistakes, so that all are told at once.
 #[derive(Default)]
-struct Checker {
+pub(crate) struct Checker {
     mistakes: Vec<Mistake>,
 }
 
 impl Checker {
     fn settings(&mut self, file: FileTable) -> Option<Settings> {
-        let FileTable { gateway, peer, policy } = file;
+        let FileTable { gateway, peer, policy, manual } = file;
         let tun = match &gateway.tun {
             Some(name) => self.check(name, device_name),
             None => Some("ipsec0".into()),
@@ -302,14 +356,23 @@ impl Checker {
         let mut names = Vec::new();
         let peers: Vec<Option<Peer<'static>>> =
             peer.into_iter().map(|peer| self.peer(peer, &mut names)).collect();
+        let ports = ports(gateway.port, gateway.nat_port);
+        let mut names = Vec::new();
+        let manual: Vec<Option<ManualSettings>> = manual
+            .iter()
+            .map(|table| ManualSettings::new(self, table, ports.nat, &mut names))
+            .collect();
         let before: Vec<Option<Policy>> = policy.iter().map(|policy| self.policy(policy)).collect();
 
         let peers: Vec<Peer<'static>> = peers.into_iter().collect::<Option<_>>()?;
         let before: Vec<Policy> = before.into_iter().collect::<Option<_>>()?;
+        let manual: Vec<ManualSettings> = manual.into_iter().collect::<Option<_>>()?;
+        let of_manual: Vec<Selectors> = manual.iter().map(|m| m.selectors.clone()).collect();
         let mut ike = Config::new(peers.leak());
-        ike.ports = ports(gateway.port, gateway.nat_port);
+        ike.ports = ports;
         let mut config = GatewayConfig::new(ike);
         config.before = before.leak();
+        config.manual = of_manual.leak();
         Some(Settings {
             tun: tun?,
             tun_addresses: tun_addresses?,
@@ -317,6 +380,7 @@ impl Checker {
             control: gateway.control,
             routes: gateway.routes.unwrap_or(true),
             start,
+            manual,
             gateway: config,
         })
     }
@@ -359,7 +423,7 @@ impl Checker {
             Some(list) => self.some(list, keywords::ike),
             None => Some(IkeProposal::DEFAULT),
         };
-        let lifetime = self.duration(peer.lifetime.as_ref(), 4 * 3600);
+        let lifetime = self.lifetime(peer.lifetime.as_ref(), 4 * 3600);
         let dpd = self.duration(peer.dpd.as_ref(), 30);
         if let Some(tries) = &peer.retransmit_tries
             && *tries.get_ref() == 0
@@ -401,12 +465,14 @@ impl Checker {
             Some(list) => self.some(list, keywords::child),
             None => Some(ChildProposal::DEFAULT),
         };
-        let time = self.duration(child.lifetime.as_ref(), 3600);
+        let time = self.lifetime(child.lifetime.as_ref(), 3600);
+        let bytes = self.limit(child.lifetime_bytes.as_ref());
+        let packets = self.limit(child.lifetime_packets.as_ref());
 
         let mut config = Child::new(name?, local?, remote?);
         config.proposals = proposals?;
         config.replay_window = WINDOW;
-        config.lifetime = lifetime(time?, child.lifetime_bytes, child.lifetime_packets);
+        config.lifetime = lifetime(time?, bytes?, packets?);
         Some(config)
     }
 
@@ -439,8 +505,11 @@ impl Checker {
             Some(text) => self.check(text, port_range),
             None => Some(PortRange::ANY),
         };
-        if let (Some(ANY_PROTOCOL), Some(text)) = (protocol, ports) {
-            self.mistake(text.span(), "ports need a protocol");
+        if let (Some(protocol), Some(text)) = (protocol, ports)
+            && let Err(e) = has_ports(protocol)
+        {
+            self.mistake(text.span(), &e);
+            return None;
         }
         let mut list = SelectorList::new();
         let ports = range?;
@@ -456,7 +525,11 @@ impl Checker {
     }
 
     /// A name that is easily told in a log and to the control socket, and not used before.
-    fn name(&mut self, name: &Spanned<String>, others: &mut Vec<String>) -> Option<&'static str> {
+    pub(crate) fn name(
+        &mut self,
+        name: &Spanned<String>,
+        others: &mut Vec<String>,
+    ) -> Option<&'static str> {
         let name = self.check(name, |text| {
             let is_plain = |c: char| c.is_alphanumeric() || "_-.".contains(c);
             if text.is_empty() || !text.chars().all(is_plain) {
@@ -471,6 +544,50 @@ impl Checker {
         Some(name.leak())
     }
 
+    /// How long something lives: not no time at all.
+    fn lifetime(&mut self, text: Option<&Spanned<String>>, default_secs: u64) -> Option<Duration> {
+        let time = self.duration(text, default_secs)?;
+        match text {
+            Some(text) if time.is_zero() => {
+                self.mistake(text.span(), "at least 1s");
+                None
+            }
+            _ => Some(time),
+        }
+    }
+
+    /// A limit of bytes or packets; the inner `None` if there is none.
+    fn limit(&mut self, limit: Option<&Spanned<u64>>) -> Option<Option<u64>> {
+        match limit {
+            Some(limit) if *limit.get_ref() == 0 => {
+                self.mistake(limit.span(), "at least 1; leave it out for no limit");
+                None
+            }
+            limit => Some(limit.map(|limit| *limit.get_ref())),
+        }
+    }
+
+    /// Limits at which SAs end that nobody replaces. Seven eighths of them are worth a warning.
+    pub(crate) fn hard_lifetime(
+        &mut self,
+        time: Option<&Spanned<String>>,
+        bytes: Option<&Spanned<u64>>,
+        packets: Option<&Spanned<u64>>,
+    ) -> Option<Lifetime> {
+        let (bytes, packets) = (self.limit(bytes), self.limit(packets));
+        let time = match time {
+            Some(_) => self.lifetime(time, 0)?,
+            None => Duration::MAX,
+        };
+        let soon = |limit: u64| if limit == u64::MAX { limit } else { limit - limit / 8 };
+        let [bytes, packets] = [bytes?, packets?].map(|limit| limit.unwrap_or(u64::MAX));
+        let soft_time = if time == Duration::MAX { time } else { time - time / 8 };
+        Some(Lifetime {
+            soft: Limits { time: soft_time, bytes: soon(bytes), packets: soon(packets) },
+            hard: Limits { time, bytes, packets },
+        })
+    }
+
     fn duration(&mut self, text: Option<&Spanned<String>>, default_secs: u64) -> Option<Duration> {
         match text {
             Some(text) => self.check(text, duration),
@@ -479,7 +596,7 @@ impl Checker {
     }
 
     /// One value.
-    fn check<T>(
+    pub(crate) fn check<T>(
         &mut self,
         value: &Spanned<String>,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -498,7 +615,7 @@ impl Checker {
     }
 
     /// A list that has something in it.
-    fn some<T>(
+    pub(crate) fn some<T>(
         &mut self,
         values: &Spanned<Vec<Spanned<String>>>,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -510,7 +627,7 @@ impl Checker {
         self.all(values.get_ref(), parse).map(|list| &*list.leak())
     }
 
-    fn mistake(&mut self, span: Range<usize>, message: &str) {
+    pub(crate) fn mistake(&mut self, span: Range<usize>, message: &str) {
         self.mistakes.push(Mistake { span: Some(span), message: message.into() });
     }
 }
@@ -571,17 +688,20 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Addresses, then what is allowed between them if that is not everything: `192.168.1.0/24[tcp/80]`.
-fn selector(text: &str) -> Result<TrafficSelector, String> {
+pub(crate) fn selector(text: &str) -> Result<TrafficSelector, String> {
     let Some((addresses, rest)) = text.split_once('[') else {
         return address_range(text).map(TrafficSelector::addresses);
     };
     let wrong = || format!("`{text}` is not like 192.168.1.0/24[tcp/80]");
     let rest = rest.strip_suffix(']').ok_or_else(wrong)?;
     let (protocol, ports) = match rest.split_once('/') {
-        Some((protocol, ports)) => (protocol, port_range(ports)?),
-        None => (rest, PortRange::ANY),
+        Some((protocol, ports)) => (protocol_number(protocol)?, Some(port_range(ports)?)),
+        None => (protocol_number(rest)?, None),
     };
-    let protocol = protocol_number(protocol)?;
+    if ports.is_some() {
+        has_ports(protocol)?;
+    }
+    let ports = ports.unwrap_or(PortRange::ANY);
     Ok(TrafficSelector { addresses: address_range(addresses)?, protocol, ports })
 }
 
@@ -614,6 +734,18 @@ fn protocol_number(text: &str) -> Result<u8, String> {
         _ => text.parse().map_err(|_| {
             format!("`{text}` is not a protocol: tcp, udp, icmp, icmpv6, sctp, any, or a number")
         }),
+    }
+}
+
+/// Whether packets of a protocol have ports.
+fn has_ports(number: u8) -> Result<(), String> {
+    const DCCP: u8 = 33;
+    const UDP_LITE: u8 = 136;
+    match number {
+        protocol::TCP | protocol::UDP | protocol::SCTP | DCCP | UDP_LITE => Ok(()),
+        ANY_PROTOCOL => Err("ports need a protocol".into()),
+        protocol::ICMP | protocol::ICMPV6 => Err("ICMP has no ports".into()),
+        number => Err(format!("protocol {number} has no ports")),
     }
 }
 
@@ -675,7 +807,9 @@ lifetime_packets = 100
         let settings = parse(GOOD).unwrap();
         assert_eq!((settings.tun.as_str(), settings.mtu, settings.routes), ("ipsec0", 1380, true));
         assert_eq!(settings.start, [Start::Immediately]);
-        assert_eq!(settings.local_addresses(), ["10.8.0.1".parse::<IpAddr>().unwrap()]);
+        let ours = "10.8.0.1".parse().unwrap();
+        let all = [(ours, Kind::Udp, 500), (ours, Kind::Udp, 4500), (ours, Kind::Esp, 0)];
+        assert_eq!(settings.listening(), all);
         assert_eq!(settings.remote_networks().len(), 2);
         let [policy] = settings.gateway.before else { panic!("one policy") };
         assert_eq!(policy.action, Action::Bypass);

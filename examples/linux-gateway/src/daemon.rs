@@ -5,11 +5,12 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_core::spd;
 use ipsec::ipsec_core::time::earliest;
 use ipsec::{
     Action, ChildRef, DownReason, Encapsulation, Gateway, GatewayEvent, IkeId, Inbound, Instant,
-    IpPacket, Outbound, OutboundError, PacketBuf, Pools, Sizes, Store,
+    IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes, Store,
 };
 use ipsec_rustcrypto::RustCrypto;
 use mio::unix::SourceFd;
@@ -43,6 +44,9 @@ const HANDSHAKES: usize = 64;
 /// The largest IKE message.
 const MESSAGE: usize = 4096;
 
+/// Room before a packet, enough for AH around ESP.
+const HEADROOM: usize = 2 * ipsec::MAX_HEADROOM;
+
 const SIGNALS: Token = Token(0);
 const CONTROL: Token = Token(1);
 const TUN: Token = Token(2);
@@ -56,7 +60,7 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
     let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
     let gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
 
-    let sockets = Sockets::open(&settings.local_addresses(), settings.gateway.ike.ports)?;
+    let sockets = Sockets::open(&settings.listening())?;
     let mut tun = Tun::open(&settings.tun, settings.mtu, &settings.tun_addresses)?;
     if settings.routes {
         tun.route(&settings.tun, &settings.remote_networks())?;
@@ -83,15 +87,17 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
         sas: Sas::default(),
         held: HashMap::new(),
         retries: HashMap::new(),
+        manual: Vec::new(),
         ends_at: None,
         next_stranger: Instant::ZERO,
         message: vec![0; MESSAGE + 4],
-        buf: vec![0; ipsec::MAX_HEADROOM + LONGEST + ipsec::MAX_TAILROOM],
+        buf: vec![0; HEADROOM + LONGEST + 2 * ipsec::MAX_TAILROOM],
         names,
         settings,
     };
     daemon.register().map_err(|e| format!("epoll: {e}"))?;
     daemon.greet();
+    daemon.install()?;
     daemon.drive()
 }
 
@@ -118,7 +124,11 @@ fn sizes(settings: &Settings) -> Sizes {
         handshakes,
         // Children of one peer are rekeyed one after the other, but several peers may have one address.
         children: 3 * most + 8,
-        policies: tunnels + settings.gateway.before.len() + settings.gateway.after.len(),
+        manual: settings.manual.iter().map(|manual| manual.protections().count()).sum(),
+        policies: tunnels
+            + settings.gateway.before.len()
+            + settings.manual.len()
+            + settings.gateway.after.len(),
         buffers: usual.buffers + 4 * HANDSHAKES,
         buffer_len: MESSAGE,
         window: WINDOW,
@@ -146,6 +156,8 @@ struct Daemon<'r> {
     held: HashMap<ChildRef, Vec<u8>>,
     /// Tunnels that should be up and are not: when to try again.
     retries: HashMap<ChildRef, Retry>,
+    /// What is installed with manual keys, in the order of the configuration.
+    manual: Vec<ManualId>,
     /// When patience with the peers ends, once we end.
     ends_at: Option<Instant>,
     /// When a refused stranger is worth a line of the log again.
@@ -185,23 +197,32 @@ impl Daemon<'_> {
 
     fn greet(&mut self) {
         let Settings { tun, mtu, gateway, .. } = &self.settings;
-        let ports = gateway.ike.ports;
-        for address in self.settings.local_addresses() {
-            log::info!(
-                "listening on {address}, UDP {} and {}, IP protocol 50",
-                ports.ike,
-                ports.nat
-            );
+        for (address, kind, port) in self.settings.listening() {
+            let port = if kind == Kind::Udp { format!(" port {port}") } else { String::new() };
+            log::info!("listening on {address}, {}{port}", kind.name());
         }
         log::info!(
-            "ready: {tun}, MTU {mtu}, {} peers, {} tunnels",
+            "ready: {tun}, MTU {mtu}, {} peers, {} tunnels, {} with manual keys",
             gateway.ike.peers.len(),
-            self.names.children().len()
+            self.names.children().len(),
+            self.settings.manual.len()
         );
         if self.key_log.is_some() {
             log::warn!(
                 "writing the keys of every SA to the key log: whoever reads it reads all traffic"
             );
+        }
+        for (peer, child) in
+            gateway.ike.peers.iter().flat_map(|peer| peer.children.iter().map(move |c| (peer, c)))
+        {
+            let mut suites = child.proposals.iter().flat_map(|proposal| proposal.suites);
+            if let Some(suite) = suites.find(|suite| !suite.encrypts()) {
+                log::warn!(
+                    "NOT ENCRYPTED: child={}/{} may be agreed on with {suite}: everybody on the way can read it",
+                    peer.name,
+                    child.name
+                );
+            }
         }
         let at = self.now();
         for config in self.names.children() {
@@ -209,6 +230,30 @@ impl Daemon<'_> {
                 self.retries.insert(*config, Retry { at, pause: RETRY });
             }
         }
+    }
+
+    /// Installs what has manual keys.
+    fn install(&mut self) -> Result<(), String> {
+        let now = self.now();
+        for (policy, manual) in (0..).zip(&self.settings.manual) {
+            let name = manual.name;
+            let id = self.gateway.install_manual(now, policy, &manual.manual);
+            self.manual.push(id.map_err(|e| format!("manual {name}: {e}"))?);
+            log::info!("manual up manual={name} {}", manual.describe());
+            if !manual.encrypts() {
+                log::warn!("NOT ENCRYPTED: manual={name}: everybody on the way can read it");
+            }
+            if manual.needs_fresh_numbers() && manual.manual.sequence == 0 {
+                log::warn!(
+                    "manual={name} begins with sequence number 1: if that has been sent with these keys before, they \
+                     protect nothing any more (see sequence_out)"
+                );
+            }
+            if let Some(log) = &mut self.key_log {
+                manual.key_lines().into_iter().for_each(|line| log.line(line, name));
+            }
+        }
+        Ok(())
     }
 
     fn start(&self, config: ChildRef) -> Start {
@@ -293,7 +338,7 @@ impl Daemon<'_> {
     /// Takes a batch of packets from the TUN device. Says whether there may be more.
     fn packets(&mut self) -> bool {
         for _ in 0..BATCH {
-            let start = ipsec::MAX_HEADROOM;
+            let start = HEADROOM;
             let Some(room) = self.buf.get_mut(start..start + LONGEST) else { return false };
             match self.tun.receive(room) {
                 Ok(Some(len)) => self.packet(len),
@@ -309,7 +354,7 @@ impl Daemon<'_> {
 
     /// Sends a packet of `len` bytes that lies in the buffer behind the headroom.
     fn packet(&mut self, len: usize) {
-        let range = ipsec::MAX_HEADROOM..ipsec::MAX_HEADROOM + len;
+        let range = HEADROOM..HEADROOM + len;
         let now = self.now();
         if let Some(packet) = self.buf.get(range.clone())
             && let Some(config) = self.forbidden(packet)
@@ -321,15 +366,23 @@ impl Daemon<'_> {
         let result = self.gateway.outbound(now, &mut self.rng, packet);
         let waits = match result {
             Ok(Outbound::Send(sent)) => {
-                let sealed = &sent.sealed;
-                let kind = match sealed.encapsulation {
-                    Encapsulation::Udp => Kind::Udp,
-                    Encapsulation::Ip => Kind::Esp,
+                let Sealed { id, path, outer, encapsulation, protocol, .. } = &sent.sealed;
+                let sa = self.gateway.sad().outbound(*id);
+                let keeps_header =
+                    sa.is_some_and(|sa| matches!(sa.protection.mode, Mode::Transport { .. }));
+                let sockets = &self.sockets;
+                let sent = match (encapsulation, protocol) {
+                    (Encapsulation::Udp, _) => {
+                        sockets.send(Kind::Udp, *path, outer.traffic_class, sent.esp())
+                    }
+                    (Encapsulation::Ip, Protocol::Esp) if !keeps_header => {
+                        sockets.send(Kind::Esp, *path, outer.traffic_class, sent.esp())
+                    }
+                    // The header is the packet's own, or AH covers it.
+                    (Encapsulation::Ip, _) => sockets.send_clear(sent.outer()),
                 };
-                let sent =
-                    self.sockets.send(kind, sealed.path, sealed.outer.traffic_class, sent.esp());
                 if let Err(e) = sent {
-                    log::debug!("drop: sending ESP: {e}");
+                    log::debug!("drop: sending: {e}");
                 }
                 None
             }
@@ -389,7 +442,7 @@ impl Daemon<'_> {
     /// Sends what waited for a tunnel that is up now.
     fn release(&mut self, config: ChildRef) {
         let Some(packet) = self.held.remove(&config) else { return };
-        let start = ipsec::MAX_HEADROOM;
+        let start = HEADROOM;
         if let Some(room) = self.buf.get_mut(start..start + packet.len()) {
             room.copy_from_slice(&packet);
             self.packet(packet.len());
@@ -418,7 +471,7 @@ impl Daemon<'_> {
         let rng = &mut self.rng;
         let result = match kind {
             Kind::Udp => self.gateway.inbound_udp(now, rng, *path, *traffic_class, payload),
-            Kind::Esp => self.gateway.inbound_esp(now, rng, *path, *traffic_class, payload),
+            Kind::Esp | Kind::Ah => self.gateway.inbound_ip(now, rng, payload),
         };
         match result {
             Ok(Inbound::Packet(received)) => {
@@ -499,6 +552,26 @@ impl Daemon<'_> {
                     log::debug!("refused {}: {failure}", path.remote);
                 }
             }
+            GatewayEvent::ManualLimit { policy, hard, .. } => {
+                let manual = self.settings.manual.get(usize::from(*policy));
+                let name = manual.map_or("?", |manual| manual.name);
+                if *hard {
+                    log::error!(
+                        "manual ended manual={name}: its lifetime is over, give it new keys"
+                    );
+                } else {
+                    log::warn!(
+                        "manual ends soon manual={name}: seven eighths of its life are over"
+                    );
+                }
+            }
+            GatewayEvent::ChildUp { config, agreed, .. } if !agreed.suite.encrypts() => {
+                self.names.tell(&event, &self.sas);
+                log::warn!(
+                    "NOT ENCRYPTED: child={}: everybody on the way can read it",
+                    self.names.child(*config)
+                );
+            }
             _ => self.names.tell(&event, &self.sas),
         }
         match event {
@@ -558,7 +631,11 @@ impl Daemon<'_> {
         let now = self.now();
         let said = |e: ipsec::CommandError| e.to_string();
         match command {
-            Command::Status => return Ok(self.names.status(&self.gateway, &self.sas)),
+            Command::Status => {
+                let names = self.settings.manual.iter().map(|manual| manual.name);
+                let manual = names.zip(self.manual.iter().copied());
+                return Ok(self.names.status(&self.gateway, &self.sas, manual));
+            }
             Command::Initiate { child } => {
                 let config = self.names.find_child(child)?;
                 self.gateway.initiate(now, &mut self.rng, config).map_err(said)?;

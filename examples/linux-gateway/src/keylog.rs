@@ -57,6 +57,11 @@ impl KeyLog {
         .line();
         append(&mut self.esp, line, "a child SA");
     }
+
+    /// Adds a line about ESP; `None` stands for what Wireshark cannot decrypt.
+    pub(crate) fn line(&mut self, line: Option<String>, what: &str) {
+        append(&mut self.esp, line, what);
+    }
 }
 
 fn append(file: &mut File, line: Option<String>, what: &str) {

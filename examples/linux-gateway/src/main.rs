@@ -8,6 +8,7 @@ mod daemon;
 mod icmp;
 mod keylog;
 mod keywords;
+mod manual;
 mod report;
 mod sockets;
 mod tun;
@@ -19,11 +20,19 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use config::Settings;
+use ipsec::Provider;
+use ipsec_rustcrypto::RustCrypto;
 
 /// An IPsec gateway: IKEv2, and ESP between a TUN device and the network.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 struct CommandLine {
+    /// List the algorithms of ESP, one a line, as the configuration names them
+    #[arg(long, exclusive = true)]
+    list_suites: bool,
+    /// List the algorithms of AH, one a line, as the configuration names them
+    #[arg(long, exclusive = true)]
+    list_ah: bool,
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -56,6 +65,10 @@ enum Command {
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
+    if line.list_suites || line.list_ah {
+        list(line.list_suites);
+        return ExitCode::SUCCESS;
+    }
     let done = match (line.command, line.run) {
         (Some(Command::Ctl { socket, command }), _) => control::ask(&socket, &command),
         (None, Some(run)) => gateway(&run),
@@ -67,6 +80,15 @@ fn main() -> ExitCode {
             eprintln!("{e}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn list(suites: bool) {
+    if suites {
+        RustCrypto::SUITES.iter().for_each(|suite| println!("{}", suite.keyword()));
+    } else {
+        let words = RustCrypto::INTEGS.iter().filter_map(|integ| integ.keyword());
+        words.for_each(|word| println!("{word}"));
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use ipsec::ipsec_ike::wire::TransformType;
 use ipsec::{
     ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent, IkeAgreed, IkeId,
-    Path, Peer,
+    ManualId, Path, Peer,
 };
 use ipsec_rustcrypto::RustCrypto;
 
@@ -161,7 +161,12 @@ impl Names {
     }
 
     /// The answer to `status`.
-    pub(crate) fn status(&self, gateway: &Gateway<'_, RustCrypto>, sas: &Sas) -> String {
+    pub(crate) fn status(
+        &self,
+        gateway: &Gateway<'_, RustCrypto>,
+        sas: &Sas,
+        manual: impl Iterator<Item = (&'static str, ManualId)>,
+    ) -> String {
         let mut text = String::new();
         for (number, peer) in (0..).zip(self.peers) {
             let _ = writeln!(text, "peer {}", peer.name);
@@ -177,14 +182,16 @@ impl Names {
                 };
                 let _ = write!(text, "  child {} {state}", tunnel.child_config.name);
                 if tunnel.child.is_some() {
-                    let (packets_out, bytes_out) = tunnel.sent;
-                    let (packets_in, bytes_in) = tunnel.received;
-                    let _ = write!(
-                        text,
-                        ", sent {packets_out} packets, {bytes_out} bytes, received {packets_in} packets, {bytes_in} bytes"
-                    );
+                    text += &traffic(tunnel.sent, tunnel.received);
                 }
                 let _ = writeln!(text);
+            }
+        }
+        for (name, id) in manual {
+            if let Some(report) = gateway.manual(id) {
+                let traffic = traffic(report.sent, report.received);
+                let _ =
+                    writeln!(text, "manual {name} up{traffic}, sequence_out {}", report.sequence);
             }
         }
         for line in self.counters(gateway.counters()) {
@@ -204,6 +211,14 @@ impl Names {
         lines.extend(counters.drops().map(|(reason, count)| format!("dropped {count}: {reason}")));
         lines
     }
+}
+
+/// Packets and bytes, sent and received.
+fn traffic(sent: (u64, u64), received: (u64, u64)) -> String {
+    let ((packets_out, bytes_out), (packets_in, bytes_in)) = (sent, received);
+    format!(
+        ", sent {packets_out} packets, {bytes_out} bytes, received {packets_in} packets, {bytes_in} bytes"
+    )
 }
 
 /// A path of ESP: without UDP it has no ports.

@@ -1,18 +1,20 @@
-//! The unprotected side: sockets for IKE, for ESP in UDP, and for ESP as IP protocol 50, one of each for each of our
-//! addresses. So it is known to which of them a datagram came, and a reply leaves from the right one.
+//! The unprotected side: sockets for IKE, for ESP in UDP, for ESP as IP protocol 50 and for AH as IP protocol 51, one of
+//! each that is needed for each of our addresses. So it is known to which of them a datagram came, and a reply leaves from
+//! the right one.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 
-use ipsec::ipsec_core::wire::protocol;
-use ipsec::{Endpoint, IpPacket, Path, Ports};
+use ipsec::ipsec_core::wire::{Ipv6Header, protocol};
+use ipsec::{Endpoint, IpPacket, Path};
 use nix::errno::Errno;
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
 };
 use socket2::{Domain, Protocol, Socket, Type};
+use zerocopy::IntoBytes;
 
 use crate::tun::ROUTES;
 
@@ -20,12 +22,25 @@ use crate::tun::ROUTES;
 const BUFFER: usize = 4 << 20;
 
 /// What a socket is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// UDP: IKE, and on the second port ESP as well.
     Udp,
     /// IP protocol 50.
     Esp,
+    /// IP protocol 51.
+    Ah,
+}
+
+impl Kind {
+    /// What is told of it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Esp => "IP protocol 50",
+            Self::Ah => "IP protocol 51",
+        }
+    }
 }
 
 /// All sockets.
@@ -37,7 +52,7 @@ pub(crate) struct Sockets {
 
 struct Entry {
     kind: Kind,
-    /// Ours. The port of [`Kind::Esp`] is 0.
+    /// Ours. The port is 0 but for [`Kind::Udp`].
     local: Endpoint,
     socket: Socket,
 }
@@ -48,23 +63,20 @@ pub(crate) struct Datagram {
     pub(crate) path: Path,
     /// Of the outer header.
     pub(crate) traffic_class: u8,
-    /// Where in the buffer its payload lies.
+    /// Where in the buffer it lies: the payload of UDP, else the whole IP packet.
     pub(crate) range: Range<usize>,
 }
 
 impl Sockets {
-    /// Three for each of these addresses.
-    pub(crate) fn open(addresses: &[IpAddr], ports: Ports) -> Result<Self, String> {
+    /// One for each of these.
+    pub(crate) fn open(listening: &[(IpAddr, Kind, u16)]) -> Result<Self, String> {
         let mut all = Vec::new();
-        for address in addresses {
-            for (kind, port) in [(Kind::Udp, ports.ike), (Kind::Udp, ports.nat), (Kind::Esp, 0)] {
-                let local = Endpoint::new(*address, port);
-                let socket = open(kind, local).map_err(|e| {
-                    let what = if kind == Kind::Udp { "UDP" } else { "IP protocol 50" };
-                    format!("cannot listen on {local}, {what}: {e}{}", hint(&e))
-                })?;
-                all.push(Entry { kind, local, socket });
-            }
+        for (address, kind, port) in listening {
+            let local = Endpoint::new(*address, *port);
+            let socket = open(*kind, local).map_err(|e| {
+                format!("cannot listen on {local}, {}: {e}{}", kind.name(), hint(&e))
+            })?;
+            all.push(Entry { kind: *kind, local, socket });
         }
         let clear = open_clear(Domain::IPV4)
             .map_err(|e| format!("cannot make a socket for packets in clear: {e}{}", hint(&e)))?;
@@ -79,8 +91,11 @@ impl Sockets {
     /// The next datagram of a socket; `None` if there is none.
     pub(crate) fn receive(&self, number: usize, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
         let Some(Entry { kind, local, socket }) = self.all.get(number) else { return Ok(None) };
+        // A raw IPv4 socket gives the IP header as well. For IPv6 it is put before what comes.
+        let lacks_header = *kind != Kind::Udp && local.address.is_ipv6();
+        let start = if lacks_header { Ipv6Header::LEN } else { 0 };
         let mut control = nix::cmsg_space!(i32);
-        let mut slices = [IoSliceMut::new(buf)];
+        let mut slices = [IoSliceMut::new(buf.get_mut(start..).unwrap_or_default())];
         let fd = socket.as_raw_fd();
         let message = match recvmsg::<SockaddrStorage>(
             fd,
@@ -104,17 +119,19 @@ impl Sockets {
                 _ => {}
             }
         }
-        let mut range = 0..message.bytes;
+        let len = message.bytes;
         let mut remote = Endpoint::from(remote);
-        if *kind == Kind::Esp {
+        if *kind != Kind::Udp {
             remote.port = 0; // Linux puts the protocol there
-            if local.address.is_ipv4() {
-                // A raw IPv4 socket gives the IP header as well.
-                let first = buf.first().copied().unwrap_or(0);
-                range.start = (usize::from(first & 0x0f) * 4).min(range.end);
-                traffic_class = buf.get(1).copied().unwrap_or(0);
+        }
+        if lacks_header {
+            let header = received_header(*kind, *local, remote, traffic_class, len);
+            let header = header.ok_or_else(|| io::Error::other("longer than IPv6 can carry"))?;
+            if let Some(room) = buf.get_mut(..Ipv6Header::LEN) {
+                room.copy_from_slice(header.as_bytes());
             }
         }
+        let range = 0..start + len;
         let path = Path::new(*local, remote);
         Ok(Some(Datagram { kind: *kind, path, traffic_class, range }))
     }
@@ -142,7 +159,7 @@ impl Sockets {
         Ok(())
     }
 
-    /// Sends a whole IP packet as it is, past the tunnels.
+    /// Sends a whole IP packet as it is, past the tunnels. The kernel does not fragment it.
     pub(crate) fn send_clear(&self, packet: &[u8]) -> io::Result<()> {
         let parsed = IpPacket::parse(packet).map_err(io::Error::other)?;
         let to = parsed.flow.destination;
@@ -152,6 +169,22 @@ impl Sockets {
         socket.send_to(packet, &SocketAddr::new(to, 0).into()).map(drop)
     }
 }
+
+/// The header that a packet of a raw IPv6 socket had, as far as that is known; AH does not cover the rest.
+fn received_header(
+    kind: Kind,
+    local: Endpoint,
+    remote: Endpoint,
+    traffic_class: u8,
+    len: usize,
+) -> Option<Ipv6Header> {
+    let (IpAddr::V6(to), IpAddr::V6(from)) = (local.address, remote.address) else { return None };
+    let next = if kind == Kind::Ah { protocol::AH } else { protocol::ESP };
+    Ipv6Header::new(from, to, next, traffic_class, HOP_LIMIT, len)
+}
+
+/// What stands for a hop limit that is not known.
+const HOP_LIMIT: u8 = 64;
 
 fn open_clear(domain: Domain) -> io::Result<Socket> {
     const RAW: i32 = 255; // whoever sends brings the IP header
@@ -166,6 +199,7 @@ fn open(kind: Kind, local: Endpoint) -> io::Result<Socket> {
     let (type_, protocol) = match kind {
         Kind::Udp => (Type::DGRAM, Protocol::UDP),
         Kind::Esp => (Type::RAW, Protocol::from(i32::from(protocol::ESP))),
+        Kind::Ah => (Type::RAW, Protocol::from(i32::from(protocol::AH))),
     };
     let socket = Socket::new(domain, type_.nonblocking(), Some(protocol))?;
     if is_v4 {

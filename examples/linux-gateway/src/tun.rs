@@ -44,26 +44,30 @@ impl Tun {
         Ok(Self { device, has_rules: false })
     }
 
-    /// Routes these destinations into the device.
-    pub(crate) fn route(&mut self, name: &str, remotes: &[AddressRange]) -> Result<(), String> {
+    /// Routes these destinations into the device, where this host talks to them from the address beside them, if there is
+    /// one.
+    pub(crate) fn route(
+        &mut self,
+        name: &str,
+        remotes: &[(AddressRange, Option<IpAddr>)],
+    ) -> Result<(), String> {
         let table = ROUTES.to_string();
-        for network in remotes.iter().flat_map(networks) {
-            ip(&[
-                family(&network.addr()),
-                "route",
-                "replace",
-                &network.to_string(),
-                "dev",
-                name,
-                "table",
-                &table,
-            ])?;
+        for (range, source) in remotes {
+            for network in networks(range) {
+                let (to, source) = (network.to_string(), source.map(|source| source.to_string()));
+                let family = family(&network.addr());
+                let mut words = vec![family, "route", "replace", &to, "dev", name, "table", &table];
+                if let Some(source) = &source {
+                    words.extend(["src", source]);
+                }
+                ip(&words)?;
+            }
         }
         // A rule that a killed daemon has left behind is as good as a new one.
         remove_rules();
         self.has_rules = true;
         for family in FAMILIES {
-            let is_used = remotes.iter().any(|range| self::family(&range.start()) == family);
+            let is_used = remotes.iter().any(|(range, _)| self::family(&range.start()) == family);
             if is_used {
                 let rule = ["not", "fwmark", &table, "table", &table, "preference", &table];
                 ip(&[&[family, "rule", "add"], &rule[..]].concat())?;
