@@ -24,7 +24,7 @@ use crate::control::{Command, Control};
 use crate::icmp;
 use crate::keylog::KeyLog;
 use crate::report::{Names, Sas};
-use crate::sockets::{Kind, Sockets};
+use crate::sockets::{Kind, ROOM, Sockets};
 use crate::tun::Tun;
 
 /// Packets and datagrams that are taken from one descriptor before the others have their turn.
@@ -470,7 +470,10 @@ impl Daemon<'_> {
         let Some(payload) = self.buf.get_mut(range.clone()) else { return };
         let rng = &mut self.rng;
         let result = match kind {
-            Kind::Udp => self.gateway.inbound_udp(now, rng, *path, *traffic_class, payload),
+            Kind::Udp => {
+                let class = *traffic_class;
+                self.gateway.inbound_udp_with_room(now, rng, *path, class, ROOM, payload)
+            }
             Kind::Esp | Kind::Ah => self.gateway.inbound_ip(now, rng, payload),
         };
         match result {

@@ -18,6 +18,9 @@ use zerocopy::IntoBytes;
 
 use crate::tun::ROUTES;
 
+/// Bytes before the payload of a UDP datagram.
+pub(crate) const ROOM: usize = Ipv6Header::LEN;
+
 /// Room for what waits while a key exchange is computed.
 const BUFFER: usize = 4 << 20;
 
@@ -63,7 +66,7 @@ pub(crate) struct Datagram {
     pub(crate) path: Path,
     /// Of the outer header.
     pub(crate) traffic_class: u8,
-    /// Where in the buffer it lies: the payload of UDP, else the whole IP packet.
+    /// Where in the buffer it lies: the payload of UDP with [`ROOM`] before it, else the whole IP packet.
     pub(crate) range: Range<usize>,
 }
 
@@ -91,9 +94,10 @@ impl Sockets {
     /// The next datagram of a socket; `None` if there is none.
     pub(crate) fn receive(&self, number: usize, buf: &mut [u8]) -> io::Result<Option<Datagram>> {
         let Some(Entry { kind, local, socket }) = self.all.get(number) else { return Ok(None) };
-        // A raw IPv4 socket gives the IP header as well. For IPv6 it is put before what comes.
+        // A raw IPv4 socket gives the IP header as well. For IPv6 it is put before what comes; before the payload of UDP,
+        // the library may need the room.
         let lacks_header = *kind != Kind::Udp && local.address.is_ipv6();
-        let start = if lacks_header { Ipv6Header::LEN } else { 0 };
+        let start = if *kind == Kind::Udp || lacks_header { ROOM } else { 0 };
         let mut control = nix::cmsg_space!(i32);
         let mut slices = [IoSliceMut::new(buf.get_mut(start..).unwrap_or_default())];
         let fd = socket.as_raw_fd();
@@ -127,7 +131,7 @@ impl Sockets {
         if lacks_header {
             let header = received_header(*kind, *local, remote, traffic_class, len);
             let header = header.ok_or_else(|| io::Error::other("longer than IPv6 can carry"))?;
-            if let Some(room) = buf.get_mut(..Ipv6Header::LEN) {
+            if let Some(room) = buf.get_mut(..ROOM) {
                 room.copy_from_slice(header.as_bytes());
             }
         }
@@ -248,12 +252,12 @@ mod tests {
         let local = Endpoint::from(socket.local_addr().unwrap().as_socket().unwrap());
         let clear = (open_plain(ours), None);
         let sockets = Sockets { all: vec![Entry { kind: Kind::Udp, local, socket }], clear };
-        let mut buf = [0; 64];
+        let mut buf = [0; ROOM + 64];
         assert!(sockets.receive(0, &mut buf).unwrap().is_none());
         // To itself, with a mark of congestion.
         sockets.send(Kind::Udp, Path::new(local, local), 3, b"hello").unwrap();
         let datagram = sockets.receive(0, &mut buf).unwrap().unwrap();
-        assert_eq!(&buf[datagram.range], b"hello");
+        assert_eq!(&buf[datagram.range][ROOM..], b"hello");
         assert_eq!((datagram.path, datagram.traffic_class), (Path::new(local, local), 3));
         let elsewhere = local.with_port(1);
         assert!(sockets.send(Kind::Udp, Path::new(elsewhere, local), 0, b"").is_err());
