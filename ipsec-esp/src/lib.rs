@@ -23,12 +23,13 @@
 //! # Cryptography elsewhere
 //!
 //! Both [`seal()`](seal::seal) and [`open()`](open::open) are three calls: begin, the provider's work, finish; so are
-//! [`ah::sign`] and [`ah::open`]. A program that has an accelerator, other threads, or many packets at once makes those
-//! calls itself.
+//! [`ah::sign`] and [`ah::open`]. A program that has an accelerator or other threads makes those calls itself;
+//! [`seal_batch()`](batch::seal_batch) and [`open_batch()`](batch::open_batch) make them for many packets at once.
 #![no_std]
 
 pub mod ah;
 pub mod audit;
+pub mod batch;
 pub mod error;
 pub mod fragment;
 pub mod icmp;
@@ -51,6 +52,7 @@ mod parts;
 mod transport;
 
 pub use audit::AuditEntry;
+pub use batch::{open_batch, seal_batch};
 pub use error::{Audit, Fault, OpenError, SealError};
 pub use inbound::{Inbound, inbound_ip, inbound_ip_on, inbound_udp, inbound_udp_with_room};
 pub use mtu::Overhead;

@@ -75,14 +75,8 @@ pub fn open<P: Provider>(
     arrival: &Arrival,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let job = open_begin(sad, arrival, packet);
-    let job = match &job {
-        Ok(job) => job,
-        Err(e) => {
-            audit::count_early(sad, Protocol::Esp, &arrival.path, e);
-            return Err(*e);
-        }
-    };
+    let job = open_begin_counted(sad, arrival, packet);
+    let job = job.as_ref().map_err(|e| *e)?;
     let result = job.run(sad, packet);
     finish(sad, now, job, result, packet)
 }
@@ -186,6 +180,20 @@ pub fn open_begin<P: Provider>(
         .and_then(|iv| Parts::new(protection, keys, sequence, iv, text))
         .ok_or(OpenError::Length(audit))?;
     Ok(OpenJob { id, spi, sequence, arrival: *arrival, parts })
+}
+
+/// [`open_begin`] that counts what it refuses.
+#[inline]
+pub(crate) fn open_begin_counted<P: Provider>(
+    sad: &mut Sad<'_, P>,
+    arrival: &Arrival,
+    packet: &[u8],
+) -> Result<OpenJob, OpenError> {
+    let job = open_begin(sad, arrival, packet);
+    if let Err(e) = &job {
+        audit::count_early(sad, Protocol::Esp, &arrival.path, e);
+    }
+    job
 }
 
 /// The SA of a packet.

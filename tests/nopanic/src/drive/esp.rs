@@ -12,6 +12,8 @@ use ipsec_esp::icmp::{self, IcmpError, TooBig};
 use ipsec_esp::mss;
 use ipsec_esp::mtu::Overhead;
 use ipsec_esp::audit::AuditEntry;
+use ipsec_esp::batch::{open_batch, seal_batch};
+use ipsec_esp::open::Arrival;
 use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
 use ipsec_esp::wire::{AhHeader, udp_encap};
@@ -82,7 +84,32 @@ fn jobs() {
         fn(_) -> _: SignJob::id, VerifyJob::id, drop::<SignJob>, drop::<VerifyJob>;
         fn(_, _) -> _: SignJob::mac::<Toy>, VerifyJob::mac::<Toy>, SignJob::work, VerifyJob::work;
         fn(_, _) -> _: SealJob::cipher::<Toy>, OpenJob::cipher::<Toy>, SealJob::work, OpenJob::work;
+        fn(_, _, _) -> _: sealed_together, opened_together;
     }
+}
+
+fn sealed_together(
+    sad: &mut Sad<'_>,
+    packets: &mut [(OutboundId, PacketBuf<'_>)],
+    results: &mut [bool],
+) {
+    seal_batch::<Toy, 4>(sad, Instant::ZERO, packets, |place, _, result| {
+        if let Some(slot) = results.get_mut(place) {
+            *slot = result.is_ok();
+        }
+    });
+}
+
+fn opened_together(
+    sad: &mut Sad<'_>,
+    packets: &mut [(Arrival, &mut [u8])],
+    results: &mut [bool],
+) {
+    open_batch::<Toy, 4>(sad, Instant::ZERO, packets, |place, _, result| {
+        if let Some(slot) = results.get_mut(place) {
+            *slot = result.is_ok();
+        }
+    });
 }
 
 fn sizes() {
