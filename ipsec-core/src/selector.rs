@@ -456,16 +456,14 @@ impl FromPacket {
     /// A port that cannot be seen becomes [`PortRange::OPAQUE`] if the protocol has ports, and stays as it is otherwise.
     pub fn narrow(&self, policy: &Selectors, packet: &Flow) -> Selectors {
         let protocol = packet.protocol;
+        let any_port = self.local_port || self.remote_port;
+        let by_protocol = self.protocol || any_port && has_ports(protocol);
         let end = |list: &SelectorList, address, port| {
             let mut narrowed = SelectorList::new();
             for ts in list {
                 let wanted = TrafficSelector {
                     addresses: Option::map_or(address, ts.addresses, AddressRange::host),
-                    protocol: if self.protocol || port != PortRange::ANY {
-                        protocol
-                    } else {
-                        ts.protocol
-                    },
+                    protocol: if by_protocol { protocol } else { ts.protocol },
                     ports: port,
                 };
                 if let Some(ts) = ts.intersection(&wanted)
@@ -610,8 +608,8 @@ mod tests {
             (FromPacket { local_address: true, ..none }, here, remote),
             (FromPacket { remote_address: true, ..none }, local, there),
             (FromPacket { protocol: true, ..none }, tcp(local), tcp(remote)),
-            (FromPacket { local_port: true, ..none }, port(local, 1024), remote),
-            (FromPacket { remote_port: true, ..none }, local, port(remote, 443)),
+            (FromPacket { local_port: true, ..none }, port(local, 1024), tcp(remote)),
+            (FromPacket { remote_port: true, ..none }, tcp(local), port(remote, 443)),
             (FromPacket::ADDRESSES, here, there),
             (FromPacket::ALL, port(here, 1024), port(there, 443)),
         ] {

@@ -1,5 +1,6 @@
 //! Child SAs: a pair of SAs, and what stays of their negotiation.
 
+use crate::config;
 use crate::engine::{Env, Ike};
 use crate::exchange::{Maybe, Stage};
 use crate::ike_sa;
@@ -177,13 +178,17 @@ impl<P: Provider> Ike<'_, P> {
         slot.child.ike = sa;
         let _ = self.free_children.pop();
         self.adopt_child(sa, number);
+        self.set_packet(number, None);
         Some(number)
     }
 
     /// Whether the peer of `sa` may have one more child. It has a few for each tunnel, so that none are taken from others;
     /// those that linger go first.
     pub(crate) fn limit_children(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
-        let tunnels = self.peer_of(sa).map_or(0, |peer| peer.children.len());
+        let tunnels = self.peer_of(sa).map_or(0, |peer| {
+            let of = |child: &config::Child<'_>| usize::from(child.combinations.max(1));
+            peer.children.iter().map(of).fold(0, usize::saturating_add)
+        });
         let most = tunnels.saturating_mul(CHILDREN_PER_TUNNEL);
         let of = self.sa(sa).map_or((0, 0), |sa| (sa.peer, sa.identity));
         for _ in 0..=most {

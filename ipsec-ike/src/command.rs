@@ -7,6 +7,7 @@ use crate::event::{ChildId, ChildRef, DownReason, IkeId};
 use crate::ike_sa::{self, IkeSa, SaState};
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Endpoint;
+use ipsec_core::selector::Flow;
 use ipsec_core::time::Instant;
 
 impl<P: Provider> Ike<'_, P> {
@@ -14,6 +15,17 @@ impl<P: Provider> Ike<'_, P> {
     ///
     /// If there is no IKE SA with the peer, one is made, and the child with it.
     pub fn initiate(&mut self, env: &mut Env<'_>, config: ChildRef) -> Result<(), CommandError> {
+        self.begin(env, config, None)
+    }
+
+    /// [`Ike::initiate`], perhaps for a packet.
+    pub(crate) fn begin(
+        &mut self,
+        env: &mut Env<'_>,
+        config: ChildRef,
+        packet: Option<&Flow>,
+    ) -> Result<(), CommandError> {
+        let packet = packet.copied();
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
         peer.children.get(usize::from(config.child)).ok_or(CommandError::Unknown)?;
         let mut established = None;
@@ -28,14 +40,16 @@ impl<P: Provider> Ike<'_, P> {
         if let (None, Some((sa, ours))) = (established, begun) {
             // It brings one child along; the others follow.
             let handshake = ours.checked_sub(1).and_then(|c| self.contexts.handshake(c));
-            if handshake.is_some_and(|(_, h)| h.child == config) {
+            let comes = handshake.is_some_and(|(_, h)| h.child == config);
+            let context = self.place_of_handshake(ours.saturating_sub(1));
+            if comes && self.ask_alike(config, self.packet_of(context), packet) {
                 return Ok(());
             }
-            return self.want_child(env, sa, config);
+            return self.want_child(env, sa, config, packet);
         }
         match established {
-            Some(sa) => self.want_child(env, sa, config),
-            None => self.sa_init_begin(env, config),
+            Some(sa) => self.want_child(env, sa, config, packet),
+            None => self.sa_init_begin(env, config, packet),
         }
     }
 

@@ -7,7 +7,7 @@ use ipsec_core::crypto::{Curve, Group, HashId, PrfId, SignatureScheme, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::mode::Tunnel;
 use ipsec_core::sa::AhAlign;
-use ipsec_core::selector::TrafficSelector;
+use ipsec_core::selector::{DscpSet, FromPacket, TrafficSelector};
 
 use crate::identity::Identity;
 
@@ -275,6 +275,14 @@ pub struct Child<'r> {
     pub tunnel: Tunnel,
     /// To how many bytes AH is padded over IPv4. Linux wants [`AhAlign::Eight`] where its SA has not the flag `align4`.
     pub ah_align: AhAlign,
+    /// What of the selectors a child takes from the packet that asks for it (RFC 4301 section 4.4.1.2): several children
+    /// then share the traffic.
+    pub from_packet: FromPacket,
+    /// How many such children there may be at once, of this side and of the peer's together. At least one.
+    pub combinations: u16,
+    /// Which packets of this side it is for, besides its selectors: several children with equal selectors may so share the
+    /// traffic (RFC 4301 section 4.1).
+    pub dscp: DscpSet,
 }
 
 impl<'r> Child<'r> {
@@ -297,6 +305,9 @@ impl<'r> Child<'r> {
             mode: ModePolicy::Tunnel,
             tunnel: Tunnel::DEFAULT,
             ah_align: AhAlign::Standard,
+            from_packet: FromPacket::NONE,
+            combinations: 1,
+            dscp: DscpSet::ANY,
         }
     }
 }

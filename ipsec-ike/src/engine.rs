@@ -6,6 +6,7 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::list::{Deadline, Deadlines, SlotList};
 use ipsec_core::path::Path;
 use ipsec_core::sad::SpiAllocator;
+use ipsec_core::selector::Flow;
 use ipsec_core::time::Instant;
 use rand_core::CryptoRng;
 
@@ -78,6 +79,8 @@ pub struct Ike<'r, P: Provider> {
     pub(crate) sas: &'r mut [IkeSlot],
     pub(crate) contexts: Contexts<'r, P>,
     pub(crate) children: &'r mut [ChildSlot],
+    /// The packets that asked for children, by the number of the child, and then for handshakes. May be empty.
+    pub(crate) packets: &'r mut [Flow],
     pub(crate) buffers: Buffers<'r>,
     pub(crate) free_sas: SlotList<'r>,
     pub(crate) free_handshakes: SlotList<'r>,
@@ -165,6 +168,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             sas,
             contexts: Contexts { handshakes, exchanges },
             children,
+            packets: &mut [],
             half_open_count: 0,
             cookies: CookieSecrets::EMPTY,
             reply: Reply { message: BufferId::NONE, path: Path::UNSPECIFIED },

@@ -51,7 +51,11 @@ pub(crate) fn readdress(ts: &TrafficSelector, to: IpAddr) -> Option<TrafficSelec
 
 /// All of a list with another address each, as far as they have one.
 pub(crate) fn readdressed(list: &SelectorList, to: IpAddr) -> SelectorList {
-    list.iter().filter_map(|ts| readdress(ts, to)).collect()
+    let mut all = SelectorList::new();
+    for ts in list.iter().filter_map(|ts| readdress(ts, to)) {
+        let _ = all.push(ts); // not more than there were
+    }
+    all
 }
 
 /// Whether fragments after the first, in which no port can be seen, pass between these (RFC 7296 section 1.3.1).

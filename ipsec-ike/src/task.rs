@@ -1,6 +1,7 @@
 //! Our requests, one at a time: what an IKE SA does next (RFC 7296 section 2.3, a window of one).
 
 use ipsec_core::crypto::Provider;
+use ipsec_core::selector::Flow;
 
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
@@ -71,22 +72,29 @@ impl<P: Provider> Ike<'_, P> {
         room
     }
 
-    /// Notes that `sa` should have a child of this configuration, unless it has one or is making one.
+    /// Notes that `sa` should have a child of this configuration, for such packets, unless it has one or is making one.
     pub(crate) fn want_child(
         &mut self,
         env: &mut Env<'_>,
         sa: u32,
         config: ChildRef,
+        packet: Option<Flow>,
     ) -> Result<(), CommandError> {
         let mut next = self.sa(sa).map_or(0, |sa| sa.children);
-        while let Some(child) = next.checked_sub(1).and_then(|number| self.child(number)) {
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { break };
+            next = child.next;
             let live = matches!(child.state, ChildState::Larval | ChildState::Established);
-            if live && child.config == config && child.want & child_sa::want::DELETE == 0 {
+            if live
+                && child.config == config
+                && child.want & child_sa::want::DELETE == 0
+                && self.ask_alike(config, self.packet_of(number), packet)
+            {
                 return Ok(());
             }
-            next = child.next;
         }
         let number = self.new_child(env, sa, config).ok_or(CommandError::NoRoom)?;
+        self.set_packet(number, packet);
         self.want_of_child(env, number, child_sa::want::CREATE);
         Ok(())
     }

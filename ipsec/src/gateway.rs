@@ -5,7 +5,7 @@ use core::time::Duration;
 use ipsec_core::crypto::Provider;
 use ipsec_core::fragments::{FragmentSlot, FragmentTable};
 use ipsec_core::sad::{Sad, SadEventKind};
-use ipsec_core::selector::{MAX_SELECTORS, SelectorList, Selectors, TrafficSelector};
+use ipsec_core::selector::{Flow, MAX_SELECTORS, SelectorList, Selectors, TrafficSelector};
 use ipsec_core::spd::{Action, Policy, Spd};
 use ipsec_core::time::Instant;
 use ipsec_esp::Overhead;
@@ -208,7 +208,9 @@ impl<'r, P: Provider> Gateway<'r, P> {
                 }
                 let selectors = selectors(child).ok_or(SetupError::Selectors(config))?;
                 let tunnel = self.tunnels.push(config).ok_or(room)?;
+                let (dscp, from_packet) = (child.dscp, child.from_packet);
                 let policy = Policy::new(selectors, Action::Protect(tunnel));
+                let policy = Policy { dscp, from_packet, ..policy };
                 self.spd.push(policy).map_err(|_| room)?;
             }
         }
@@ -223,6 +225,13 @@ impl<'r, P: Provider> Gateway<'r, P> {
     /// the methods of RFC 4301 section 7.1 and section 7.2. SAs of some ports carry no fragment but the first.
     pub fn track_fragments(&mut self, slots: &'r mut [FragmentSlot]) {
         self.fragments = FragmentTable::new(slots);
+    }
+
+    /// Lends memory for the packets that ask for SAs of their own, where
+    /// [`Child::from_packet`](ipsec_ike::config::Child::from_packet) says so: one for each child SA, and one for each
+    /// half-open exchange. Without it, no such SA is made, and [`OutboundError::Start`](crate::OutboundError::Start) says so.
+    pub fn remember_packets(&mut self, packets: &'r mut [Flow]) {
+        self.ike.remember_packets(packets);
     }
 
     /// Does what is due. Call it when [`Gateway::next_timeout`] has come, then do steps 5 and 6 of the

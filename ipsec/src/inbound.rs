@@ -44,7 +44,7 @@ pub struct Received<'b> {
 }
 
 /// Through what a packet came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Via {
     /// A tunnel that IKE keeps.

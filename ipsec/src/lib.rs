@@ -144,7 +144,9 @@ pub use ipsec_core::packet::{NoRoom, PacketBuf};
 pub use ipsec_core::path::{Endpoint, Path};
 pub use ipsec_core::sa::{Algorithms, Encapsulation, Spi};
 pub use ipsec_core::sad::InstallError;
-pub use ipsec_core::selector::{AddressRange, Flow, PortRange, Selectors, TrafficSelector};
+pub use ipsec_core::selector::{
+    AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
+};
 pub use ipsec_core::spd::{Action, ClearError, Policy};
 pub use ipsec_core::time::Instant;
 pub use ipsec_core::wire::{IpError, IpPacket};

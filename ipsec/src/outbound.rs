@@ -226,11 +226,15 @@ impl<P: Provider> Gateway<'_, P> {
         }
         match self.tunnels.choose(&self.sad, tunnel, &inner.flow) {
             Choice::Sa(sas) => self.seal(now, rng, sas, &inner, packet),
+            Choice::NotAgreed if self.takes_from_packet(number) => {
+                self.make_room(now, rng, tunnel);
+                self.acquire(now, rng, tunnel, &inner.flow)
+            }
             Choice::NotAgreed => self.answer_error(now, rng, &inner, packet, Discard::NotAgreed),
             Choice::None if self.tunnels.manual_policy(tunnel).is_some() => {
                 Ok(Outbound::Discard(Discard::NoKeys))
             }
-            Choice::None => self.acquire(now, rng, tunnel),
+            Choice::None => self.acquire(now, rng, tunnel, &inner.flow),
         }
     }
 
@@ -245,6 +249,39 @@ impl<P: Provider> Gateway<'_, P> {
             return Err(Discard::NotAgreed);
         }
         self.tunnels.carrier(&self.sad, pair, flow).ok_or(Discard::NotAgreed)
+    }
+
+    /// Whether the SAs of a policy are each for what was taken from one packet.
+    fn takes_from_packet(&self, number: usize) -> bool {
+        self.spd.policies().get(number).is_some_and(|policy| !policy.from_packet.is_none())
+    }
+
+    /// Closes the oldest child SA of a tunnel if there are as many as it may have.
+    #[inline(never)]
+    fn make_room(&mut self, now: Instant, rng: &mut dyn CryptoRng, tunnel: u32) {
+        let Some(slot) = self.tunnels.tunnel(tunnel).filter(|slot| slot.retry_at <= now) else {
+            return;
+        };
+        let peer = self.ike.config().peers.get(usize::from(slot.config.peer));
+        let child = peer.and_then(|peer| peer.children.get(usize::from(slot.config.child)));
+        let most = child.map_or(1, |child| usize::from(child.combinations.max(1)));
+        let mut last = self.tunnels.current(tunnel);
+        let mut count = 0usize;
+        while let Some((number, _)) = last {
+            count = count.saturating_add(1);
+            match self.tunnels.after(number) {
+                Some(after) => last = Some(after),
+                None => break,
+            }
+        }
+        if count < most {
+            return;
+        }
+        if let Some((number, Some(id))) = last.map(|(number, pair)| (number, pair.child())) {
+            // Nothing is sent on it any more, so that it is not asked to go once more.
+            self.tunnels.unlist(number);
+            let _ = self.ike.close_child(&mut Env { now, rng, spis: &mut self.sad }, id);
+        }
     }
 
     /// Whether a policy is for such packets.
@@ -324,6 +361,7 @@ impl<P: Provider> Gateway<'_, P> {
         now: Instant,
         rng: &mut dyn CryptoRng,
         tunnel: u32,
+        flow: &Flow,
     ) -> Result<Outbound<'b>, OutboundError> {
         let unknown = OutboundError::Start(CommandError::Unknown);
         let slot = self.tunnels.tunnel_mut(tunnel).ok_or(unknown)?;
@@ -333,7 +371,7 @@ impl<P: Provider> Gateway<'_, P> {
         }
         slot.retry_at = now.after(self.retry_after);
         let mut env = Env { now, rng, spis: &mut self.sad };
-        self.ike.initiate(&mut env, config).map_err(OutboundError::Start)?;
+        self.ike.initiate_for(&mut env, config, flow).map_err(OutboundError::Start)?;
         if core::mem::replace(&mut slot.negotiating, true) {
             // Idempotent while it is under way; and if its end was never told, this is a new beginning.
             return Ok(Outbound::Pending(config));

@@ -328,3 +328,183 @@ fn peers_with_the_same_addresses_are_told_apart_by_their_child() {
     alike(false);
     alike(true);
 }
+
+/// Two gateways with these children, as the first of them sees them.
+fn with_children(
+    change: impl Fn(bool, &mut Vec<Child<'_>>),
+    body: impl for<'s> FnOnce(&mut Site<'s>, &mut Site<'s>, &mut Wire),
+) {
+    let mut pools = [(); 2].map(|()| Pools::<Toy, Vecs>::new(&Sizes::for_tunnels(8)));
+    let [pool_a, pool_b] = &mut pools;
+    let ids = [Identity::Fqdn("a.example"), Identity::Fqdn("b.example")];
+    let (at_a, at_b) = (Some(SERVER.into()), Some(CLIENTS[0].into()));
+    let (lan_1, lan_2) = ([net(1)], [net(2)]);
+    let mut here = vec![Child::new("lan", &lan_1, &lan_2)];
+    let mut there = vec![Child::new("lan", &lan_2, &lan_1)];
+    change(true, &mut here);
+    change(false, &mut there);
+    let a = [Peer { children: &here, ..Peer::psk((at_a, ids[0]), (at_b, ids[1]), KEY) }];
+    let b = [Peer { children: &there, ..Peer::psk((at_b, ids[1]), (at_a, ids[0]), KEY) }];
+    let mut a = Site::new(SERVER, &GatewayConfig::new(Config::new(&a)), pool_a);
+    let mut b = Site::new(CLIENTS[0], &GatewayConfig::new(Config::new(&b)), pool_b);
+    body(&mut a, &mut b, &mut Wire::new());
+}
+
+/// The selectors of all SAs to receive on, in order.
+fn inbound_selectors(site: &Site<'_>) -> Vec<String> {
+    let sas = site.gateway.sad().inbound_sas();
+    let mut all: Vec<_> = sas
+        .map(|sa| {
+            let side = |list: &[TrafficSelector]| {
+                assert_eq!(list.len(), 1);
+                list[0].to_string()
+            };
+            format!("{} - {}", side(&sa.selectors.local), side(&sa.selectors.remote))
+        })
+        .collect();
+    all.sort_unstable();
+    all
+}
+
+fn packets() -> &'static mut [Flow] {
+    Box::leak(Box::new([Flow::UNSPECIFIED; 64]))
+}
+
+#[test]
+fn each_combination_of_a_packet_has_its_sa() {
+    // RFC 4301 section 4.4.1.2
+    let change = |first, children: &mut Vec<Child<'_>>| {
+        let from_packet = FromPacket { local_port: true, ..FromPacket::ADDRESSES };
+        children[0].combinations = 3;
+        // The peer follows what it is asked for.
+        if first {
+            children[0].from_packet = from_packet;
+        }
+    };
+    with_children(change, |a, b, wire| {
+        let told = a.send(Instant::from_secs(1), None, &udp(1, 2, 53), wire);
+        assert_eq!(told, OutboundError::Start(CommandError::NoRoom).to_string(), "no memory");
+        a.gateway.remember_packets(packets());
+        for (round, port) in [(0, 53), (1, 54), (2, 55)] {
+            let question = udp(1, 2, port);
+            assert_eq!(a.send(NOW, None, &question, wire), "acquire");
+            assert_eq!(a.send(NOW, None, &question, wire), "pending");
+            deliver(NOW, &mut [a, b], wire);
+            assert_eq!(a.send(NOW, None, &question, wire), "sent");
+            deliver(NOW, &mut [a, b], wire);
+            assert_eq!(b.delivered.pop().unwrap().1, question);
+            // The answer has an SA without being asked for one.
+            let answer = udp(2, 1, port);
+            assert_eq!(b.send(NOW, None, &answer, wire), "sent");
+            deliver(NOW, &mut [a, b], wire);
+            assert_eq!(a.delivered.pop().unwrap().1, answer);
+            assert_eq!(a.gateway.statistics().outbound_sas, round + 1);
+        }
+        let all =
+            ["53", "54", "55"].map(|port| format!("192.168.1.9[17/{port}] - 192.168.2.9[17]"));
+        assert_eq!(inbound_selectors(a), all);
+        // What has an SA uses it; the peer checks that it does.
+        for port in [53, 54, 55] {
+            assert_eq!(a.send(NOW, None, &udp(1, 2, port), wire), "sent");
+            assert_eq!(b.send(NOW, None, &udp(2, 1, port), wire), "sent");
+        }
+        deliver(NOW, &mut [a, b], wire);
+        assert_eq!((a.delivered.len(), b.delivered.len()), (3, 3));
+        assert!(a.refused.is_empty() && b.refused.is_empty());
+        let via = b.delivered.iter().map(|(via, _)| *via).collect::<std::collections::HashSet<_>>();
+        assert_eq!(via.len(), 3);
+
+        // New keys are for the same traffic.
+        let mut rng = SeededRng::new(5);
+        a.gateway.rekey(NOW, &mut rng, ChildRef { peer: 0, child: 0 }).unwrap();
+        a.settle(NOW, wire);
+        deliver(NOW, &mut [a, b], wire);
+        let later = NOW.after(core::time::Duration::from_secs(7));
+        for site in [&mut *a, &mut *b] {
+            site.gateway.handle_timeout(later, &mut rng);
+            site.settle(later, wire);
+        }
+        assert_eq!(inbound_selectors(a), all);
+
+        // The oldest of them gives way to the next.
+        assert_eq!(a.send(later, None, &udp(1, 2, 56), wire), "acquire");
+        deliver(later, &mut [a, b], wire);
+        assert_eq!(a.send(later, None, &udp(1, 2, 56), wire), "sent");
+        assert_eq!(a.gateway.statistics().outbound_sas, 3);
+        assert!(inbound_selectors(a).contains(&"192.168.1.9[17/56] - 192.168.2.9[17]".to_string()));
+        // It was the first; it comes back when it is asked for.
+        assert_eq!(a.send(later, None, &udp(1, 2, 53), wire), "acquire");
+        deliver(later, &mut [a, b], wire);
+        assert_eq!(a.send(later, None, &udp(1, 2, 53), wire), "sent");
+        assert_eq!(a.gateway.statistics().outbound_sas, 3);
+    });
+}
+
+#[test]
+fn both_sides_may_take_selectors_from_packets() {
+    let change = |_, children: &mut Vec<Child<'_>>| {
+        children[0].combinations = 8;
+        children[0].from_packet = FromPacket::ALL;
+    };
+    with_children(change, |a, b, wire| {
+        a.gateway.remember_packets(packets());
+        b.gateway.remember_packets(packets());
+        for port in [53, 54] {
+            assert_eq!(a.send(NOW, None, &udp(1, 2, port), wire), "acquire");
+            deliver(NOW, &mut [a, b], wire);
+            assert_eq!(b.send(NOW, None, &udp(2, 1, port), wire), "sent");
+        }
+        assert_eq!(b.send(NOW, None, &udp(2, 1, 99), wire), "acquire");
+        deliver(NOW, &mut [a, b], wire);
+        let all = ["53", "54", "99"]
+            .map(|port| format!("192.168.1.9[17/{port}] - 192.168.2.9[17/{port}]"));
+        assert_eq!(inbound_selectors(a), all);
+        // Whoever gives new keys keeps to what was agreed: here, the side that was asked.
+        let mut rng = SeededRng::new(5);
+        b.gateway.rekey(NOW, &mut rng, ChildRef { peer: 0, child: 0 }).unwrap();
+        b.settle(NOW, wire);
+        deliver(NOW, &mut [a, b], wire);
+        let later = NOW.after(core::time::Duration::from_secs(7));
+        for site in [&mut *a, &mut *b] {
+            site.gateway.handle_timeout(later, &mut rng);
+            site.settle(later, wire);
+            assert_eq!(site.gateway.statistics().inbound_sas, 3);
+        }
+        assert_eq!(inbound_selectors(a), all);
+    });
+}
+
+#[test]
+fn parallel_sas_are_chosen_by_dscp() {
+    // RFC 4301 section 4.1, RFC 4301 section 4.4.2.1
+    let change = |_, children: &mut Vec<Child<'_>>| {
+        let urgent = Child { dscp: DscpSet::of(&[46]), ..children[0] };
+        children.insert(0, urgent);
+    };
+    with_children(change, |a, b, wire| {
+        let with_dscp = |from, to, dscp: u8| {
+            let mut packet = udp(from, to, 53);
+            packet[1] = dscp << 2;
+            packet[10..12].fill(0);
+            packet
+        };
+        for dscp in [46, 0] {
+            assert_eq!(a.send(NOW, None, &with_dscp(1, 2, dscp), wire), "acquire");
+            deliver(NOW, &mut [a, b], wire);
+        }
+        let (urgent, other) = (ChildRef { peer: 0, child: 0 }, ChildRef { peer: 0, child: 1 });
+        for _ in 0..5 {
+            for dscp in [46, 0, 10] {
+                assert_eq!(a.send(NOW, None, &with_dscp(1, 2, dscp), wire), "sent");
+            }
+        }
+        let sent = |config| a.gateway.tunnel(config).unwrap().sent.0;
+        assert_eq!((sent(urgent), sent(other)), (5, 10));
+        // The receiver takes them as they come.
+        deliver(NOW, &mut [a, b], wire);
+        assert_eq!(b.delivered.len(), 15);
+        let via = b.delivered.iter().map(|(via, _)| *via).collect::<std::collections::HashSet<_>>();
+        assert_eq!(via.len(), 2);
+        assert!(b.refused.is_empty());
+    });
+}

@@ -49,7 +49,11 @@ impl<P: Provider> Ike<'_, P> {
         let kept = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
         let child = match kept {
             Some(child) => child,
-            None => self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?,
+            None => {
+                let made = self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?;
+                self.set_packet(made, self.packet_of(self.place_of_handshake(number)));
+                made
+            }
         };
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;

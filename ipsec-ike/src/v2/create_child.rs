@@ -40,6 +40,7 @@ impl<P: Provider> Ike<'_, P> {
         let made = if rekey {
             let replaces = self.child_id(number);
             let Some(made) = self.new_child(env, sa, config) else { return false };
+            self.set_packet(made, self.packet_of(number));
             if let Some(child) = self.child(made) {
                 child.replaces = Some(replaces);
             }
@@ -238,8 +239,9 @@ impl<P: Provider> Ike<'_, P> {
                 // RFC 7296 section 2.25: the child is gone without a word, and a new one is made from scratch.
                 self.end_exchange(env, number);
                 if let Some(old) = replaces.and_then(|id| self.child_number(id)) {
+                    let packet = self.packet_of(old);
                     self.child_down(env, old, DownReason::Deleted);
-                    let _ = self.want_child(env, sa, config);
+                    let _ = self.want_child(env, sa, config, packet);
                 }
             }
             _ => {

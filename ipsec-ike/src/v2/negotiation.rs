@@ -265,6 +265,8 @@ impl<P: Provider> Ike<'_, P> {
             self.refuse(Some(index), Some(config), path, Failure::NoRoom);
             return Err(Refusal::new(NotifyType::NO_ADDITIONAL_SAS));
         };
+        let like = self.child_config(config).and_then(|c| self.packet_like(c, &chosen.selectors));
+        self.set_packet(made, like);
         let replaces = replaces.map(|old| self.child_id(old));
         if let Some(child) = self.child(made) {
             child.replaces = replaces;

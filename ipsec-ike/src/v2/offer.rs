@@ -1,11 +1,12 @@
 //! What we ask for when we ask for a child: algorithms, mode and selectors (RFC 7296 sections 1.3.1 and 2.9).
 
 use ipsec_core::crypto::Provider;
-use ipsec_core::selector::{SelectorList, TrafficSelector};
+use ipsec_core::selector::{SelectorList, Selectors};
 
 use crate::config::{ChildProposal, ModePolicy};
 use crate::engine::Ike;
 use crate::event::Failure;
+use crate::from_packet::selectors_for;
 use crate::proposal::{self, Implemented};
 use crate::selectors;
 use crate::wire::{MessageWriter, NoRoom, Notify, NotifyType, PayloadType};
@@ -61,6 +62,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// What we ask for, to make the larval `child`.
     pub(crate) fn child_offer(&self, child: u32) -> Result<ChildOffer<'r>, Failure> {
+        let packet = self.packet_of(child);
         let child = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
         let (sa, config) = (child.ike, child.config);
         let path = self.sas.get(sa as usize).map(|s| s.sa.path).ok_or(Failure::Protocol)?;
@@ -70,8 +72,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             let nat = proposal::can_offer_any(config.proposals, &Implemented::of::<P>());
             return Err(if nat { Failure::AhBehindNat } else { Failure::NothingToOffer });
         }
-        let (mut transport, mut local, mut remote) =
-            (config.mode != ModePolicy::Tunnel, list(config.local), list(config.remote));
+        let mut transport = config.mode != ModePolicy::Tunnel;
+        let Selectors { mut local, mut remote } = selectors_for(config, packet);
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
             let ends = (path.local.address, path.remote.address);
@@ -86,8 +88,4 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         Ok(ChildOffer { proposals: config.proposals, implemented, transport, local, remote })
     }
-}
-
-fn list(selectors: &[TrafficSelector]) -> SelectorList {
-    selectors.iter().copied().take(ipsec_core::selector::MAX_SELECTORS).collect()
 }

@@ -9,6 +9,7 @@ use core::time::Duration;
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
+use ipsec_core::selector::Flow;
 
 use super::proof;
 use crate::auth::signature::SignatureHashes;
@@ -73,6 +74,7 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         env: &mut Env<'_>,
         config: ChildRef,
+        packet: Option<Flow>,
     ) -> Result<(), CommandError> {
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
         let (Some(local), Some(remote)) = (peer.local, peer.remote) else {
@@ -104,6 +106,7 @@ impl<P: Provider> Ike<'_, P> {
             env.rng.fill_bytes(&mut x.nonce);
             handshake.child = config;
         }
+        self.set_packet(self.place_of_handshake(number), packet);
         self.queue_job(number, Work::Generate);
         self.give_up_after(env, number, CALLER_TIMEOUT);
         Ok(())
