@@ -95,7 +95,7 @@ fn crypto() {
         fn(_) -> _: Encr::from_keyword, Integ::from_keyword, Integ::keyword, Integ::prf;
         fn(_) -> _: PrfId::from_keyword, PrfId::keyword, Group::from_keyword, Group::keyword;
         fn(_, _) -> _: Encr::keyword;
-        fn(_) -> _: Suite::ah;
+        fn(_) -> _: Suite::ah, Suite::is_ah;
         fn(_, _) -> _: Suite::aead, <Suite as Display>::fmt, <Suite as Debug>::fmt;
         fn(_) -> _: Encr::is_aead, Encr::has_key_length, Encr::name;
         fn(_) -> _: Integ::key_len, Integ::icv_len, Integ::name, Integ::salt_len, Integ::iv_len, Integ::is_gmac;
