@@ -3,7 +3,7 @@
 //! Inbound SAs are found by SPI and protocol. We choose our SPIs, so each carries the number of its slot in its low bits, with
 //! randomness above: a look-up is one array access and one comparison, whatever the number of SAs. Outbound SAs are
 //! found by the handle that their policy holds. SAs at SPIs that somebody else chose are found through a hash index, if
-//! memory is lent for it: [`Sad::install_inbound_as`].
+//! memory is lent for it: [`Sad::install_inbound_as`]. A program with several threads has a database for each: [`Shard`].
 
 use rand_core::CryptoRng;
 
@@ -23,11 +23,13 @@ use crate::time::Instant;
 mod drops;
 mod foreign;
 mod record;
+mod shard;
 mod survive;
 
 pub use drops::{DropCause, Drops};
 pub use foreign::FoundBy;
 pub use record::{RECORD_LEN, RecordError};
+pub use shard::Shard;
 pub use survive::{ExportError, ImportError, Reservation};
 
 /// Names an inbound SA. Harmless once the SA is gone.
@@ -235,6 +237,7 @@ pub struct Sad<'r, P: Provider> {
     windows: &'r mut [u32],
     words: usize,
     slot_mask: u32,
+    shard: Shard,
     drops: Drops<{ DropCause::ALL.len() }>,
     free_inbound: SlotList<'r>,
     free_outbound: SlotList<'r>,
@@ -247,6 +250,11 @@ pub struct Sad<'r, P: Provider> {
 impl<'r, P: Provider> Sad<'r, P> {
     /// An empty database. Slots, bitmap or links in excess of the others are not used.
     pub fn new(memory: SadMemory<'r, P>) -> Self {
+        Self::new_shard(memory, Shard::ALONE)
+    }
+
+    /// An empty database, one of several.
+    pub fn new_shard(memory: SadMemory<'r, P>, shard: Shard) -> Self {
         let SadMemory { inbound, outbound, windows, links, foreign } = memory;
         let all = inbound.len().saturating_add(outbound.len());
         let (free_in, rest) = links.split_at_mut_checked(inbound.len()).unwrap_or_default();
@@ -256,6 +264,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         let words = windows.len().checked_div(inbound.len()).unwrap_or(0);
         let slots = u32::try_from(inbound.len()).unwrap_or(u32::MAX);
         let mut sad = Self {
+            shard,
             slot_mask: u32::MAX.checked_shr(slots.saturating_sub(1).leading_zeros()).unwrap_or(0),
             drops: Drops::NONE,
             free_inbound: SlotList::new(free_in),
@@ -290,7 +299,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         if !self.is_reserved(params.spi) {
             return Err(InstallError::Spi);
         }
-        self.fill_inbound(now, params.spi.get() & self.slot_mask, params, FoundBy::SLOT)
+        self.fill_inbound(now, self.slot_of(params.spi), params, FoundBy::SLOT)
     }
 
     /// Makes an SA in a slot that is empty or reserved. On an error, nothing has changed.
@@ -360,7 +369,7 @@ impl<'r, P: Provider> Sad<'r, P> {
 
     /// The unicast inbound SA of this protocol with this SPI. [`Sad::find`] finds multicast SAs too.
     pub fn lookup(&self, protocol: Protocol, spi: Spi) -> Option<InboundId> {
-        let number = spi.get() & self.slot_mask;
+        let number = self.slot_of(spi);
         match self.inbound.get(number as usize) {
             Some(InboundSlot {
                 generation,
@@ -629,8 +638,13 @@ impl<'r, P: Provider> Sad<'r, P> {
         slot.saturating_add(u32::try_from(self.inbound.len()).unwrap_or(u32::MAX))
     }
 
+    /// The slot whose number an SPI of our own choice carries.
+    const fn slot_of(&self, spi: Spi) -> u32 {
+        self.shard.slot(spi, self.slot_mask)
+    }
+
     fn is_reserved(&self, spi: Spi) -> bool {
-        let slot = self.inbound.get((spi.get() & self.slot_mask) as usize);
+        let slot = self.inbound.get(self.slot_of(spi) as usize);
         slot.is_some_and(|s| matches!(s.state, InboundState::Reserved(reserved) if reserved == spi))
     }
 
@@ -650,7 +664,8 @@ impl<P: Provider> SpiAllocator for Sad<'_, P> {
         // A reserved number needs all the high bits to be zero: then all of them are one in the complement.
         let random = rng.next_u32();
         let of = |high: u32| {
-            Spi::new((high & !self.slot_mask) | number).filter(|spi| !self.is_foreign(*spi))
+            let spi = (high & !self.shard.low_mask(self.slot_mask)) | self.shard.low_bits(number);
+            Spi::new(spi).filter(|spi| !self.is_foreign(*spi))
         };
         let spi = of(random).or_else(|| of(!random))?;
         let slot = self.inbound.get_mut(number as usize)?;
@@ -661,7 +676,7 @@ impl<P: Provider> SpiAllocator for Sad<'_, P> {
 
     fn release(&mut self, spi: Spi) {
         if self.is_reserved(spi) {
-            self.free_inbound_slot(spi.get() & self.slot_mask);
+            self.free_inbound_slot(self.slot_of(spi));
         }
     }
 }

@@ -13,7 +13,7 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay;
 use ipsec_core::sa::{AhAlign, Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::{
-    InboundId, InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, SpiAllocator,
+    InboundId, InboundSlot, OutboundId, OutboundSlot, Sad, SadMemory, Shard, SpiAllocator,
 };
 use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
@@ -46,13 +46,19 @@ impl<P: Provider> Memory<P> {
     }
 
     pub fn sad(&mut self) -> Sad<'_, P> {
-        Sad::new(SadMemory {
+        self.shard(Shard::ALONE)
+    }
+
+    /// One of several SADs.
+    pub fn shard(&mut self, shard: Shard) -> Sad<'_, P> {
+        let memory = SadMemory {
             inbound: &mut self.inbound,
             outbound: &mut self.outbound,
             windows: &mut self.windows,
             links: &mut self.links,
             foreign: &mut self.foreign,
-        })
+        };
+        Sad::new_shard(memory, shard)
     }
 
     /// A SAD whose SPIs are all its own.

@@ -23,7 +23,7 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
 use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
 use ipsec_core::sad::{
-    self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, SpiAllocator,
+    self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, Shard, SpiAllocator,
 };
 use ipsec_core::selector::{
     AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
@@ -189,6 +189,7 @@ fn sad() {
         fn(_, _, _) -> _: Sad::lookup;
         fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as, Sad::import;
         fn(_, _, _, _, _, _) -> _: Sad::export;
+        fn(_, _) -> _: Sad::new_shard, Shard::new, Shard::of;
         fn(_, _) -> _: Sad::commit, Sad::stop_exports;
         fn(_) -> _: Reservation::edge, Sad::drops, InboundSa::drops, DropCause::name, dropped;
         fn(_, _, _) -> _: Sad::count_drop;
