@@ -90,7 +90,7 @@ fn crypto() {
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
         fn(_) -> _: Shape::keymat_len, Shape::nonce_len;
-        fn(_) -> _: Suite::shape, Suite::keyword, Suite::encrypts, <Suite as FromStr>::from_str;
+        fn(_) -> _: Suite::shape, Suite::ah, Suite::is_ah, Suite::keyword, Suite::encrypts, <Suite as FromStr>::from_str;
         fn(_, _) -> _: <SuiteKeyword as Display>::fmt, <SuiteKeywordError as Display>::fmt;
         fn(_) -> _: Encr::from_keyword, Integ::from_keyword, Integ::keyword, Integ::prf;
         fn(_) -> _: PrfId::from_keyword, PrfId::keyword, Group::from_keyword, Group::keyword;
