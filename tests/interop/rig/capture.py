@@ -70,6 +70,8 @@ def kind(packet):
         return "fragment"
     if packet.protocol == 50:
         return "esp"
+    if packet.protocol == 51:
+        return "ah"
     if packet.protocol != 17:
         return "other"
     ports = struct.unpack_from("!HH", packet.body)

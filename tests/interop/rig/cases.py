@@ -4,9 +4,10 @@ import time
 from dataclasses import replace
 
 from . import Failure, kernel, packets
+from .manual import CBC, CHACHA, GCM, SHA1, SHA256, Manual
 from .nodes import wait_until
 from .settings import Child, Side
-from .trial import OURS6, PEER6, PROBE, finished
+from .trial import OURS6, PEER, PEER6, PROBE, finished
 
 CASES = {}    # name -> (function, role)
 
@@ -255,6 +256,39 @@ def kernel_esp(t):
 @alone
 def kernel_ah(t):
     kernel.run(t, packets.AH)
+
+
+@case
+def manual_keys(t):
+    """The daemon and the kernel with manual keys: what IKE cannot negotiate, and what it can, side by side."""
+    t.needs_gateway("charon has no manual keys")
+    t.kernel()
+    lans = [("192.168.1.1", "192.168.2.1", 32), ("192.168.1.2", "192.168.2.2", 32), ("192.168.1.3", "192.168.2.3", 32),
+            ("fd01::1", "fd02::1", 128), ("192.168.1.4", "192.168.2.4", 32)]
+    kinds = [("esp", (GCM,), False, True), ("ah", (SHA1,), False, True), ("udp", (CBC,), True, False),
+             ("esp6", (CHACHA,), False, True), ("both", (GCM, SHA256), False, False)]
+    sas = [Manual(name, number, layers, "tunnel", ("10.8.0.1", f"{ours}/{bits}"), ("10.8.0.2", f"{theirs}/{bits}"), udp, esn)
+           for number, ((name, layers, udp, esn), (ours, theirs, bits)) in enumerate(zip(kinds, lans))]
+    hosts = [("10.8.0.11", "10.8.0.12", GCM), ("fd08::11", "fd08::12", SHA256), ("10.8.0.21", "10.8.0.22", SHA256),
+             ("10.8.0.31", "10.8.0.32", CBC), ("fd08::31", "fd08::32", GCM)]
+    sas += [Manual(f"host{number}", 8 + number, (algorithm,), "transport", (ours, ours), (theirs, theirs), udp=number > 2)
+            for number, (ours, theirs, algorithm) in enumerate(hosts)]
+    for ours, theirs, _ in hosts:
+        bits, nodad = (64, "nodad") if ":" in ours else (24, "")
+        t.ours.node.ip(f"addr add {ours}/{bits} dev wan {nodad}")
+        t.peer.node.ip(f"addr add {theirs}/{bits} dev wan {nodad}")
+        # The kernel's policy is for neighbour advertisements too.
+        t.ours.node.ip(f"neigh add {theirs} lladdr {t.peer.node.mac} dev wan nud permanent")
+        t.peer.node.ip(f"neigh add {ours} lladdr 02:00:00:00:00:fe dev wan nud permanent")
+    t.peer.node.ip(*(f"addr add {theirs}/32 dev lo" for _, theirs, bits in lans if bits == 32 and theirs != PEER))
+    t.start_manual(sas, replace(SIDE, inner=tuple(f"{ours}/{bits}" for ours, _, bits in lans)))
+    for ours, theirs, _ in lans + hosts:
+        t.traffic(ours, theirs)
+    t.on_wire("esp", "ah", "udp esp")
+    ends = [end for ours, theirs, _ in hosts for end in (ours, theirs)]
+    clear = [of for of in t.capture.count() if of[0] not in ("esp", "ah", "udp esp") and of[1] in ends]
+    if clear:
+        raise Failure(f"packets in transport mode left in clear: {clear}")
 
 
 # What goes wrong

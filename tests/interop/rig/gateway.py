@@ -27,10 +27,10 @@ class Gateway(Daemon):
         super().__init__(node)
         self.binary = binary
 
-    def start(self, side):
+    def start(self, side, manual=()):
         self.side = side
         self.control = self.node.path("control.sock")
-        (self.node.folder / "gateway.toml").write_text(configuration(side, self.control))
+        (self.node.folder / "gateway.toml").write_text(configuration(side, self.control, manual))
         keys = self.node.folder / "keys"
         keys.mkdir(exist_ok=True)
         self.task = self.node.start([self.binary, "--config", self.node.path("gateway.toml"), "--key-log", str(keys)],
@@ -65,20 +65,27 @@ class Gateway(Daemon):
         self.ctl("terminate", self.side.peer)
 
 
-def configuration(side, control):
-    """The TOML file. JSON's strings, numbers and arrays are TOML's too."""
+def configuration(side, control, manual=()):
+    """The TOML file. JSON's strings, numbers and arrays are TOML's too. With `manual`, the side's peer is left out."""
     tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
-    peer = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
+    if not manual:
+        tables += peer(side)
+    tables += [("[[manual]]", sas.table()) for sas in manual]
+    return "\n".join(
+        "\n".join([title, *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]) for title, keys in tables)
+
+
+def peer(side):
+    """The tables of the peer and its children."""
+    keys = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
             "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
             "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": 6}
     if side.dpd != "0s":
-        peer["dpd"] = side.dpd
-    tables.append(("[[peer]]", peer))
+        keys["dpd"] = side.dpd
+    yield "[[peer]]", keys
     for child in side.children:
         keys = {"name": child.name, "local": list(child.local), "remote": list(child.remote),
                 "proposals": list(child.esp), "lifetime": child.lifetime}
         if child.lifetime_packets:
             keys["lifetime_packets"] = child.lifetime_packets
-        tables.append(("[[peer.child]]", keys))
-    return "\n".join(
-        "\n".join([title, *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]) for title, keys in tables)
+        yield "[[peer.child]]", keys

@@ -167,6 +167,17 @@ class Trial:
         self.peer.start(peer or ours.mirrored(), extra)
         self.ours.start(ours)
 
+    def start_manual(self, sas, ours):
+        """Starts our daemon with these SAs, and gives them to the kernel at the other end; charon is left out."""
+        peer = self.peer.node
+        (peer.folder / "xfrm").write_text("".join(line + "\n" for of in sas for line in of.commands()))
+        peer.ip(f"-batch {peer.path('xfrm')}", "route add 192.168.1.0/24 via 10.8.0.1", "route add fd01::/64 via fd08::1")
+        speaker = f"exec {' '.join(PYTHON)} {HERE}/uml/speaker.py manual 4500 < /dev/null"    # holds the port of ESP in UDP
+        peer.start(["sh", "-c", speaker], log="speaker.out")
+        wait_until(lambda: "ready" in (peer.folder / "speaker.out").read_text(), 10, "the speaker did not start")
+        self.peer.side = ours.mirrored()
+        self.ours.start(ours, sas)
+
     def initiator(self):
         return self.ours if self.role == "init" else self.peer
 
@@ -224,13 +235,14 @@ class Trial:
 
     # The wire
 
-    def on_wire(self, kind, ours=None, peer=None):
-        """Both sides sent such ESP packets ("esp" or "udp esp"), nobody another kind, and nothing of ours in clear."""
+    def on_wire(self, *kinds, ours=None, peer=None):
+        """Both sides sent packets of these kinds ("esp", "ah", "udp esp"), nobody of another, and nothing of ours in clear."""
         sources = [ours or self.ours.side.local, peer or self.peer.side.local]
         counts = self.capture.count()
-        require(counts, kind, sources)
-        refuse(counts, "udp esp" if kind == "esp" else "esp")
-        refuse(counts, "clear")
+        for kind in kinds:
+            require(counts, kind, sources)
+        for kind in {"esp", "ah", "udp esp", "clear"}.difference(kinds):
+            refuse(counts, kind)
         self.checked = True
 
     def check_clear(self):
