@@ -201,6 +201,7 @@ impl Pools {
             buffer_len: BUFFER_LEN,
             links: &mut self.links,
             deadlines: &mut self.deadlines,
+            leases: &mut [],
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What an engine knows of its peers before it hears from them: lent by the caller, read only.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use ipsec_core::crypto::{Curve, Group, HashId, PrfId, SignatureScheme, Suite};
@@ -22,6 +22,8 @@ pub struct Config<'r> {
     pub cookie_threshold: usize,
     /// Our UDP ports.
     pub ports: Ports,
+    /// Addresses to give to peers whose entry says so ([`Peer::assigns`]).
+    pub pool: Option<&'r Pool<'r>>,
     /// Hand out the keys of IKE SAs as [`Event::IkeKeys`](crate::event::Event::IkeKeys), for a key log. Off unless
     /// somebody debugs.
     pub key_log: bool,
@@ -30,7 +32,7 @@ pub struct Config<'r> {
 impl<'r> Config<'r> {
     /// These peers, with usual settings.
     pub const fn new(peers: &'r [Peer<'r>]) -> Self {
-        Self { peers, cookie_threshold: 16, ports: Ports::STANDARD, key_log: false }
+        Self { peers, cookie_threshold: 16, ports: Ports::STANDARD, pool: None, key_log: false }
     }
 }
 
@@ -65,6 +67,12 @@ pub struct Peer<'r> {
     pub retransmission: Retransmission,
     /// Encapsulate ESP in UDP even when no NAT is found.
     pub force_encapsulation: bool,
+    /// What to ask it for when we begin (RFC 7296 section 2.19). The peer then narrows [`Child::local`], which should
+    /// be everything, to the address that it gives.
+    pub asks: Ask,
+    /// It has to ask us for an address of [`Config::pool`], and may use no other: of [`Child::remote`], which may be
+    /// everything, its children get that address.
+    pub assigns: bool,
 }
 
 impl<'r> Peer<'r> {
@@ -89,8 +97,42 @@ impl<'r> Peer<'r> {
             liveness: Some(Duration::from_secs(30)),
             retransmission: Retransmission::DEFAULT,
             force_encapsulation: false,
+            asks: Ask::NOTHING,
+            assigns: false,
         }
     }
+}
+
+/// What to ask a peer for by configuration payload. The answer comes as
+/// [`Event::Configured`](crate::event::Event::Configured).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Ask {
+    /// An IPv4 address, with its netmask.
+    pub ipv4: bool,
+    /// An IPv6 address.
+    pub ipv6: bool,
+    /// Name servers of these families, and the domains that they are for (RFC 8598).
+    pub dns: bool,
+}
+
+impl Ask {
+    /// For nothing.
+    pub const NOTHING: Self = Self { ipv4: false, ipv6: false, dns: false };
+}
+
+/// Addresses and what else there is to give to peers that ask (RFC 7296 section 2.19). As many are given away as there
+/// are [`Lease`](crate::Lease)s in the memory, each to one identity at a time; who comes again gets the same if it is free.
+#[derive(Clone, Copy, Debug)]
+pub struct Pool<'r> {
+    /// The first and the last IPv4 address.
+    pub ipv4: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// The first and the last IPv6 address.
+    pub ipv6: Option<(Ipv6Addr, Ipv6Addr)>,
+    /// Name servers.
+    pub dns: &'r [IpAddr],
+    /// Domains that these are for; none: for all.
+    pub domains: &'r [&'r str],
 }
 
 /// The UDP ports of one side.

@@ -18,6 +18,7 @@ use crate::event::{ChildId, ChildRef, Failure, IkeId};
 use crate::exchange::{Contexts, ExchangeSlot, HandshakeSlot, Stage};
 use crate::ike_sa::{IkeSlot, SaState};
 use crate::index::HashIndex;
+use crate::pool::Lease;
 
 /// What every input brings along.
 pub struct Env<'e> {
@@ -48,6 +49,8 @@ pub struct IkeMemory<'r, P: Provider> {
     pub links: &'r mut [u32],
     /// One for each slot of `sas`, `handshakes`, `exchanges` and `children`.
     pub deadlines: &'r mut [Deadline],
+    /// One for each address of [`Config::pool`] that may be given away; none where there is no pool.
+    pub leases: &'r mut [Lease],
 }
 
 impl<P: Provider> IkeMemory<'_, P> {
@@ -81,6 +84,7 @@ pub struct Ike<'r, P: Provider> {
     pub(crate) children: &'r mut [ChildSlot],
     /// The packets that asked for children, by the number of the child, and then for handshakes. May be empty.
     pub(crate) packets: &'r mut [Flow],
+    pub(crate) leases: &'r mut [Lease],
     pub(crate) buffers: Buffers<'r>,
     pub(crate) free_sas: SlotList<'r>,
     pub(crate) free_handshakes: SlotList<'r>,
@@ -138,6 +142,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             buffer_len,
             links,
             deadlines,
+            leases,
         } = memory;
         let (s, h, e, c) = (sas.len(), handshakes.len(), exchanges.len(), children.len());
         let contexts = h.saturating_add(e);
@@ -169,6 +174,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             contexts: Contexts { handshakes, exchanges },
             children,
             packets: &mut [],
+            leases,
             half_open_count: 0,
             cookies: CookieSecrets::EMPTY,
             reply: Reply { message: BufferId::NONE, path: Path::UNSPECIFIED },

@@ -1,5 +1,7 @@
 //! What the engine tells its caller.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use ipsec_core::crypto::{Encr, Group, PrfId, Suite};
 use ipsec_core::path::Path;
 use ipsec_core::sa::{SaParams, Spi};
@@ -8,7 +10,9 @@ use ipsec_core::selector::TrafficSelector;
 use crate::auth::{SignatureHashes, Untrusted};
 use crate::config::RemoteAuth;
 use crate::identity::ClaimedId;
-use crate::wire::{AuthMethod, ExchangeType, NotifyType, TransformType};
+use crate::wire::{
+    AuthMethod, ConfigAttribute, ConfigPayload, ExchangeType, NotifyType, TransformType,
+};
 
 /// Names an IKE SA. Harmless once the SA is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +115,15 @@ pub enum Event<'a> {
         /// What was agreed.
         agreed: IkeAgreed,
     },
+    /// The peer has given us what we asked for (RFC 7296 section 2.19).
+    Configured {
+        /// The IKE SA, which has been told before.
+        ike: IkeId,
+        /// The peer's number in the configuration.
+        peer: u16,
+        /// The reply. [`Given::of`] reads it.
+        given: ConfigPayload<'a>,
+    },
     /// An IKE SA replaces another one, and has its children.
     IkeRekeyed {
         /// The new IKE SA.
@@ -165,6 +178,66 @@ pub enum Event<'a> {
         /// SK_ai and SK_ar, empty for an AEAD.
         integrity: (&'a [u8], &'a [u8]),
     },
+}
+
+/// What a peer gave us by configuration payload (RFC 7296 section 3.15). Whatever it says beyond that, or beyond the
+/// room here, is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Our address in the peer's network.
+    pub ipv4: Option<Ipv4Addr>,
+    /// The netmask that belongs to it.
+    pub netmask: Option<Ipv4Addr>,
+    /// Our address in the peer's network, and its prefix length.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// Name servers, the preferred first.
+    pub dns: heapless::Vec<IpAddr, 4>,
+    /// Domains that they are for; none: for all (RFC 8598 section 3). Separated by spaces.
+    pub domains: heapless::String<128>,
+}
+
+impl Given {
+    /// What a reply says.
+    pub fn of(reply: &ConfigPayload<'_>) -> Self {
+        let mut given = Self::default();
+        for (kind, value) in reply.attributes() {
+            given.take(kind, value);
+        }
+        given
+    }
+
+    fn take(&mut self, kind: ConfigAttribute, value: &[u8]) {
+        let v4 = || value.try_into().ok().map(|octets: [u8; 4]| Ipv4Addr::from(octets));
+        let v6 = || value.first_chunk::<16>().map(|octets| Ipv6Addr::from(*octets));
+        match kind {
+            ConfigAttribute::INTERNAL_IP4_ADDRESS => self.ipv4 = self.ipv4.or(v4()),
+            ConfigAttribute::INTERNAL_IP4_NETMASK => self.netmask = self.netmask.or(v4()),
+            ConfigAttribute::INTERNAL_IP6_ADDRESS => {
+                let prefix = value.get(16).copied().filter(|len| *len <= 128).unwrap_or(128);
+                self.ipv6 = self.ipv6.or(v6().map(|address| (address, prefix)));
+            }
+            ConfigAttribute::INTERNAL_IP4_DNS => {
+                let _ = v4().map(|address| self.dns.push(address.into()));
+            }
+            ConfigAttribute::INTERNAL_IP6_DNS if value.len() == 16 => {
+                let _ = v6().map(|address| self.dns.push(address.into()));
+            }
+            ConfigAttribute::INTERNAL_DNS_DOMAIN => {
+                // A host name and nothing else: it goes to a resolver's configuration.
+                let sound = |c: &u8| c.is_ascii_alphanumeric() || b"-._".contains(c);
+                let name = core::str::from_utf8(value).ok();
+                let name = name.filter(|n| !n.is_empty() && n.bytes().all(|c| sound(&c)));
+                let space = if self.domains.is_empty() { "" } else { " " };
+                if let Some(name) = name
+                    && self.domains.len().saturating_add(name.len()) < self.domains.capacity()
+                {
+                    let _ = self.domains.push_str(space);
+                    let _ = self.domains.push_str(name);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// When to send on a new child.
@@ -373,6 +446,10 @@ pub enum Failure {
     TransportRequired,
     /// Transport mode is between the two ends of the IKE SA, which the configured selectors leave out.
     NotOurEnds,
+    /// Every address of the pool is taken.
+    NoAddress,
+    /// The peer must take an address from us, and did not ask for one.
+    AddressNotAsked,
     /// AH does not get through a NAT, and one was found on the way, or UDP encapsulation is forced (RFC 7296 section
     /// 2.23).
     AhBehindNat,
@@ -507,6 +584,10 @@ impl core::fmt::Display for Failure {
             }
             Self::NotOurEnds => f.write_str(
                 "transport mode is between the two gateways themselves; the configured traffic selectors leave their addresses out",
+            ),
+            Self::NoAddress => f.write_str("every address of the pool is taken"),
+            Self::AddressNotAsked => f.write_str(
+                "the peer did not ask for an inner address, and its entry in the configuration gives it one",
             ),
             Self::AhBehindNat => f.write_str(
                 "AH does not get through the NAT on the way; use ESP, or none of UDP encapsulation",

@@ -1,5 +1,6 @@
 //! IKE SAs: what stays of one between its exchanges.
 
+use crate::buffers::BufferId;
 use crate::config::{self, Peer};
 use crate::engine::{Env, Ike};
 use crate::event::ChildRef;
@@ -61,6 +62,9 @@ pub(crate) mod tell {
     pub(crate) const UP: u8 = 2;
     pub(crate) const REKEYED: u8 = 4;
     pub(crate) const DOWN: u8 = 8;
+    pub(crate) const GIVEN: u8 = 16;
+    /// What was given has been told, and is wiped.
+    pub(crate) const FORGET: u8 = 32;
 }
 
 pub(crate) struct IkeSa {
@@ -96,6 +100,10 @@ pub(crate) struct IkeSa {
     pub(crate) file: u64,
     /// The peer's proven identity, hashed.
     pub(crate) identity: u64,
+    /// The address that we gave to the peer, plus one.
+    pub(crate) lease: u32,
+    /// What the peer gave to us, until it has been told.
+    pub(crate) given: BufferId,
     pub(crate) replaces: Option<IkeId>,
     pub(crate) down: DownReason,
     pub(crate) heard: Instant,
@@ -128,6 +136,8 @@ impl IkeSa {
         children: 0,
         file: 0,
         identity: 0,
+        lease: 0,
+        given: BufferId::NONE,
         replaces: None,
         down: DownReason::Closed,
         heard: Instant::ZERO,
@@ -209,6 +219,8 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// Wipes an IKE SA and gives back its slot.
     pub(crate) fn release_sa(&mut self, number: u32) {
+        self.free_lease(number);
+        self.forget_given(number);
         if let Some(slot) = self.sas.get_mut(number as usize)
             && slot.sa.state != SaState::Empty
         {
@@ -217,6 +229,13 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.generation = slot.generation.wrapping_add(1);
             self.deadlines.set(number, None);
             self.free_sas.push(number);
+        }
+    }
+
+    /// Gives back the buffer with what the peer gave.
+    pub(crate) fn forget_given(&mut self, number: u32) {
+        if let Some(slot) = self.sas.get_mut(number as usize) {
+            self.buffers.release(&mut slot.sa.given);
         }
     }
 
@@ -356,6 +375,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         let Some(sa) = self.sa(number) else { return };
         let lingers = reason == DownReason::Deleted;
+        sa.tell &= !(tell::GIVEN | tell::FORGET);
         let announced = sa.is_authenticated() && !sa.replaced;
         sa.down = reason;
         sa.state = if lingers { SaState::Deleted } else { SaState::Closing };
@@ -371,6 +391,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         while let Some(child) = self.sa(number).and_then(|sa| sa.children.checked_sub(1)) {
             self.child_down(env, child, why);
         }
+        self.free_lease(number);
+        self.forget_given(number);
         self.deadlines.set(number, lingers.then(|| env.now.after(LINGER)));
         if announced {
             if let Some(sa) = self.sa(number) {

@@ -27,6 +27,7 @@ enum Told {
     IkeUp(u32),
     IkeRekeyed(u32),
     IkeDown(u32),
+    Given(u32),
     Install(u32, Direction),
     Failed(u32),
     ChildUp(u32),
@@ -153,6 +154,14 @@ impl<P: Provider> Ike<'_, P> {
             ike_sa::tell::UP => Some(Told::IkeUp(number)),
             ike_sa::tell::REKEYED => Some(Told::IkeRekeyed(number)),
             ike_sa::tell::DOWN => Some(Told::IkeDown(number)),
+            ike_sa::tell::GIVEN => {
+                sa.tell |= ike_sa::tell::FORGET;
+                Some(Told::Given(number))
+            }
+            ike_sa::tell::FORGET => {
+                self.forget_given(number);
+                None
+            }
             _ => None,
         }
     }
@@ -224,6 +233,11 @@ impl<P: Provider> Ike<'_, P> {
                     self.release_sa(number);
                 }
                 Some(Event::IkeDown { ike, peer, reason })
+            }
+            Told::Given(number) => {
+                let ike = self.ike_id(number);
+                let peer = self.sa(number)?.peer;
+                Some(Event::Configured { ike, peer, given: self.given(number)? })
             }
             Told::Install(number, direction) => self.lend_install(number, direction),
             Told::Failed(number) => {

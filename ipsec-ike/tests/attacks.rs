@@ -119,6 +119,7 @@ impl Side {
             buffer_len: 1500,
             links: leak(vec![0; links]),
             deadlines: leak(vec![Deadline::EMPTY; sas + handshakes + exchanges + children]),
+            leases: &mut [],
         };
         let mut rng = Rng(seed);
         let mut config = Config::new(peers);

@@ -103,6 +103,7 @@ impl Side {
             buffer_len: 2048,
             links: leak(vec![0; IkeMemory::<RustCrypto>::links(n, n, n, n, 16)]),
             deadlines: leak(vec![Deadline::EMPTY; 4 * n]),
+            leases: &mut [],
         };
         let mut rng = Rng(seed);
         let mut config = Config::new(peers);

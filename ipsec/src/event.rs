@@ -7,7 +7,7 @@ use ipsec_core::path::Path;
 use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::InstallError;
 use ipsec_ike::event::{
-    ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, IkeAgreed, IkeId,
+    ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed, IkeId,
 };
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -27,6 +27,15 @@ pub enum GatewayEvent {
         path: Path,
         /// What was agreed.
         agreed: IkeAgreed,
+    },
+    /// The peer has given us an address, name servers, or both, which we asked for.
+    Configured {
+        /// The IKE SA.
+        ike: IkeId,
+        /// The peer's number in the configuration.
+        peer: u16,
+        /// What it gave.
+        given: Given,
     },
     /// An IKE SA replaces another one, and has its children.
     IkeRekeyed {

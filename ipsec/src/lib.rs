@@ -155,11 +155,12 @@ pub use ipsec_ike::auth::{
     Authenticator, CertVerifier, Credentials, SignJob, Untrusted, VerifyJob,
 };
 pub use ipsec_ike::config::{
-    Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Peer, Ports, RemoteAuth,
-    Retransmission, SIGNATURE_SCHEMES, SigningKey,
+    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, ModePolicy, Peer, Pool, Ports,
+    RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 pub use ipsec_ike::event::{
-    AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, IkeAgreed, IkeId,
+    AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,
+    IkeId,
 };
 pub use ipsec_ike::identity::Identity;
 pub use ipsec_ike::jobs::{Answer, Job, JobId};

@@ -5,7 +5,7 @@ use ipsec_core::list::Deadline;
 use ipsec_core::replay;
 use ipsec_core::sad::{InboundSlot, OutboundSlot, SadMemory};
 use ipsec_core::spd::{CacheEntry, IndexEntry, Policy, SpdMemory};
-use ipsec_ike::{ChildSlot, ExchangeSlot, HandshakeSlot, IkeMemory, IkeSlot};
+use ipsec_ike::{ChildSlot, ExchangeSlot, HandshakeSlot, IkeMemory, IkeSlot, Lease};
 
 use crate::tunnel::{PairSlot, TunnelSlot};
 
@@ -223,6 +223,8 @@ impl<
                 buffer_len: BUFFER_LEN,
                 links: &mut self.links,
                 deadlines: &mut self.deadlines,
+                // Who gives addresses away lends this apart.
+                leases: &mut [],
             },
             // Firmware has few policies: they are looked at one by one.
             spd: SpdMemory {
@@ -373,6 +375,7 @@ pub struct Pools<P: Provider, S: Store> {
     buffer_len: usize,
     links: S::Of<u32>,
     deadlines: S::Of<Deadline>,
+    leases: S::Of<Lease>,
     policies: S::Of<Policy>,
     policy_index: S::Of<IndexEntry>,
     policy_buckets: S::Of<u32>,
@@ -399,6 +402,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
             buffer_len: sizes.buffer_len,
             links: fill::<S, _>(sizes.links::<P>(), || 0),
             deadlines: fill::<S, _>(sizes.deadlines(), || Deadline::EMPTY),
+            leases: fill::<S, _>(0, || Lease::EMPTY),
             policies: fill::<S, _>(sizes.policies, || Policy::EMPTY),
             policy_index: fill::<S, _>(sizes.policy_index(), || IndexEntry::EMPTY),
             policy_buckets: fill::<S, _>(sizes.policy_index(), || 0),
@@ -406,6 +410,13 @@ impl<P: Provider, S: Store> Pools<P, S> {
             tunnels: fill::<S, _>(sizes.policies, || TunnelSlot::EMPTY),
             pairs: fill::<S, _>(sas, || PairSlot::EMPTY),
         }
+    }
+
+    /// With room for so many peers that take an address of [`Config::pool`](ipsec_ike::config::Config::pool).
+    #[must_use]
+    pub fn with_leases(mut self, leases: usize) -> Self {
+        self.leases = fill::<S, _>(leases, || Lease::EMPTY);
+        self
     }
 
     /// Lends all of it to a gateway.
@@ -427,6 +438,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
                 buffer_len: self.buffer_len,
                 links: self.links.as_mut(),
                 deadlines: self.deadlines.as_mut(),
+                leases: self.leases.as_mut(),
             },
             spd: SpdMemory {
                 policies: self.policies.as_mut(),

@@ -11,7 +11,7 @@ use ipsec_core::sad::InstallError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
 use ipsec_ike::auth::Authenticator;
-use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Traffic};
+use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Given, Traffic};
 use ipsec_ike::jobs::{Answer, Job, JobId, MAX_PUBLIC};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
 use rand_core::CryptoRng;
@@ -190,6 +190,9 @@ impl<P: Provider> Gateway<'_, P> {
             }
             Event::IkeUp { ike, peer, path, agreed } => {
                 Step::Tell(GatewayEvent::IkeUp { ike, peer, path, agreed })
+            }
+            Event::Configured { ike, peer, given } => {
+                Step::Tell(GatewayEvent::Configured { ike, peer, given: Given::of(&given) })
             }
             Event::IkeRekeyed { ike, replaces, peer, agreed } => {
                 self.counters.ike_rekeys = self.counters.ike_rekeys.saturating_add(1);

@@ -73,7 +73,10 @@ impl Memory<Toy> {
 impl<P: Provider> Memory<P> {
     /// As much as the setup asks for.
     pub fn of(setup: &Setup) -> Self {
-        let side = |plan: &Plan| (plan.peers.clone(), Pools::new(&plan.sizes));
+        let side = |plan: &Plan| {
+            let leases = plan.config.ike.pool.map_or(0, |_| plan.leases);
+            (plan.peers.clone(), Pools::new(&plan.sizes).with_leases(leases))
+        };
         Self { sides: [side(&setup.a), side(&setup.b)] }
     }
 }

@@ -99,6 +99,8 @@ pub struct Plan {
     pub config: GatewayConfig<'static>,
     /// Its memory.
     pub sizes: Sizes,
+    /// Addresses that it may give away, if it has a pool.
+    pub leases: usize,
 }
 
 /// Both sides, and the network between them.
@@ -139,6 +141,7 @@ impl Setup {
             peers: vec![peer],
             config: GatewayConfig::new(Config::new(&[])),
             sizes: Sizes { window: 128, ..Sizes::for_tunnels(2) },
+            leases: 8,
         };
         Self {
             seed,

@@ -5,6 +5,7 @@ use ipsec_core::crypto::suite::MAX_PRF;
 use ipsec_core::path::Path;
 
 use super::chosen::{Chosen, Ends, Unmet};
+use super::configuration::{Asks, ConfigReply};
 use super::message::Inner;
 use super::negotiation::Answered;
 use super::proof::{self, Proof};
@@ -130,6 +131,7 @@ impl<P: Provider> Ike<'_, P> {
                 w.id(PayloadType::IDR, &peer.remote_id.payload(&mut scratch))?;
             }
             proof.write(w)?;
+            peer.asks.write(w)?;
             offer.write_sa(w, &spi, false)?;
             offer.write_selectors(w)
         })
@@ -188,6 +190,7 @@ impl<P: Provider> Ike<'_, P> {
                 return Err(DatagramError::Refused);
             }
             let (identity, answer) = (self.identity_hash(&id), self.answered(number, collected));
+            self.take_config(sa_number, collected);
             return self.auth_completed(env, sa_number, number, identity, answer);
         }
         // What is plain to see costs no job.
@@ -403,6 +406,7 @@ impl<P: Provider> Ike<'_, P> {
         Some(Asked {
             identity: self.identity_hash(&collected.id_i?),
             initial_contact: collected.notify(NotifyType::INITIAL_CONTACT).is_some(),
+            asks: Asks::of(collected),
             child: Self::find_child(collected, self.peer_of(sa)?, &ends, None, false),
         })
     }
@@ -432,7 +436,7 @@ impl<P: Provider> Ike<'_, P> {
         asked: Asked,
         proof: &Proof<'_>,
     ) -> Result<(), DatagramError> {
-        let Asked { identity, initial_contact, child } = asked;
+        let Asked { identity, initial_contact, asks, mut child } = asked;
         let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
         let index = self.sa(sa_number).map(|sa| sa.peer).ok_or(DatagramError::Stale)?;
         let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
@@ -454,8 +458,9 @@ impl<P: Provider> Ike<'_, P> {
         self.sa_up(env, sa_number);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
+        let config = self.assign(sa_number, identity, asks, &mut child);
         let made = self.answer_child(env, number, index, child, (&ni, &nr));
-        if let Err(e) = self.compose_auth(number, proof, made) {
+        if let Err(e) = self.compose_auth(number, proof, config, made) {
             // A message longer than a buffer: nothing can be said.
             self.refuse(Some(index), None, path, self.not_composed(number));
             self.end_exchange(env, number);
@@ -474,6 +479,7 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         proof: &Proof<'_>,
+        config: Option<ConfigReply<'_>>,
         child: Result<u32, NotifyType>,
     ) -> Result<(), DatagramError> {
         let answer = match child {
@@ -489,6 +495,9 @@ impl<P: Provider> Ike<'_, P> {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
+            if let Some(config) = &config {
+                config.write(w)?;
+            }
             match (answer.as_ref(), child) {
                 (Some(answer), _) => answer.write(w, None, None),
                 // RFC 7296 section 1.2: the IKE SA stands although its first child does not.
@@ -562,6 +571,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(collected) = self.parked(number) else { return };
         let Some(id) = collected.id_r else { return };
         let (identity, answer) = (self.identity_hash(&id), self.answered(number, &collected));
+        self.take_parked_config(sa, number);
         self.release_parked(number);
         let _ = self.auth_completed(env, sa, number, identity, answer);
     }
@@ -680,5 +690,6 @@ impl core::ops::Deref for Nonce {
 struct Asked {
     identity: u64,
     initial_contact: bool,
+    asks: Asks,
     child: Result<Chosen, Unmet>,
 }

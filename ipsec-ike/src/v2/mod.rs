@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod chosen;
+pub(crate) mod configuration;
 mod create_child;
 mod delete;
 pub(crate) mod disturbed;

@@ -234,7 +234,8 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.contexts.get(number).map_or(0, |x| x.sa);
         let ends = self.sa(sa).map(|sa| sa.ends());
         let ends = ends.ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
-        let chosen = Self::find_child(collected, peer, &ends, only, with_group);
+        let mut chosen = Self::find_child(collected, peer, &ends, only, with_group);
+        self.confine(sa, &mut chosen);
         self.take_child(env, number, index, chosen, replaces)
     }
 

@@ -74,6 +74,9 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         let mut transport = config.mode != ModePolicy::Tunnel;
         let Selectors { mut local, mut remote } = selectors_for(config, packet);
+        if let Some(leased) = self.leased(sa) {
+            remote = leased.confine(&remote);
+        }
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
             let ends = (path.local.address, path.remote.address);

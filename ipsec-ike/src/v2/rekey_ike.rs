@@ -396,11 +396,13 @@ impl<P: Provider> Ike<'_, P> {
         }
         let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
         let (nat_local, nat_remote) = (sa.nat_local, sa.nat_remote);
+        let lease = core::mem::take(&mut sa.lease);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
         let key_log = self.config.key_log;
         let Some(new) = self.sa(successor) else { return };
         new.state = SaState::Established;
         new.replaced = false;
+        new.lease = lease;
         new.peer = peer_number;
         new.path = path;
         new.nat_local = nat_local;

@@ -2,8 +2,8 @@
 
 use super::iana::{NotifyType, PayloadType};
 use super::{
-    AuthPayload, CertPayload, CertReqPayload, DeletePayload, Encrypted, IdPayload, KePayload,
-    Notify, Payload, Payloads, SaPayload, TsPayload, WireError, nonce,
+    AuthPayload, CertPayload, CertReqPayload, ConfigPayload, DeletePayload, Encrypted, IdPayload,
+    KePayload, Notify, Payload, Payloads, SaPayload, TsPayload, WireError, nonce,
 };
 
 /// All payloads of a chain: those that may be there once as fields, the others by iterators.
@@ -28,6 +28,8 @@ pub struct Collected<'a> {
     pub ts_i: Option<TsPayload<'a>>,
     /// Traffic selectors of the responder.
     pub ts_r: Option<TsPayload<'a>>,
+    /// Configuration.
+    pub config: Option<ConfigPayload<'a>>,
     /// The encrypted payload or fragment. What else is in such a message is authenticated with it, but came in the
     /// clear.
     pub encrypted: Option<Encrypted>,
@@ -46,6 +48,7 @@ impl<'a> Collected<'a> {
             auth: None,
             ts_i: None,
             ts_r: None,
+            config: None,
             encrypted: None,
             payloads: payloads.clone(),
         };
@@ -91,6 +94,11 @@ impl<'a> Collected<'a> {
         self.bodies(PayloadType::VENDOR_ID)
     }
 
+    /// The body of the configuration payload.
+    pub(crate) fn config_body(&self) -> Option<&'a [u8]> {
+        self.bodies(PayloadType::CP).next()
+    }
+
     fn bodies(&self, kind: PayloadType) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let of_kind = move |payload: &Payload<'_>| payload.kind == kind;
         self.payloads.clone().filter_map(Result::ok).filter(of_kind).map(|payload| payload.body)
@@ -107,6 +115,7 @@ impl<'a> Collected<'a> {
             PayloadType::AUTH => once(kind, &mut self.auth, AuthPayload::parse(body)?),
             PayloadType::TSI => once(kind, &mut self.ts_i, TsPayload::parse(kind, body)?),
             PayloadType::TSR => once(kind, &mut self.ts_r, TsPayload::parse(kind, body)?),
+            PayloadType::CP => once(kind, &mut self.config, ConfigPayload::parse(body)?),
             PayloadType::SK | PayloadType::SKF => {
                 once(kind, &mut self.encrypted, Encrypted::parse(payload)?)
             }

@@ -114,6 +114,54 @@ impl PayloadType {
 }
 
 iana! {
+    /// What a configuration payload is (RFC 7296 section 3.15).
+    ConfigType(u8) {
+        /// Asks for attributes.
+        REQUEST = 1;
+        /// Gives what was asked for.
+        REPLY = 2;
+        /// Tells attributes unasked.
+        SET = 3;
+        /// Takes what was told.
+        ACK = 4;
+    }
+}
+
+iana! {
+    /// An attribute of a configuration payload (RFC 7296 section 3.15.1).
+    ConfigAttribute(u16) {
+        /// An address of the inner network.
+        INTERNAL_IP4_ADDRESS = 1;
+        /// The netmask of that network.
+        INTERNAL_IP4_NETMASK = 2;
+        /// A name server.
+        INTERNAL_IP4_DNS = 3;
+        /// A NetBIOS name server.
+        INTERNAL_IP4_NBNS = 4;
+        /// A DHCP server.
+        INTERNAL_IP4_DHCP = 6;
+        /// The version of the sender's program.
+        APPLICATION_VERSION = 7;
+        /// An address of the inner network, and a prefix length.
+        INTERNAL_IP6_ADDRESS = 8;
+        /// A name server.
+        INTERNAL_IP6_DNS = 10;
+        /// A DHCP server.
+        INTERNAL_IP6_DHCP = 12;
+        /// A network that the sender protects.
+        INTERNAL_IP4_SUBNET = 13;
+        /// The attributes that the sender knows.
+        SUPPORTED_ATTRIBUTES = 14;
+        /// A network that the sender protects.
+        INTERNAL_IP6_SUBNET = 15;
+        /// A domain whose names the inner name servers know (RFC 8598).
+        INTERNAL_DNS_DOMAIN = 25;
+        /// A trust anchor of such a domain (RFC 8598).
+        INTERNAL_DNSSEC_TA = 26;
+    }
+}
+
+iana! {
     /// A protocol that an SA is for (RFC 7296 section 3.3.1).
     ProtocolId(u8) {
         /// None: a notify that is about no SA in particular.

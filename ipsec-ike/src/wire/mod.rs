@@ -28,6 +28,7 @@ mod certreq;
 mod chain;
 mod collect;
 mod compose;
+mod cp;
 mod delete;
 mod header;
 mod id;
@@ -47,6 +48,7 @@ pub use certreq::CertReqPayload;
 pub use chain::{MAX_PAYLOADS, Payload, Payloads};
 pub use collect::{Certs, Collected};
 pub use compose::{MessageWriter, NoRoom, SkWriter};
+pub use cp::{ConfigPayload, ConfigWriter};
 pub use delete::DeletePayload;
 pub use header::{HEADER_LEN, Header, Version};
 #[doc(no_inline)]

@@ -57,6 +57,7 @@ fn memory() {
         fn(_) -> _: Sizes::for_tunnels, Sizes::links::<Toy>, Sizes::deadlines, Sizes::window_words,
             Sizes::policy_index, Sizes::policy_cache, Sizes::sas, Sizes::foreign;
         fn() -> _: Resources::new, <Resources as Default>::default;
+        fn(_, _) -> _: Pools::with_leases;
         fn(_) -> _: Resources::lend, Pools::new, Pools::lend, drop::<Resources>, drop::<Pools>;
     }
 }

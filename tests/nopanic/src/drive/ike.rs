@@ -8,12 +8,12 @@ use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::SignatureScheme;
 use ipsec_ike::auth::{Authenticator, Credentials, SignatureHashes, Untrusted, VerifyJob};
 use ipsec_ike::config::{Auth, Child, Config, Peer};
-use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Offered};
+use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Given, Offered};
 use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
 use ipsec_ike::jobs::{run_jobs, run_jobs_with};
 use ipsec_ike::wire::{
     AttributeType, AuthMethod, AuthPayload, CertEncoding, CertPayload, CertReqPayload, Certs,
-    Collected, DeletePayload, DigitalSignature, Encrypted, EsnId, ExchangeType, Flags,
+    Collected, ConfigAttribute, ConfigPayload, ConfigType, ConfigWriter, DeletePayload, DigitalSignature, Encrypted, EsnId, ExchangeType, Flags,
     HashAlgorithm, Header, IdPayload, IdType, KePayload, Message, MessageWriter, NoRoom, Notify,
     NotifyType, Payload, PayloadType, Payloads, Proposal, ProposalWriter, ProtocolId, SaPayload,
     SaWriter, SkLayout, SkWriter, Transform, TransformType, TsPayload, TsType, WireError, nonce,
@@ -118,6 +118,8 @@ fn read() {
         fn(_, _, _) -> _: Encrypted::layout;
         fn(_, _) -> _: SkLayout::parts;
         fn(_) -> _: strip_padding;
+        fn(_) -> _: ConfigPayload::parse, attributes, Given::of;
+        fn(_, _) -> _: ConfigPayload::value;
         fn(_, _) -> _: TsPayload::parse;
         fn(_) -> _: selectors, known, TsPayload::list;
         fn(_, _) -> _: <WireError as Display>::fmt, <WireError as Debug>::fmt, <AuthPayload<'_> as Debug>::fmt;
@@ -135,6 +137,10 @@ fn cert_reqs(all: &Collected<'_>) -> usize {
 
 fn authorities(request: &CertReqPayload<'_>) -> usize {
     request.hashes().count()
+}
+
+fn attributes(config: &ConfigPayload<'_>) -> usize {
+    config.attributes().count()
 }
 
 fn deletes(all: &Collected<'_>) -> usize {
@@ -181,7 +187,18 @@ fn write() {
         fn(_, _) -> _: IdPayload::new, Notify::new;
         fn(_, _, _, _) -> _: Notify::with_spi;
         fn(_, _) -> _: <NoRoom as Display>::fmt;
+        fn(_, _, _) -> _: config, ConfigWriter::attribute;
     }
+}
+
+type Attributes<'b> = fn(&mut ConfigWriter<'_, 'b>) -> Result<(), NoRoom>;
+
+fn config<'b>(
+    m: &mut MessageWriter<'b>,
+    kind: ConfigType,
+    attributes: Attributes<'b>,
+) -> Result<(), NoRoom> {
+    m.config(kind, attributes)
 }
 
 type Body<'b> = fn(&mut Writer<'b>) -> Option<()>;
@@ -210,7 +227,7 @@ fn names() {
         fn(_, _) -> _: Flags::contains, Flags::union, <Flags as Debug>::fmt;
         fn(_) -> _: ExchangeType::name, PayloadType::name, ProtocolId::name, TransformType::name, EsnId::name;
         fn(_) -> _: AttributeType::name, IdType::name, AuthMethod::name, HashAlgorithm::name, TsType::name, CertEncoding::name;
-        fn(_) -> _: NotifyType::name;
+        fn(_) -> _: NotifyType::name, ConfigType::name, ConfigAttribute::name;
         fn(_, _) -> _: <ExchangeType as Display>::fmt, <PayloadType as Display>::fmt, <ProtocolId as Display>::fmt;
         fn(_, _) -> _: <TransformType as Display>::fmt, <IdType as Display>::fmt, <AuthMethod as Display>::fmt;
         fn(_, _) -> _: <TsType as Display>::fmt, <NotifyType as Display>::fmt, <NotifyType as Debug>::fmt;
