@@ -345,6 +345,18 @@ impl<P: Provider> Gateway<'_, P> {
         })
     }
 
+    /// What sealing adds to a packet, and what the second protection around it adds to that; `None` if the SAs are gone, or
+    /// there is none to send on.
+    ///
+    /// The longest packet is the [`effective_mtu`](Overhead::effective_mtu) of the first in that of the second.
+    pub fn manual_overhead(&self, id: ManualId) -> Option<(Overhead, Option<Overhead>)> {
+        let pair = self.manual_pair(id)?;
+        let of = |id| self.sad.outbound(id).map(|sa| Overhead::of(&sa.protection));
+        let around = pair.manual().and_then(|manual| manual.other.checked_sub(1));
+        let around = around.and_then(|number| of(self.tunnels.pair(number)?.outbound?));
+        Some((of(pair.outbound?)?, around))
+    }
+
     /// Notes that an SA with manual keys has reached a limit.
     pub(crate) fn manual_limit(&mut self, number: u32, kind: SadEventKind) {
         let what = match kind {

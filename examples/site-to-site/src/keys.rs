@@ -5,13 +5,15 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ipsec::{Direction, GatewayEvent};
+use ipsec::{Algorithms, Direction, GatewayEvent, Manual, Suite};
 use ipsec_testkit::keylog::{EspKeys, IkeKeys};
 
 /// The two key files of Wireshark's configuration folder.
 pub struct KeyFiles {
     ike: File,
     esp: File,
+    /// A suite of ESP that Wireshark cannot decrypt.
+    pub without: Option<Suite>,
 }
 
 impl KeyFiles {
@@ -22,6 +24,7 @@ impl KeyFiles {
         Ok(Self {
             ike: File::create(folder.join("ikev2_decryption_table")).with_context(cannot)?,
             esp: File::create(folder.join("esp_sa")).with_context(cannot)?,
+            without: None,
         })
     }
 
@@ -41,23 +44,48 @@ impl KeyFiles {
                 };
                 writeln!(self.ike, "{}", keys.line().context(unknown)?)?;
             }
+            // Nothing is encrypted by AH.
+            GatewayEvent::EspKeys(keys) if keys.suite.is_ah() => {}
             GatewayEvent::EspKeys(keys) => {
                 let (ours, theirs) = (keys.path.local.address, keys.path.remote.address);
                 let (source, destination) = match keys.direction {
                     Direction::Inbound => (theirs, ours),
                     Direction::Outbound => (ours, theirs),
                 };
-                let keys = EspKeys {
+                self.esp(EspKeys {
                     source,
                     destination,
                     spi: keys.spi.get(),
                     suite: keys.suite,
                     encr_key: keys.encryption(),
                     integ_key: keys.integrity(),
-                };
-                writeln!(self.esp, "{}", keys.line().context(unknown)?)?;
+                })?;
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Writes down manual keys.
+    pub fn manual(&mut self, manual: &Manual<'_>) -> Result<()> {
+        let Algorithms::Esp(suite) = manual.sas.protection else { return Ok(()) };
+        let shape = suite.shape().context("no such suite")?;
+        let (ours, theirs) = (manual.path.local.address, manual.path.remote.address);
+        let keys = [(&manual.sas.inbound, theirs, ours), (&manual.sas.outbound, ours, theirs)];
+        for (key, source, destination) in keys {
+            let key = key.as_ref().context("both directions have keys")?;
+            let (encr_key, integ_key) = key.keymat.split_at(shape.key_len + shape.salt_len);
+            let spi = key.spi.get();
+            self.esp(EspKeys { source, destination, spi, suite, encr_key, integ_key })?;
+        }
+        Ok(())
+    }
+
+    /// What Wireshark cannot decrypt has no line.
+    fn esp(&mut self, keys: EspKeys<'_>) -> Result<()> {
+        match keys.line() {
+            Some(line) => writeln!(self.esp, "{line}")?,
+            None => self.without = Some(keys.suite),
         }
         Ok(())
     }

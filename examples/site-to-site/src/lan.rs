@@ -15,6 +15,8 @@ use smoltcp::wire::{
 
 /// What a host sends and receives at once, in bytes: enough for a long line.
 const TCP_BUFFER: usize = 512 * 1024;
+/// Room before a packet that is enough for AH around ESP.
+const HEADROOM: usize = 2 * MAX_HEADROOM;
 /// The identifier of our pings.
 const PING_IDENT: u16 = 0x1d5e;
 /// What a ping carries, in bytes.
@@ -28,16 +30,16 @@ pub struct Packet {
 
 impl Packet {
     fn new(len: usize) -> Self {
-        Self { buffer: vec![0; MAX_HEADROOM + len + MAX_TAILROOM], len }
+        Self { buffer: vec![0; HEADROOM + len + 2 * MAX_TAILROOM], len }
     }
 
     /// As the gateway wants it.
     pub fn as_buf(&mut self) -> Option<PacketBuf<'_>> {
-        PacketBuf::new(&mut self.buffer, MAX_HEADROOM..MAX_HEADROOM + self.len)
+        PacketBuf::new(&mut self.buffer, HEADROOM..HEADROOM + self.len)
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[MAX_HEADROOM..][..self.len]
+        &mut self.buffer[HEADROOM..][..self.len]
     }
 }
 

@@ -24,15 +24,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use ipsec::ipsec_core::crypto::{Integ, SuiteKeywordError};
 use ipsec::ipsec_core::time::earliest;
-use ipsec::{GatewayEvent, Instant};
+use ipsec::{GatewayEvent, Instant, Peer, Provider, Selectors, Suite};
+use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::clock::Clock;
 use ipsec_testkit::link::Chance;
 use ipsec_testkit::rng::SeededRng;
 
 use crate::keys::KeyFiles;
-use crate::plan::{Plan, TUNNEL};
+use crate::plan::{ManualKeys, Plan, Protection, TUNNEL};
 use crate::report::Report;
 use crate::site::{Role, Site};
 use crate::traffic::{Source, Traffic};
@@ -63,6 +65,61 @@ struct Options {
     /// IPv6 inside and outside
     #[arg(long)]
     ipv6: bool,
+    /// Give both gateways their keys, and do without IKE
+    #[arg(long, conflicts_with_all = ["nat", "rekey_after"])]
+    manual: bool,
+    /// Protect packets by ESP with this suite, see --list-suites [default: negotiated; manual: aes128gcm16]
+    #[arg(long, value_name = "SUITE", value_parser = suite)]
+    esp: Option<Suite>,
+    /// Protect packets by AH with this algorithm, see --list-ah; with --manual, --esp inside
+    #[arg(long, value_name = "ALGORITHM", value_parser = integ, conflicts_with = "nat")]
+    ah: Option<Integ>,
+    /// Protect networks behind the gateways, or the gateways' own traffic
+    #[arg(long, value_enum, default_value = "tunnel")]
+    mode: ModeName,
+    /// Extended sequence numbers
+    #[arg(long)]
+    esn: bool,
+    /// List the suites of ESP, one a line
+    #[arg(long, exclusive = true)]
+    list_suites: bool,
+    /// List the algorithms of AH, one a line
+    #[arg(long, exclusive = true)]
+    list_ah: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ModeName {
+    Tunnel,
+    Transport,
+}
+
+impl Options {
+    fn protection(&self) -> Result<Protection> {
+        let Self { manual, esp, ah, esn, .. } = *self;
+        ensure!(
+            manual || esp.is_none() || ah.is_none(),
+            "IKEv2 cannot negotiate AH and ESP for one packet: add --manual, or leave out one of them"
+        );
+        let transport = self.mode == ModeName::Transport;
+        ensure!(
+            !(transport && self.nat && self.ipv6),
+            "transport mode through a NAT keeps no checksum of ICMPv6 right, only those of TCP and UDP (RFC 3948 section \
+             3.1.2), and this program begins with a ping: leave out --nat or --ipv6"
+        );
+        Ok(Protection { manual, esp, ah, transport, esn })
+    }
+}
+
+fn suite(words: &str) -> Result<Suite, String> {
+    let suite: Suite = words.parse().map_err(|e: SuiteKeywordError| e.to_string())?;
+    let found = RustCrypto::has_suite(suite).then_some(suite);
+    found.ok_or_else(|| "not supported, see --list-suites".into())
+}
+
+fn integ(word: &str) -> Result<Integ, String> {
+    let integ = Integ::from_keyword(word).filter(|integ| RustCrypto::INTEGS.contains(integ));
+    integ.ok_or_else(|| "no algorithm of AH, see --list-ah".into())
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -74,7 +131,17 @@ fn percent(text: &str) -> Result<f64, String> {
 const TIME_TO_CLOSE: Duration = Duration::from_secs(300);
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
+    let options = Options::parse();
+    if options.list_suites {
+        RustCrypto::SUITES.iter().for_each(|suite| println!("{}", suite.keyword()));
+        return ExitCode::SUCCESS;
+    }
+    if options.list_ah {
+        let words = RustCrypto::INTEGS.iter().filter_map(|integ| integ.keyword());
+        words.for_each(|word| println!("{word}"));
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("site-to-site: {error:#}");
@@ -84,6 +151,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<()> {
+    let protection = options.protection()?;
     let mut rng = SeededRng::new(options.seed);
     let source = match &options.file {
         Some(file) => Source::open(file)?,
@@ -94,22 +162,39 @@ fn run(options: &Options) -> Result<()> {
     let mut keys = KeyFiles::create(&out.join("wireshark"))?;
 
     // Who is where, and what the gateways are told. Everything here outlives them.
-    let plan = Plan::new(options.ipv6, options.nat, options.rekey_after);
+    let plan = Plan::new(options.ipv6, options.nat, options.rekey_after, protection);
     let (k, d) = (&plan.kolkata, &plan.delhi);
     let children = [[plan.child(k, d)], [plan.child(d, k)]];
     let peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];
+    let selectors = [[Plan::selectors(k, d)], [Plan::selectors(d, k)]];
+    let (peers, selectors): ([&[Peer<'_>]; 2], [&[Selectors]; 2]) = match protection.manual {
+        true => ([&[]; 2], [&selectors[0], &selectors[1]]),
+        false => ([&peers[0], &peers[1]], [&[]; 2]),
+    };
     let mut pools = [site::pools(), site::pools()];
     let [pools_k, pools_d] = &mut pools;
 
     let mut clock = Clock::new();
     let mut now = clock.now();
-    let mut kolkata = Site::new(now, k, &peers[0], pools_k.lend(), Role::Begins, rng.fork())?;
-    let mut delhi = Site::new(now, d, &peers[1], pools_d.lend(), Role::AnswersAndLogs, rng.fork())?;
+    let (role_k, role_d) = (Role::Begins, Role::AnswersAndLogs);
+    let mut kolkata =
+        Site::new(now, k, peers[0], selectors[0], pools_k.lend(), role_k, rng.fork())?;
+    let mut delhi = Site::new(now, d, peers[1], selectors[1], pools_d.lend(), role_d, rng.fork())?;
     let weather = wan::weather(Chance::per_million((options.loss * 10_000.0) as u32));
     let capture = out.join("wan.pcap");
     let mut wan = Wan::new([k.address, d.address], weather, plan.nat.clone(), rng.next(), &capture)
         .with_context(|| format!("cannot write {}", capture.display()))?;
     let mut report = Report::new(now, d.address);
+    if protection.manual {
+        let manual = ManualKeys::new(protection, &mut rng);
+        kolkata.install(now, &manual.of(k, d, true))?;
+        delhi.install(now, &manual.of(d, k, false))?;
+        keys.manual(&manual.of(d, k, false))?;
+        report.line(now, "both", &format!("keys installed: {}", protection.describe()));
+    }
+    if !protection.encrypts() {
+        report.line(now, "both", "NOT ENCRYPTED: everybody on the way can read the file");
+    }
     let (hosts, sink) = ((&mut kolkata.host, &mut delhi.host), out.join("received"));
     let mut traffic = Traffic::new(now, source, &sink, hosts.0, hosts.1, &mut report)?;
     let mut ike_rekeyed = false;
@@ -160,10 +245,14 @@ fn run(options: &Options) -> Result<()> {
             if traffic.is_done() {
                 report.line(now, k.name, "all is done: the SAs are closed");
                 kolkata.close(now);
+                if protection.manual {
+                    delhi.close(now);
+                }
                 closing = Some(now);
                 settle_and_transmit(now, &mut kolkata, &mut wan, &mut keys, &mut report)?;
             }
-        } else if kolkata.gateway.is_idle() && delhi.gateway.is_idle() {
+        }
+        if closing.is_some() && kolkata.gateway.is_idle() && delhi.gateway.is_idle() {
             break;
         }
 
@@ -187,6 +276,9 @@ fn run(options: &Options) -> Result<()> {
     }
 
     wan.finish().with_context(|| format!("cannot write {}", capture.display()))?;
+    let told = format!("{protection}nat {}\nwireshark {}\n", options.nat, keys.without.is_none());
+    fs::write(out.join("protection"), told)
+        .with_context(|| format!("cannot write to {}", out.display()))?;
     let digests = traffic.verdict()?;
     let sites = [&kolkata, &delhi];
     report.summary(sites, &traffic.achieved, traffic.arrived(), &digests);
@@ -196,6 +288,9 @@ fn run(options: &Options) -> Result<()> {
         ensure!(sas == [0; 3], "{}: not all was released: {left:?}", site.side.name);
     }
     println!("\nThe file arrived whole. To read the capture:");
+    if let Some(suite) = keys.without {
+        println!("(Wireshark 4.0 cannot decrypt {}: it shows headers only.)", suite.keyword());
+    }
     println!(
         "WIRESHARK_CONFIG_DIR={0}/wireshark tshark -o esp.enable_encryption_decode:TRUE \
          -o esp.enable_authentication_check:TRUE -r {0}/wan.pcap",

@@ -19,6 +19,9 @@ use crate::wan;
 /// The port on which IKE and ESP meet behind a NAT (RFC 3948).
 const NAT_PORT: u16 = 4500;
 
+/// The IP protocol number of AH.
+const AH: u8 = 51;
+
 /// Everything that is told to a person.
 pub struct Report {
     start: Instant,
@@ -134,11 +137,19 @@ impl Report {
         };
         if esp {
             seen.esp += 1;
-            if let Some(spi) = datagram.bytes.first_chunk()
+            // AH comes with the IP header before it, and has the SPI at its fifth byte.
+            let is_ah = datagram.transport == Transport::Ip(AH);
+            let header = if datagram.destination.address.is_ipv4() { 20 } else { 40 };
+            let at_spi = if is_ah { header + 4 } else { 0 };
+            if let Some(spi) = datagram.bytes.get(at_spi..).and_then(|bytes| bytes.first_chunk())
                 && self.spis.insert(*spi)
             {
                 let spi = u32::from_be_bytes(*spi);
-                let how = if on_nat_port { "ESP in UDP" } else { "ESP" };
+                let how = match (on_nat_port, is_ah) {
+                    (true, _) => "ESP in UDP",
+                    (false, false) => "ESP",
+                    (false, true) => "AH",
+                };
                 let text = format!("-> first {how} packet on SPI {spi:08x}{fate}");
                 self.line(*at, who, &text);
             }
@@ -323,7 +334,7 @@ impl Report {
         item(
             "network",
             format!(
-                "{} ESP and {ike} IKE packets, {keepalives} keepalives; {lost} lost, {repeated} repeated, {dropped} could not pass",
+                "{} ESP or AH and {ike} IKE packets, {keepalives} keepalives; {lost} lost, {repeated} repeated, {dropped} could not pass",
                 grouped(*esp)
             ),
         );

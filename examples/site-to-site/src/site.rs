@@ -1,12 +1,14 @@
 //! One site: a gateway and the host behind it, with the six calls of the driving loop.
 
 use anyhow::{Context, Result, bail};
+use ipsec::ipsec_core::sa::Protocol;
 use ipsec::{
-    Config, Encapsulation, Gateway, GatewayConfig, GatewayEvent, IkeId, Inbound, Instant, Memory,
-    Outbound, OutboundError, Path, Peer, Sizes, Store,
+    Config, Encapsulation, Gateway, GatewayConfig, GatewayEvent, IkeId, Inbound, Instant, Manual,
+    ManualId, Memory, Outbound, OutboundError, Path, Peer, Selectors, Sizes, Store,
 };
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::link::{Datagram, Transport};
+use ipsec_testkit::pcap;
 use ipsec_testkit::rng::SeededRng;
 
 use crate::lan::{Host, count_down_hops};
@@ -14,8 +16,12 @@ use crate::plan::Side;
 use crate::report::Report;
 use crate::wan::{self, Wan};
 
-/// The IP protocol number of ESP.
+/// The IP protocol numbers of ESP and AH.
 const ESP: u8 = 50;
+const AH: u8 = 51;
+
+/// Room before the payload of a datagram, for the header that transport mode makes.
+const ROOM: usize = 40;
 
 /// The gateway's memory, from the heap.
 pub type Pools = ipsec::Pools<RustCrypto, Vecs>;
@@ -33,7 +39,7 @@ impl Store for Vecs {
 
 /// Memory for one gateway.
 pub fn pools() -> Pools {
-    Pools::new(&Sizes::for_tunnels(1))
+    Pools::new(&Sizes { manual: 2, ..Sizes::for_tunnels(1) })
 }
 
 /// What a site does in this example.
@@ -58,25 +64,42 @@ pub struct Site<'r> {
     pub host: Host,
     /// The IKE SA, while it is up.
     pub ike: Option<IkeId>,
+    /// The SAs with manual keys, if there are any.
+    pub manual: Option<ManualId>,
+    /// The gateway is its own host, and forwards nothing.
+    transport: bool,
     rng: SeededRng,
 }
 
 impl<'r> Site<'r> {
-    /// A site whose gateway has these peers.
+    /// A site whose gateway has these peers, or protects with manual keys what these selectors match.
     pub fn new(
         now: Instant,
         side: &'r Side,
         peers: &'r [Peer<'r>],
+        manual: &'r [Selectors],
         memory: Memory<'r, RustCrypto>,
         role: Role,
         mut rng: SeededRng,
     ) -> Result<Self> {
         let ike = Config { key_log: role == Role::AnswersAndLogs, ..Config::new(peers) };
-        let config = GatewayConfig { path_mtu: wan::MTU, ..GatewayConfig::new(ike) };
+        let config = GatewayConfig { path_mtu: wan::MTU, manual, ..GatewayConfig::new(ike) };
         let host = Host::new(now, side.host.0, side.host.1, wan::MTU, rng.next());
         let gateway = Gateway::new(&config, memory, &mut rng)
             .with_context(|| format!("the gateway of {} cannot be made", side.name))?;
-        Ok(Self { role, side, gateway, host, ike: None, rng })
+        let transport = side.host.0 == side.address;
+        Ok(Self { role, side, gateway, host, ike: None, manual: None, transport, rng })
+    }
+
+    /// Gives the gateway its manual keys, and tells the host what fits into the tunnel.
+    pub fn install(&mut self, now: Instant, manual: &Manual<'_>) -> Result<()> {
+        let id = self.gateway.install_manual(now, 0, manual)?;
+        self.manual = Some(id);
+        let overhead = self.gateway.manual_overhead(id);
+        let (first, around) = overhead.context("there is no SA to send on")?;
+        let room = around.map_or(wan::MTU, |around| around.effective_mtu(wan::MTU));
+        self.host.set_mtu(now, first.effective_mtu(room));
+        Ok(())
     }
 
     /// Step 2: packets of the protected side. `false` when there are none left.
@@ -84,7 +107,7 @@ impl<'r> Site<'r> {
         let name = self.side.name;
         let Some(mut packet) = self.host.take_packet() else { return Ok(false) };
         let Some(mut packet) = packet.as_buf() else { return Ok(true) };
-        if !count_down_hops(packet.payload_mut()) {
+        if !self.transport && !count_down_hops(packet.payload_mut()) {
             return Ok(true);
         }
         match self.gateway.outbound(now, &mut self.rng, packet) {
@@ -92,10 +115,14 @@ impl<'r> Site<'r> {
                 let Path { local, remote } = sent.path();
                 wan.send(
                     now,
-                    match sent.encapsulation() {
-                        Encapsulation::Udp => Datagram::udp(local, remote, sent.esp()),
-                        Encapsulation::Ip => {
+                    match (sent.encapsulation(), sent.sealed.protocol) {
+                        (Encapsulation::Udp, _) => Datagram::udp(local, remote, sent.esp()),
+                        (Encapsulation::Ip, Protocol::Esp) => {
                             Datagram::ip(local.address, remote.address, ESP, sent.esp())
+                        }
+                        // AH covers the header: the whole packet travels.
+                        (Encapsulation::Ip, Protocol::Ah) => {
+                            Datagram::ip(local.address, remote.address, AH, sent.outer())
                         }
                     },
                 );
@@ -120,16 +147,22 @@ impl<'r> Site<'r> {
 
     /// Step 3: a datagram of the unprotected side.
     pub fn unprotected(&mut self, now: Instant, datagram: Datagram) {
-        let Datagram { source, destination, transport, mut bytes } = datagram;
-        let path = Path::new(destination, source);
-        let arrived = match transport {
-            Transport::Udp => self.gateway.inbound_udp(now, &mut self.rng, path, 0, &mut bytes),
-            Transport::Ip(ESP) => self.gateway.inbound_esp(now, &mut self.rng, path, 0, &mut bytes),
+        let path = Path::new(datagram.destination, datagram.source);
+        let mut bytes;
+        let arrived = match datagram.transport {
+            Transport::Udp => {
+                bytes = [&[0; ROOM], &datagram.bytes[..]].concat();
+                self.gateway.inbound_udp_with_room(now, &mut self.rng, path, 0, ROOM, &mut bytes)
+            }
+            Transport::Ip(ESP | AH) => {
+                bytes = pcap::packet(&datagram);
+                self.gateway.inbound_ip(now, &mut self.rng, &mut bytes)
+            }
             Transport::Ip(_) => return,
         };
         // What was dropped is counted by the gateway. Much is on such a network: every repetition, to begin with.
         if let Ok(Inbound::Packet(received)) = arrived
-            && count_down_hops(received.packet)
+            && (self.transport || count_down_hops(received.packet))
         {
             self.host.give_packet(received.packet);
         }
@@ -178,6 +211,9 @@ impl<'r> Site<'r> {
 
     /// Ends everything, on both sides.
     pub fn close(&mut self, now: Instant) {
+        if let Some(id) = self.manual.take() {
+            self.gateway.remove_manual(id);
+        }
         self.gateway.close_all(now, &mut self.rng);
     }
 }

@@ -142,6 +142,71 @@ fn over_a_bad_network() {
 }
 
 #[test]
+fn with_manual_keys() {
+    let text = send("manual", 100_000, &["--manual"]);
+    assert!(text.contains("keys installed: ESP aes128gcm16, tunnel mode"), "{text}");
+    assert!(!text.contains("IKE_SA_INIT"), "{text}");
+    let transport = ["--manual", "--mode", "transport", "--esp", "aes256-sha512"];
+    send("manual-transport", 100_000, &transport);
+    send("manual-esn", 100_000, &["--manual", "--esn", "--ipv6", "--esp", "aes256ctr-sha1"]);
+    // AH alone, and around ESP.
+    let text = send("manual-ah", 100_000, &["--manual", "--ah", "sha256"]);
+    assert!(text.contains("NOT ENCRYPTED"), "{text}");
+    let both = ["--manual", "--ah", "sha1", "--esp", "aes128gcm8", "--mode", "transport", "--ipv6"];
+    let text = send("manual-both", 100_000, &both);
+    assert!(text.contains("keys installed: ESP aes128gcm8 in AH sha1, transport mode"), "{text}");
+    assert!(!text.contains("NOT ENCRYPTED"), "{text}");
+}
+
+#[test]
+fn negotiated_as_asked() {
+    let text = send("esp", 50_000, &["--esp", "aes192-sha384", "--esn", "--mode", "transport"]);
+    let agreed = summary(&text, "ESP");
+    assert!(agreed.starts_with("AES-CBC-192/HMAC-SHA2-384-192, ESN, transport mode"), "{agreed}");
+    let text = send("ah", 50_000, &["--ah", "sha256", "--ipv6"]);
+    assert!(summary(&text, "ESP").contains("as IP protocol 51"), "{text}");
+    send("transport-nat", 50_000, &["--mode", "transport", "--nat"]);
+    let text = send("null", 50_000, &["--esp", "null-sha256"]);
+    assert!(text.contains("NOT ENCRYPTED"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let folder = folder("refused");
+    let cases: [(&[&str], &str); 7] = [
+        (&["--esp", "aes128"], "without integrity"),
+        (&["--esp", "aes129-sha1"], "no encryption algorithm"),
+        (&["--ah", "sha3"], "no algorithm of AH"),
+        (&["--ah", "sha1", "--esp", "aes128gcm16"], "IKEv2 cannot negotiate AH and ESP"),
+        (&["--manual", "--nat"], "cannot be used with"),
+        (&["--manual", "--rekey-after", "5000"], "cannot be used with"),
+        (&["--mode", "transport", "--nat", "--ipv6"], "ICMPv6"),
+    ];
+    for (options, why) in cases {
+        let output = program(&folder, options);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && complaint.contains(why), "{options:?}: {complaint}");
+    }
+}
+
+#[test]
+fn every_listed_suite_is_taken() {
+    let folder = folder("suites");
+    let list = stdout(
+        &Command::new(env!("CARGO_BIN_EXE_site-to-site")).arg("--list-suites").output().unwrap(),
+    );
+    let suites: Vec<&str> = list.lines().collect();
+    assert!(suites.len() > 80 && suites.contains(&"null-sha256") && suites.contains(&"des-md5"));
+    let file = file(&folder, 3000);
+    for suite in suites {
+        let file = file.to_str().unwrap();
+        let options = ["--manual", "--loss", "0", "--file", file, "--esp", suite];
+        let output = program(&folder.join("out"), &options);
+        assert!(output.status.success(), "{suite}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
 fn small_and_empty_files() {
     for (test, len) in [("empty", 0), ("one", 1)] {
         let folder = folder(test);
@@ -217,7 +282,7 @@ fn the_check_of_a_capture_can_fail() {
     leaked.extend(packet);
     fs::write(out.join("wan.pcap"), leaked).unwrap();
     refused("bytes 0 to 32 of the file are in the capture in clear");
-    refused("neither IKE nor ESP");
+    refused("neither IKE nor ESP nor AH");
 
     // Without its keys, nothing can be read.
     fs::write(out.join("wan.pcap"), &capture).unwrap();

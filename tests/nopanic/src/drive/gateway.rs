@@ -81,7 +81,7 @@ fn tunnels(gateway: &Gateway<'_>) -> usize {
 fn manual() {
     reach! {
         fn(_, _, _, _) -> _: Gateway::install_manual;
-        fn(_, _) -> _: Gateway::remove_manual, Gateway::manual, <ManualError as Display>::fmt;
+        fn(_, _) -> _: Gateway::remove_manual, Gateway::manual, Gateway::manual_overhead, <ManualError as Display>::fmt;
     }
 }
 
