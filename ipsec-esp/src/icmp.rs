@@ -165,6 +165,8 @@ pub struct TooBig {
     pub spi: Spi,
     /// The UDP ports, if the packet was encapsulated.
     pub ports: Option<(u16, u16)>,
+    /// The low half of its sequence number, if so much is quoted.
+    pub sequence: Option<u32>,
     /// The largest outer packet that fits, in bytes.
     pub mtu: u16,
 }
@@ -203,18 +205,19 @@ impl TooBig {
             IpAddr::V6(_) => u16::try_from(reader.u32()?).ok().filter(|mtu| *mtu >= MIN_V6)?,
         };
         let (source, destination, next, rest) = quoted_header(reader.rest())?;
-        let (spi, ports) = match next {
-            protocol::ESP => (bytes::Reader::new(rest).u32()?, None),
-            protocol::AH => (bytes::Reader::new(rest.get(4..)?).u32()?, None),
+        let mut reader = bytes::Reader::new(rest);
+        let ports = match next {
+            protocol::ESP => None,
+            protocol::AH => reader.take(4).map(|_| None)?,
             protocol::UDP => {
-                let mut reader = bytes::Reader::new(rest);
                 let ports = (reader.u16()?, reader.u16()?);
                 reader.take(UdpHeader::LEN.checked_sub(4)?)?;
-                (reader.u32()?, Some(ports))
+                Some(ports)
             }
             _ => return None,
         };
-        Some(Self { source, destination, spi: Spi::new(spi)?, ports, mtu })
+        let spi = Spi::new(reader.u32()?)?;
+        Some(Self { source, destination, spi, ports, sequence: reader.u32(), mtu })
     }
 }
 
@@ -275,6 +278,7 @@ mod tests {
         assert_eq!(len, 576);
         let told = TooBig::parse(&out[..len]).unwrap();
         assert_eq!((told.spi.get(), told.mtu, told.ports), (0xc000_0001, 1400, None));
+        assert_eq!(told.sequence, Some(9));
         assert_eq!(told.destination, IpAddr::from([10, 0, 0, 2]));
 
         let from = "fd00::9".parse().unwrap();

@@ -16,6 +16,7 @@ use rand_core::CryptoRng;
 
 use crate::counters::Counters;
 use crate::memory::Memory;
+use crate::path_mtu::PathMtus;
 use crate::tunnel::{PairSlot, Tunnels};
 
 /// What a gateway is told when it is made.
@@ -34,12 +35,18 @@ pub struct GatewayConfig<'r> {
     /// The longest IP packet that goes through the unprotected network, in bytes. Longer ones are refused if they must
     /// not be fragmented. `usize::MAX` refuses none.
     pub path_mtu: usize,
+    /// The least path MTU that is believed of what the network tells, in bytes: RFC 4301 section 6.1.1 asks for such a
+    /// limit. Over IPv6 it is at least 1,280.
+    pub least_path_mtu: usize,
+    /// What the network told of a path MTU is forgotten after this time (RFC 4301 section 8.2.2, RFC 1191 section 6.3).
+    pub path_mtu_kept: Duration,
     /// A tunnel that could not be negotiated is not tried again for traffic before this time has passed.
     pub retry_after: Duration,
 }
 
 impl<'r> GatewayConfig<'r> {
-    /// No policies but those of the tunnels, an MTU of 1500 bytes, another try after five seconds.
+    /// No policies but those of the tunnels, an MTU of 1500 bytes, of which 576 are believed to be left and that for ten
+    /// minutes, another try after five seconds.
     pub const fn new(ike: Config<'r>) -> Self {
         Self {
             ike,
@@ -47,6 +54,8 @@ impl<'r> GatewayConfig<'r> {
             manual: &[],
             after: &[],
             path_mtu: 1500,
+            least_path_mtu: 576,
+            path_mtu_kept: Duration::from_secs(600),
             retry_after: Duration::from_secs(5),
         }
     }
@@ -144,6 +153,9 @@ pub struct Gateway<'r, P: Provider> {
     pub(crate) fragments: FragmentTable<'r>,
     pub(crate) counters: Counters,
     pub(crate) path_mtu: usize,
+    pub(crate) least_path_mtu: usize,
+    pub(crate) path_mtu_kept: Duration,
+    pub(crate) path_mtus: PathMtus<'r>,
     pub(crate) retry_after: Duration,
 }
 
@@ -169,6 +181,9 @@ impl<'r, P: Provider> Gateway<'r, P> {
             fragments: FragmentTable::new(&mut []),
             counters: Counters::default(),
             path_mtu: config.path_mtu,
+            least_path_mtu: config.least_path_mtu,
+            path_mtu_kept: config.path_mtu_kept,
+            path_mtus: PathMtus::new(&mut [], &mut []),
             retry_after: config.retry_after,
         };
         let children: usize = config.ike.peers.iter().map(|peer| peer.children.len()).sum();

@@ -130,6 +130,7 @@ pub mod manual;
 pub mod memory;
 pub mod outbound;
 
+mod path_mtu;
 mod poll;
 mod tunnel;
 
@@ -173,6 +174,7 @@ pub use inbound::{Inbound, InboundError, Received, Via};
 pub use manual::{Manual, ManualError, ManualId, ManualKey, ManualReport, ManualSas};
 pub use memory::{Memory, Pools, Resources, Sizes, Store};
 pub use outbound::{Discard, Outbound, OutboundError, Sent};
+pub use path_mtu::PathMtuSlot;
 pub use tunnel::{PairSlot, TunnelSlot};
 
 /// Room before a packet that is enough for every SA: IPv6, UDP, ESP and the longest IV.

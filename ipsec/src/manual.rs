@@ -286,6 +286,7 @@ impl<P: Provider> Gateway<'_, P> {
             Some(key) => match self.sad.install_outbound(now, &sa.params(key)) {
                 Ok(id) => {
                     self.sad.skip_sequence(id, manual.sequence);
+                    self.path_mtus.installed(number, key.spi.get());
                     Some(id)
                 }
                 Err(e) => {
@@ -395,10 +396,12 @@ impl<P: Provider> Gateway<'_, P> {
         mut packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
         if let (Some(sa), Some(outer)) = (self.sad.outbound(first), self.sad.outbound(around)) {
+            // The network sees the outer of the two.
+            let path_mtu = self.path_mtu_of(now, outer.protection.tag);
             let [sa, outer] = [Overhead::of(&sa.protection), Overhead::of(&outer.protection)];
             let len = outer.sealed_len(sa.sealed_len(inner.len));
-            if inner.dont_fragment && len > self.path_mtu {
-                let mtu = sa.effective_mtu(outer.effective_mtu(self.path_mtu));
+            if inner.dont_fragment && len > path_mtu {
+                let mtu = sa.effective_mtu(outer.effective_mtu(path_mtu));
                 return Err(OutboundError::TooBig { mtu });
             }
             let head = sa.headroom().saturating_add(outer.headroom());

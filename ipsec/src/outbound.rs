@@ -325,8 +325,9 @@ impl<P: Provider> Gateway<'_, P> {
         }
         if let Some(sa) = self.sad.outbound(id) {
             let overhead = Overhead::of(&sa.protection);
-            if inner.dont_fragment && overhead.sealed_len(inner.len) > self.path_mtu {
-                let mtu = overhead.effective_mtu(self.path_mtu);
+            let path_mtu = self.path_mtu_of(now, sa.protection.tag);
+            if inner.dont_fragment && overhead.sealed_len(inner.len) > path_mtu {
+                let mtu = overhead.effective_mtu(path_mtu);
                 return Err(OutboundError::TooBig { mtu });
             }
         }

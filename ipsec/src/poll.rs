@@ -88,6 +88,7 @@ impl<P: Provider> Gateway<'_, P> {
                         Direction::Outbound => {
                             let installed = self.sad.install_outbound(now, &params);
                             pair.outbound = installed.ok();
+                            self.path_mtus.installed(params.tag, params.spi.get());
                             installed.map(drop)
                         }
                     },
@@ -128,6 +129,7 @@ impl<P: Provider> Gateway<'_, P> {
                 Step::Tell(match replaces {
                     None => GatewayEvent::ChildUp { child, config, ike, path, agreed },
                     Some(replaces) => {
+                        self.path_mtus.inherited(replaces.index(), number);
                         self.counters.rekeys = self.counters.rekeys.saturating_add(1);
                         GatewayEvent::ChildRekeyed { child, replaces, config, ike, path, agreed }
                     }
@@ -170,7 +172,10 @@ impl<P: Provider> Gateway<'_, P> {
                 Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })
             }
             Event::ChildMoved { child, path } => {
-                let Some((_, pair)) = self.tunnels.find(child) else { return Some(Step::Done) };
+                let Some((number, pair)) = self.tunnels.find(child) else {
+                    return Some(Step::Done);
+                };
+                self.path_mtus.moved(number);
                 let (tunnel, inbound, outbound) = (pair.tunnel, pair.inbound, pair.outbound);
                 let sa = outbound.and_then(|id| self.sad.outbound(id));
                 let path = match sa.map(|sa| sa.protection.encapsulation) {

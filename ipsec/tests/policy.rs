@@ -508,3 +508,84 @@ fn parallel_sas_are_chosen_by_dscp() {
         assert!(b.refused.is_empty());
     });
 }
+
+/// Seals a packet of this many bytes that must not be fragmented. Gives the outer packet, or the MTU that is too small.
+fn sealed(site: &mut Site<'_>, now: Instant, len: usize) -> Result<Vec<u8>, usize> {
+    let mut inner = ip(1, 2, 17, 0x4000, &vec![7; len - 20]);
+    inner.resize(len, 0);
+    let mut buf = vec![0; MAX_HEADROOM];
+    buf.extend_from_slice(&inner);
+    buf.extend_from_slice(&[0; MAX_TAILROOM]);
+    let packet = PacketBuf::new(&mut buf, MAX_HEADROOM..MAX_HEADROOM + len).unwrap();
+    match site.gateway.outbound(now, &mut site.rng, packet) {
+        Ok(Outbound::Send(sent)) => Ok(sent.outer().to_vec()),
+        Err(OutboundError::TooBig { mtu }) => Err(mtu),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What a router on the way says of an outer packet.
+fn router_says(outer: &[u8], mtu: u16) -> Vec<u8> {
+    let mut out = [0; 600];
+    let from = [192, 0, 2, 1].into();
+    let len = ipsec_esp::icmp::packet_too_big(outer, mtu, from, &mut out).unwrap();
+    out[..len].to_vec()
+}
+
+#[test]
+fn a_path_mtu_is_learned_believed_with_care_and_forgotten() {
+    // RFC 4301 section 8.2.1, RFC 4301 section 8.2.2, RFC 4301 section 6.1.1
+    let (lan_1, lan_2) = ([net(1)], [net(2)]);
+    let tunnel = ChildRef { peer: 0, child: 0 };
+    pair((&lan_1, &lan_2), &[], Some(&udp(1, 2, 53)), |a, b, wire| {
+        let outer = sealed(a, NOW, 1300).unwrap();
+        let too_big = router_says(&outer, 1200);
+        assert_eq!(a.gateway.handle_too_big(NOW, &too_big), None, "no memory");
+        a.gateway.learn_path_mtu(
+            Box::leak(Box::new([PathMtuSlot::EMPTY; 20])),
+            Box::leak(Box::new([0; 40])),
+        );
+        let whole = a.gateway.effective_mtu(NOW, tunnel).unwrap();
+        assert_eq!(a.gateway.path_mtu(NOW, tunnel), Some(1500));
+
+        // Of another SA, other addresses, or a packet that was not sent.
+        for byte in [28 + 12, 28 + 16, 28 + 20, 28 + 24, 28 + 27] {
+            let mut forged = outer.clone();
+            forged[byte - 28] ^= 0x40;
+            let forged = router_says(&forged, 1200);
+            assert_eq!(a.gateway.handle_too_big(NOW, &forged), None, "byte {byte}");
+        }
+        // Nothing that is no such error.
+        assert_eq!(a.gateway.handle_too_big(NOW, &outer), None);
+        assert_eq!(a.gateway.handle_too_big(NOW, &router_says(&outer, 1500)), None, "no news");
+        assert_eq!(a.gateway.path_mtu(NOW, tunnel), Some(1500));
+
+        assert_eq!(a.gateway.handle_too_big(NOW, &too_big), Some(1200));
+        assert_eq!(a.gateway.path_mtu(NOW, tunnel), Some(1200));
+        let mtu = a.gateway.effective_mtu(NOW, tunnel).unwrap();
+        assert_eq!(mtu, a.gateway.overhead(tunnel).unwrap().effective_mtu(1200));
+        assert_eq!(a.gateway.tcp_mss(NOW, tunnel, true), Some(mtu - 40));
+        assert_eq!(sealed(a, NOW, mtu + 1), Err(mtu));
+        assert_eq!(sealed(a, NOW, mtu).unwrap().len().div_ceil(4), 300);
+        // It never rises by what somebody says.
+        assert_eq!(a.gateway.handle_too_big(NOW, &router_says(&outer, 1400)), None);
+        assert_eq!(a.gateway.path_mtu(NOW, tunnel), Some(1200));
+
+        // New keys on the same path.
+        a.gateway.rekey(NOW, &mut SeededRng::new(5), tunnel).unwrap();
+        a.settle(NOW, wire);
+        deliver(NOW, &mut [a, b], wire);
+        assert_eq!(a.gateway.path_mtu(NOW, tunnel), Some(1200));
+        assert_eq!(a.gateway.handle_too_big(NOW, &too_big), None, "the old SA is gone");
+        let outer = sealed(a, NOW, 600).unwrap();
+
+        // It is not believed to be tiny, and forgotten after ten minutes.
+        let later = NOW.after(core::time::Duration::from_secs(300));
+        assert_eq!(a.gateway.handle_too_big(later, &router_says(&outer, 100)), Some(576));
+        let end = later.after(core::time::Duration::from_secs(600));
+        let before = Instant::from_micros(end.as_micros() - 1);
+        assert_eq!(a.gateway.path_mtu(before, tunnel), Some(576));
+        assert_eq!(a.gateway.path_mtu(end, tunnel), Some(1500));
+        assert_eq!(a.gateway.effective_mtu(end, tunnel), Some(whole));
+    });
+}

@@ -92,6 +92,8 @@ fn packets() {
         fn(_, _, _) -> _: Gateway::inbound_clear;
         fn(_, _, _, _, _, _, _) -> _: Gateway::inbound_udp_with_room, Gateway::inbound_esp_with_room;
         fn(_, _, _, _, _) -> _: Gateway::outbound_via;
+        fn(_, _, _) -> _: Gateway::learn_path_mtu, Gateway::handle_too_big, Gateway::path_mtu, Gateway::effective_mtu;
+        fn(_, _, _, _) -> _: Gateway::tcp_mss;
         fn(_, _) -> _: Gateway::track_fragments, Gateway::remember_packets;
         fn(_) -> _: Sent::outer, Sent::into_outer, Sent::esp, Sent::path, Sent::encapsulation;
         fn(_, _) -> _: <Discard as Display>::fmt, <OutboundError as Display>::fmt, <InboundError as Display>::fmt;
