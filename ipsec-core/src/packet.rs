@@ -116,6 +116,25 @@ impl<'b> PacketBuf<'b> {
     pub fn truncate(&mut self, len: usize) -> Option<()> {
         self.trim_back(self.len().checked_sub(len)?)
     }
+
+    /// Cuts the packet to `len` bytes, and grows it by `head` bytes before these and `tail` behind. `None` if it is
+    /// shorter, or there is no room; nothing has changed then.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    pub fn reshape(&mut self, head: usize, len: usize, tail: usize) -> Option<&mut [u8]> {
+        let start = self.start.checked_sub(head)?;
+        let cut = self.start.checked_add(len).filter(|cut| *cut <= self.end)?;
+        let end = cut.checked_add(tail)?;
+        let grown = self.buf.get_mut(start..end)?;
+        (self.start, self.end) = (start, end);
+        Some(grown)
+    }
+
+    /// Makes the packet what it was: one of its former [ranges](Self::range).
+    pub fn restore(&mut self, range: Range<usize>) {
+        if self.buf.get(range.clone()).is_some() {
+            (self.start, self.end) = (range.start, range.end);
+        }
+    }
 }
 
 /// The buffer is too small around the packet. Nothing has changed. Fault: capacity.
@@ -158,6 +177,22 @@ mod tests {
         packet.trim_front(2).unwrap();
         packet.trim_back(1).unwrap();
         assert_eq!(packet.into_slice(), [7, 8]);
+    }
+
+    #[test]
+    fn reshaping_is_all_or_nothing() {
+        let mut memory = [9, 9, 7, 8, 9];
+        let mut packet = PacketBuf::new(&mut memory, 2..4).unwrap();
+        for (head, len, tail) in [(3, 1, 0), (0, 3, 0), (0, 2, 2), (0, usize::MAX, 1)] {
+            assert_eq!(packet.reshape(head, len, tail), None);
+            assert_eq!(packet.range(), 2..4);
+        }
+        assert_eq!(packet.reshape(1, 1, 2), Some(&mut [9, 7, 8, 9][..]));
+        assert_eq!(packet.range(), 1..5);
+        packet.restore(2..6);
+        assert_eq!(packet.range(), 1..5);
+        packet.restore(2..4);
+        assert_eq!(packet.payload(), [7, 8]);
     }
 
     #[test]

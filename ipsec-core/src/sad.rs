@@ -457,6 +457,7 @@ impl<'r, P: Provider> Sad<'r, P> {
     ///
     /// # Errors
     /// See [`SequenceError`]; then nothing has been taken or counted.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn next_sequence(
         &mut self,
         now: Instant,

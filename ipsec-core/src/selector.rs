@@ -399,7 +399,8 @@ impl Selectors {
 
     /// Whether a packet that arrived matches.
     pub fn match_inbound(&self, flow: &Flow) -> bool {
-        self.match_outbound(&flow.reversed())
+        matches(&self.local, flow.destination, flow.protocol, flow.destination_port)
+            && matches(&self.remote, flow.source, flow.protocol, flow.source_port)
     }
 }
 

@@ -198,14 +198,14 @@ fn check_selectors<P: Provider>(
 
 fn carry_marks(
     packet: &mut [u8],
-    inner: Inner,
+    mut inner: Inner,
     arrival: &Arrival,
     tunnel: &Tunnel,
     audit: Audit,
 ) -> Result<Inner, OpenError> {
     let bytes = packet.get_mut(inner.range.clone()).unwrap_or_default();
     let classes = (inner.packet.traffic_class, arrival.traffic_class);
-    let ecn_alarm = tunnel::decapsulate(bytes, classes.0, classes.1, tunnel)
+    inner.ecn_alarm = tunnel::decapsulate(bytes, classes.0, classes.1, tunnel)
         .ok_or(OpenError::Congestion(audit))?;
-    Ok(Inner { ecn_alarm, ..inner })
+    Ok(inner)
 }

@@ -25,6 +25,15 @@ pub(crate) enum Content<'a> {
     Dummy(usize),
 }
 
+impl Content<'_> {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Packet(inner) => inner.len,
+            Self::Dummy(len) => *len,
+        }
+    }
+}
+
 /// All lengths are in bytes.
 pub(crate) struct Layout {
     /// What the outer header says.
@@ -52,21 +61,20 @@ pub(crate) struct Layout {
     pub(crate) icv_len: usize,
     /// Whether the outer IP header is the packet's own.
     pub(crate) keeps_header: bool,
-    /// What all this comes to, asked for often.
-    sums: Sums,
-}
-
-#[derive(Clone, Copy)]
-struct Sums {
     /// Outer headers, that of ESP or AH, and the pseudo header.
     front: usize,
     /// What follows the packet.
     back: usize,
+    /// The outer packet.
     total: usize,
 }
 
+/// The longest outer packet. IPv6 could carry 40 bytes more.
+const MAX_LEN: usize = u16::MAX as usize;
+
 impl Layout {
     /// `packet` is what `content` was parsed from.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn new<P: ipsec_core::crypto::Provider>(
         protection: &Protection<P>,
         content: Content<'_>,
@@ -77,6 +85,10 @@ impl Layout {
         let udp = protection.encapsulation == Encapsulation::Udp;
         if local.address.is_ipv4() != outer_ipv4 || udp && remote.port == 0 {
             return Err(SealError::Path);
+        }
+        // Then no sum of lengths overflows.
+        if content.len() > MAX_LEN {
+            return Err(SealError::TooLong);
         }
         let overhead = Overhead::of(protection);
         let mut layout = Self {
@@ -93,7 +105,9 @@ impl Layout {
             trailer_len: 0,
             icv_len: overhead.icv,
             keeps_header: false,
-            sums: Sums { front: 0, back: 0, total: 0 },
+            front: 0,
+            back: 0,
+            total: 0,
         };
         match (content, &protection.mode) {
             (Content::Dummy(len), mode) => {
@@ -128,14 +142,22 @@ impl Layout {
                 layout.strip_header(packet)?;
             }
         }
-        let payload_len = layout.len.saturating_sub(layout.start).saturating_add(layout.pseudo_len);
-        let before_trailer =
-            payload_len.saturating_add(layout.hidden_len).saturating_add(overhead.trailer);
-        layout.trailer_len =
-            overhead.trailer.saturating_add(padding::pad_len(before_trailer, overhead.align));
-        layout.sums = layout.sums();
-        // IPv6 could carry 40 bytes more.
-        if u16::try_from(layout.total_len()).is_err() {
+        let payload_len = layout.len.wrapping_sub(layout.start).wrapping_add(layout.pseudo_len);
+        let before_trailer = payload_len.wrapping_add(layout.hidden_len);
+        layout.trailer_len = if overhead.trailer == 0 {
+            0
+        } else {
+            padding::trailer_len(before_trailer, overhead.align)
+        };
+        layout.front = layout.text_at().wrapping_add(layout.pseudo_len);
+        layout.back =
+            layout.hidden_len.wrapping_add(layout.trailer_len).wrapping_add(layout.icv_len);
+        layout.total = layout
+            .front
+            .wrapping_add(layout.len)
+            .wrapping_sub(layout.start)
+            .wrapping_add(layout.back);
+        if layout.total > MAX_LEN {
             return Err(SealError::TooLong);
         }
         Ok(layout)
@@ -165,44 +187,29 @@ impl Layout {
 
     /// Where the header of ESP or AH begins in the outer packet.
     pub(crate) const fn header_at(&self) -> usize {
-        self.ip_len.saturating_add(self.udp_len)
+        self.ip_len.wrapping_add(self.udp_len)
     }
 
     /// Where what is protected begins in the outer packet.
     pub(crate) const fn text_at(&self) -> usize {
-        self.header_at().saturating_add(self.header_len)
+        self.header_at().wrapping_add(self.header_len)
     }
 
     /// Where the trailer of ESP ends, and the integrity check value begins.
     pub(crate) const fn text_end(&self) -> usize {
-        self.total_len().saturating_sub(self.icv_len)
+        self.total.wrapping_sub(self.icv_len)
     }
 
     /// The outer packet.
     pub(crate) const fn total_len(&self) -> usize {
-        self.sums.total
-    }
-
-    const fn front_len(&self) -> usize {
-        self.sums.front
-    }
-
-    const fn back_len(&self) -> usize {
-        self.sums.back
-    }
-
-    const fn sums(&self) -> Sums {
-        let payload = self.len.saturating_sub(self.start);
-        let front = self.text_at().saturating_add(self.pseudo_len);
-        let back = self.hidden_len.saturating_add(self.trailer_len).saturating_add(self.icv_len);
-        Sums { front, back, total: front.saturating_add(payload).saturating_add(back) }
+        self.total
     }
 
     /// Whether the packet can grow: bytes behind the IP packet, such as a link's padding, are room. Changes nothing.
     pub(crate) fn require_room(&self, packet: &PacketBuf<'_>) -> Result<(), NoRoom> {
         let refused = NoRoom {
-            needed_head: self.front_len().saturating_sub(self.start),
-            needed_tail: self.back_len(),
+            needed_head: self.front.saturating_sub(self.start),
+            needed_tail: self.back,
             head: packet.headroom(),
             tail: packet.tailroom().saturating_add(packet.len().saturating_sub(self.len)),
         };
@@ -212,6 +219,7 @@ impl Layout {
 
     /// Grows the packet to the outer one, and writes everything outside the header of ESP or AH, whose protocol is
     /// `protocol`; in BEET mode the pseudo header too. `None` if there is no room after all.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn write(
         &self,
         packet: &mut PacketBuf<'_>,
@@ -220,16 +228,16 @@ impl Layout {
         id: Option<u16>,
     ) -> Option<()> {
         packet.truncate(self.len)?;
-        match self.front_len().checked_sub(self.start) {
+        match self.front.checked_sub(self.start) {
             Some(more) => {
                 packet.prepend(more).ok()?;
                 if self.keeps_header {
                     bytes::move_within(packet.payload_mut(), more, 0, self.ip_len)?;
                 }
             }
-            None => packet.trim_front(self.start.checked_sub(self.front_len())?)?,
+            None => packet.trim_front(self.start.checked_sub(self.front)?)?,
         }
-        let back = packet.append(self.back_len()).ok()?;
+        let back = packet.append(self.back).ok()?;
         back.get_mut(..self.hidden_len)?.fill(0);
 
         let whole = packet.payload_mut();
@@ -248,7 +256,7 @@ impl Layout {
             bytes::copy(whole.get_mut(self.ip_len..self.header_at())?, udp.as_bytes())?;
         }
         if self.pseudo_len > 0 {
-            let room = whole.get_mut(self.text_at()..self.front_len())?;
+            let room = whole.get_mut(self.text_at()..self.front)?;
             beet::write_pseudo(room, self.options_len, self.next_header)?;
         }
         Some(())

@@ -49,6 +49,8 @@ mod inner;
 mod layout;
 mod mutable;
 mod parts;
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
+mod quick;
 mod transport;
 
 pub use audit::AuditEntry;

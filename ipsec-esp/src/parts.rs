@@ -29,6 +29,7 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// `None` if `iv` is longer than any.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn new<P: Provider>(
         protection: &Protection<P>,
         esp: &EspTransform<P>,

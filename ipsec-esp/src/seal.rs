@@ -20,6 +20,8 @@ use crate::error::{Audit, SealError};
 use crate::layout::{Content, Layout};
 use crate::padding;
 use crate::parts::Parts;
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
+use crate::quick;
 use crate::tunnel::OuterFields;
 use crate::wire::EspHeader;
 
@@ -36,9 +38,13 @@ pub fn seal<P: Provider>(
     id: OutboundId,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    if let Some(sealed) = quick::seal(sad, now, id, packet) {
+        return sealed;
+    }
     let parsed = IpPacket::parse(packet.payload());
     let inner = parsed.as_ref().map_err(|e| SealError::Inner(*e))?;
-    seal_parsed(sad, now, id, inner, packet)
+    seal_general(sad, now, id, inner, packet)
 }
 
 /// [`seal`] of a packet that was parsed before.
@@ -49,13 +55,30 @@ pub(crate) fn seal_parsed<P: Provider>(
     inner: &IpPacket,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    if let Some(sealed) = quick::seal(sad, now, id, packet) {
+        return sealed;
+    }
+    seal_general(sad, now, id, inner, packet)
+}
+
+#[inline(never)]
+fn seal_general<P: Provider>(
+    sad: &mut Sad<'_, P>,
+    now: Instant,
+    id: OutboundId,
+    inner: &IpPacket,
+    packet: &mut PacketBuf<'_>,
+) -> Result<Sealed, SealError> {
     if sad.outbound(id).is_some_and(|sa| sa.protection.protocol() == Protocol::Ah) {
         return ah::sign_parsed(sad, now, id, inner, packet);
     }
-    begin(sad, now, id, Content::Packet(inner), packet, at_once)
+    let job = begin(sad, now, id, Content::Packet(inner), packet)?;
+    at_once(sad, job, packet.payload_mut())
 }
 
 /// Does the work of a job that has just begun, so that its SA is still there, and completes the packet.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 fn at_once<P: Provider>(
     sad: &Sad<'_, P>,
     job: SealJob,
@@ -79,7 +102,8 @@ pub fn seal_dummy<P: Provider>(
     id: OutboundId,
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
-    begin(sad, now, id, Content::Dummy(packet.len()), packet, at_once)
+    let job = begin(sad, now, id, Content::Dummy(packet.len()), packet)?;
+    at_once(sad, job, packet.payload_mut())
 }
 
 /// A packet on its way through the provider. It borrows nothing.
@@ -182,23 +206,21 @@ pub fn seal_begin<P: Provider>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<SealJob, SealError> {
     let inner = IpPacket::parse(packet.payload()).map_err(SealError::Inner)?;
-    begin(sad, now, id, Content::Packet(&inner), packet, |_, job, _| Ok(job))
+    begin(sad, now, id, Content::Packet(&inner), packet)
 }
 
-/// Makes a job, and gives it to `then` with the packet: a job is large, and so it is used where it is made.
-fn begin<P: Provider, T>(
+#[cfg_attr(not(target_os = "none"), inline(always))]
+fn begin<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
     id: OutboundId,
     content: Content<'_>,
     packet: &mut PacketBuf<'_>,
-    then: impl FnOnce(&Sad<'_, P>, SealJob, &mut [u8]) -> Result<T, SealError>,
-) -> Result<T, SealError> {
+) -> Result<SealJob, SealError> {
     let sa = sad.outbound(id).ok_or(SealError::NoSa)?;
     let protection = &sa.protection;
     let esp = protection.esp().ok_or(SealError::NotEsp)?;
-    let layout = Layout::new(protection, content, packet.payload());
-    let layout = layout.as_ref().map_err(|e| *e)?;
+    let layout = Layout::new(protection, content, packet.payload())?;
     layout.require_room(packet).map_err(SealError::NoRoom)?;
 
     let sequence = sa.sequence().saturating_add(1);
@@ -206,32 +228,41 @@ fn begin<P: Provider, T>(
     let parts =
         Parts::new(protection, esp, sequence, iv.in_nonce(), layout.text_at()..layout.text_end())
             .ok_or(SealError::Crypto(CryptoError::Length))?;
-    let sealed = Sealed::new(id, protection, sequence, layout);
+    let sealed = Sealed::new(id, protection, sequence, &layout);
     take_sequence(sad, now, &sealed, parts.text.len())?;
     let identification = if layout.needs_id() { sad.next_identification(id) } else { None };
 
     // The checks above leave nothing that could fail from here on.
     layout
         .write(packet, &sealed.path, protocol::ESP, identification)
-        .and_then(|()| write_esp(layout, &sealed, iv.on_wire(), packet.payload_mut()))
+        .and_then(|()| write_esp(&layout, &sealed, iv.on_wire(), packet.payload_mut()))
         .ok_or(SealError::TooLong)?;
-    then(sad, SealJob { sealed, parts }, packet.payload_mut())
+    Ok(SealJob { sealed, parts })
 }
 
 /// Takes the sequence number of `sealed`, and counts `bytes` against the SA's life.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub(crate) fn take_sequence<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
     sealed: &Sealed,
     bytes: usize,
 ) -> Result<(), SealError> {
-    let audit = Audit { spi: sealed.spi.get(), sequence: sealed.sequence };
     match sad.next_sequence(now, sealed.id, bytes) {
         Ok(_) => Ok(()),
-        Err(SequenceError::Expired) => Err(SealError::Expired(audit)),
-        Err(SequenceError::Overflow) => Err(SealError::SequenceOverflow(audit)),
-        Err(SequenceError::Unreserved) => Err(SealError::Unreserved(audit)),
-        Err(_) => Err(SealError::NoSa),
+        Err(why) => Err(sequence_error(why, sealed.spi, sealed.sequence)),
+    }
+}
+
+/// Why the packet with this number is not sent.
+#[cold]
+pub(crate) fn sequence_error(why: SequenceError, spi: Spi, sequence: u64) -> SealError {
+    let audit = Audit { spi: spi.get(), sequence };
+    match why {
+        SequenceError::Expired => SealError::Expired(audit),
+        SequenceError::Overflow => SealError::SequenceOverflow(audit),
+        SequenceError::Unreserved => SealError::Unreserved(audit),
+        _ => SealError::NoSa,
     }
 }
 

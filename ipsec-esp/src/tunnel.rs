@@ -25,15 +25,26 @@ pub struct OuterFields {
 impl OuterFields {
     /// Of a tunnel around `inner` (RFC 4301 section 5.1.2, RFC 6040 section 4.1).
     pub const fn of(inner: &IpPacket, tunnel: &Tunnel) -> Self {
+        Self::of_fields(inner.traffic_class, inner.dont_fragment, inner.flow_label, tunnel)
+    }
+
+    /// Of a tunnel around a packet whose header says this.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    pub(crate) const fn of_fields(
+        traffic_class: u8,
+        dont_fragment: bool,
+        flow_label: u32,
+        tunnel: &Tunnel,
+    ) -> Self {
         Self {
-            traffic_class: outer_class(inner.traffic_class, tunnel),
+            traffic_class: outer_class(traffic_class, tunnel),
             dont_fragment: match tunnel.dont_fragment {
-                DontFragment::Copy => inner.dont_fragment,
+                DontFragment::Copy => dont_fragment,
                 DontFragment::Set => true,
                 DontFragment::Clear => false,
             },
             hop_limit: tunnel.hop_limit,
-            flow_label: if tunnel.copy_flow_label { inner.flow_label } else { 0 },
+            flow_label: if tunnel.copy_flow_label { flow_label } else { 0 },
         }
     }
 
@@ -66,6 +77,7 @@ impl OuterFields {
     /// Writes a header, which fills `room`, for `payload_len` bytes. `id` is the identification of an IPv4 packet that
     /// may be fragmented. `None` if the addresses are of different versions, the room has not the header's length, or
     /// the payload is too long.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn write(
         &self,
         room: &mut [u8],

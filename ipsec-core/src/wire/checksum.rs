@@ -40,6 +40,13 @@ impl Checksum {
         self
     }
 
+    /// Adds a 32-bit field, at an even place.
+    #[must_use]
+    pub const fn u32(mut self, value: u32) -> Self {
+        self.sum = self.sum.wrapping_add(value as u64);
+        self
+    }
+
     /// Adds a 16-bit field, at an even place.
     #[must_use]
     pub const fn u16(mut self, value: u16) -> Self {

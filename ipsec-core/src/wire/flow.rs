@@ -131,6 +131,7 @@ impl Fragment {
 }
 
 /// The ports at the front of the upper layer, if this part of the datagram has it.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub(super) fn seen_ports(
     fragment: Fragment,
     protocol: u8,
@@ -157,6 +158,7 @@ pub(crate) const fn has_ports(protocol: u8) -> bool {
     )
 }
 
+#[cfg_attr(not(target_os = "none"), inline(always))]
 fn ports(protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {
     let both = |at: usize| {
         let port = upper.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);

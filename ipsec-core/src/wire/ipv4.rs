@@ -58,6 +58,7 @@ impl Ipv4Header {
     /// A header without options for `payload_len` bytes, unfragmented, with its checksum. Identification is zero, as
     /// RFC 6864 section 4.1 allows for a packet that is not to be fragmented. `None` if IPv4 cannot carry so many
     /// bytes.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn new(
         source: Ipv4Addr,
         destination: Ipv4Addr,
@@ -67,7 +68,15 @@ impl Ipv4Header {
         payload_len: usize,
     ) -> Option<Self> {
         let total_len = u16::try_from(payload_len.checked_add(Self::LEN)?).ok()?;
-        let mut header = Self {
+        // The sum of the fields is that of the bytes.
+        let checksum = Checksum::new()
+            .u16(u16::from_be_bytes([VERSION_IHL, tos]))
+            .u16(total_len)
+            .u16(DONT_FRAGMENT)
+            .u16(u16::from_be_bytes([ttl, protocol]))
+            .u32(source.to_bits())
+            .u32(destination.to_bits());
+        Some(Self {
             version_ihl: VERSION_IHL,
             tos,
             total_len: U16::new(total_len),
@@ -75,12 +84,10 @@ impl Ipv4Header {
             flags_offset: U16::new(DONT_FRAGMENT),
             ttl,
             protocol,
-            checksum: U16::ZERO,
+            checksum: U16::new(checksum.finish()),
             source: source.octets(),
             destination: destination.octets(),
-        };
-        header.update_checksum();
-        Some(header)
+        })
     }
 
     /// The same header for a packet that routers may fragment, with its checksum.

@@ -142,7 +142,8 @@ fn packet() {
         fn(_) -> _: PacketBuf::range, PacketBuf::payload, PacketBuf::payload_mut, PacketBuf::into_slice;
         fn(_) -> _: PacketBuf::reborrow;
         fn(_, _) -> _: PacketBuf::new, PacketBuf::prepend, PacketBuf::append, PacketBuf::trim_front;
-        fn(_, _) -> _: PacketBuf::trim_back, PacketBuf::truncate;
+        fn(_, _) -> _: PacketBuf::trim_back, PacketBuf::truncate, PacketBuf::restore;
+        fn(_, _, _, _) -> _: PacketBuf::reshape;
         fn(_, _, _) -> _: PacketBuf::require;
         fn(_, _) -> _: <PacketBuf<'_> as Debug>::fmt, <NoRoom as Display>::fmt, <NoRoom as Debug>::fmt;
     }
@@ -260,6 +261,7 @@ fn time() {
 fn wire() {
     reach! {
         fn() -> _: Checksum::new;
+        fn(_, _) -> _: Checksum::u32;
         fn(_) -> _: Checksum::finish, Checksum::finish_udp;
         fn(_, _) -> _: Checksum::bytes, Checksum::u16;
         fn(_, _, _) -> _: checksum::adjust;
