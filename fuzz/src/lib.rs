@@ -2,6 +2,7 @@
 //!
 //! Each module is one target. [`seeds`] makes the inputs to begin with.
 
+pub mod certificates;
 pub mod esp_modes;
 pub mod esp_open;
 pub mod fragments;

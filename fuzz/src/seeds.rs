@@ -2,8 +2,9 @@
 //!
 //! `cargo run --example seeds` writes them to `seeds/`, where a test compares them with what is made here.
 
+use ipsec_core::crypto::{HashId, SignatureScheme};
 use ipsec_core::wire::{Ipv4Header, Ipv6Header, UdpHeader, protocol};
-use ipsec_ike::wire::Message;
+use ipsec_ike::wire::{Message, PayloadType};
 use zerocopy::IntoBytes;
 
 use crate::pair::{Pair, Pools, Shape};
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Seed> {
     };
     add("ike_message", ike_messages());
     add("ike_engine", ike_engine());
+    add("certificates", certificates());
     add("esp_open", esp_open());
     add("esp_modes", esp_modes());
     add("fragments", fragments());
@@ -41,6 +43,44 @@ pub fn all() -> Vec<Seed> {
 
 fn named(name: impl ToString, bytes: impl Into<Vec<u8>>) -> (String, Vec<u8>) {
     (name.to_string(), bytes.into())
+}
+
+/// Chains and lists of another implementation, as an IKE_AUTH message carries them.
+fn certificates() -> Vec<(String, Vec<u8>)> {
+    use crate::certificates::certificate;
+    let chain = |choice: u8, certs: &[&str], lists: &[&str]| {
+        let certs = certs.iter().map(|name| (4, certificate(name)));
+        let lists = lists.iter().map(|name| (7, certificate(name)));
+        let mut bytes = vec![choice, PayloadType::CERT.0];
+        for (encoding, der) in certs.chain(lists) {
+            bytes.extend([PayloadType::CERT.0, 0]);
+            bytes.extend(u16::try_from(der.len() + 5).unwrap().to_be_bytes());
+            bytes.push(encoding);
+            bytes.extend(der);
+        }
+        // The signature, with its algorithm, and what is asked for.
+        let algorithm = SignatureScheme::Ecdsa(HashId::Sha256).algorithm_identifier().unwrap();
+        let request = [&[0, 0, 0, 25, 4][..], &[7; 20]].concat();
+        let last = [&[PayloadType::AUTH.0, 0, 0, 8, 15, 1, 2, 3][..]].concat();
+        let len = u8::try_from(9 + algorithm.len() + 8).unwrap();
+        let auth = [&[PayloadType::CERTREQ.0, 0, 0, len, 14, 0, 0, 0, 12], algorithm, &[1; 8]];
+        [bytes, last, auth.concat(), request].concat()
+    };
+    vec![
+        named("good", chain(4, &["good"], &[])),
+        named("mail", chain(0, &["good"], &[])),
+        named("address", chain(1, &["no-subject"], &[])),
+        named("name", chain(3, &["good"], &[])),
+        named("three-links", chain(4, &["third", "issuer-2", "issuer-1"], &[])),
+        named("constrained", chain(4, &["inside", "constrained"], &[])),
+        named("revoked", chain(4, &["revoked"], &["crl-root"])),
+        named(
+            "strict",
+            chain(20, &["third", "issuer-2", "issuer-1"], &["crl-root", "crl-issuer-1"]),
+        ),
+        named("no-clock", chain(12, &["of-old-issuer", "old-issuer"], &[])),
+        named("tls", chain(36, &["eku-tls"], &[])),
+    ]
 }
 
 /// Real messages, and the insides of encrypted ones behind the type of their first payload.

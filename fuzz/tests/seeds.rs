@@ -5,9 +5,10 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("ike_message", ipsec_fuzz::ike_message::run),
     ("ike_engine", ipsec_fuzz::ike_engine::run),
+    ("certificates", ipsec_fuzz::certificates::run),
     ("esp_open", ipsec_fuzz::esp_open::run),
     ("esp_modes", ipsec_fuzz::esp_modes::run),
     ("fragments", ipsec_fuzz::fragments::run),

@@ -22,6 +22,7 @@ extern crate std;
 
 pub mod rng;
 pub mod toy;
+#[cfg(feature = "std")]
 pub mod toy_keys;
 
 #[cfg(feature = "std")]

@@ -70,7 +70,6 @@ impl<'a> Der<'a> {
 /// The fields of a certificate that follow its validity (RFC 5280 section 4.1).
 pub(crate) struct Fields<'a> {
     /// The whole Name.
-    #[cfg_attr(not(feature = "x509"), expect(dead_code, reason = "identities in certificates"))]
     pub(crate) subject: &'a [u8],
     /// The whole SubjectPublicKeyInfo.
     pub(crate) public_key: &'a [u8],
@@ -113,11 +112,6 @@ impl<'a> Fields<'a> {
         }
         None
     }
-}
-
-/// The SubjectPublicKeyInfo of a certificate.
-pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
-    Fields::of(certificate).map(|fields| fields.public_key)
 }
 
 #[cfg(test)]

@@ -214,6 +214,18 @@ impl core::fmt::Display for Untrusted {
 
 impl core::error::Error for Untrusted {}
 
+/// The public key of a certificate in DER: the DER of its SubjectPublicKeyInfo. Nothing is verified. `None` if it is
+/// malformed.
+pub fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    der::Fields::of(certificate).map(|fields| fields.public_key)
+}
+
+/// The subject of a certificate in DER, for [`Identity::Dn`](crate::identity::Identity::Dn). Nothing is verified. `None` if
+/// it is malformed.
+pub fn subject(certificate: &[u8]) -> Option<&[u8]> {
+    der::Fields::of(certificate).map(|fields| fields.subject)
+}
+
 /// Verifies certificates, without the signature that a peer makes itself.
 pub trait CertVerifier {
     /// Verifies that the peer's certificate is believed and contains its identity. Gives the public key in it: a

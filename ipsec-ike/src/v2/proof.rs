@@ -7,7 +7,7 @@ use ipsec_core::path::Path;
 
 use super::sa_init::{at_address, nonce_of};
 use crate::auth::signature::{self, SignatureHashes};
-use crate::auth::{SignJob, VerifyJob, der, psk};
+use crate::auth::{SignJob, VerifyJob, psk, public_key};
 use crate::config::{Auth, LocalAuth, Peer, RemoteAuth, SigningKey};
 use crate::engine::Ike;
 use crate::event::Failure;
@@ -63,7 +63,7 @@ pub(super) fn write_cert_req<'r, P: Provider>(
             RemoteAuth::Psk(_) => {}
             RemoteAuth::RawPublicKey { .. } => raw = true,
             RemoteAuth::Certificate { anchors, .. } => {
-                for key in anchors.iter().filter_map(|anchor| der::public_key(anchor)) {
+                for key in anchors.iter().filter_map(|anchor| public_key(anchor)) {
                     if !authorities.contains(&key) && authorities.push(key).is_err() {
                         break;
                     }

@@ -6,7 +6,7 @@ use ::core::ops::{Deref, DerefMut};
 
 use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::SignatureScheme;
-use ipsec_ike::auth::{Authenticator, Credentials, SignatureHashes, Untrusted, VerifyJob};
+use ipsec_ike::auth::{self, Authenticator, Credentials, SignatureHashes, Untrusted, VerifyJob};
 use ipsec_ike::config::{Auth, Child, Config, Peer};
 use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Given, Offered};
 use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
@@ -34,17 +34,17 @@ pub fn all() {
     write();
     names();
     engine();
-    auth();
+    proofs();
     identity();
 }
 
-fn auth() {
+fn proofs() {
     reach! {
         fn(_, _, _) -> _: run_jobs_with::<Toy>;
         fn(_, _, _, _) -> _: Job::run_with, <Credentials<'_> as Authenticator>::sign;
         fn(_, _) -> _: <Credentials<'_> as Authenticator>::verify, <Untrusted as Display>::fmt;
         fn(_, _, _) -> _: VerifyJob::verify_signature;
-        fn(_) -> _: certificates, schemes, hashes, Auth::psk;
+        fn(_) -> _: certificates, schemes, hashes, Auth::psk, auth::public_key, auth::subject;
         fn(_, _) -> _: SignatureHashes::contains, <SignatureHashes as Display>::fmt, <AuthKind as Display>::fmt;
         fn(_, _) -> _: <SignatureHashes as Debug>::fmt;
     }
