@@ -22,6 +22,7 @@ OUTER = {4: ("10.8.0.1", "10.8.0.2"), 6: ("fd08::1", "fd08::2")}    # ours, the 
 INSIDE = {4: "10.129.0.1", 6: "fd81::1"}    # the kernel's behind its tunnels
 ENCAPSULATED = 4500
 PATIENCE = 1    # seconds that a packet may take
+FRAGMENTS = 1280    # MTU where packets are to be fragmented
 GROUP_SPI = 0x40000000    # of all multicast SAs
 PORTION = 400    # cells at once
 GIVE_UP = 10    # failed cells, after which the rest is not tried
@@ -121,6 +122,8 @@ class Cell:
     esn: bool
     layers: list      # the innermost first
     headers: dict = field(default_factory=dict)    # more of the packets that go in, as `packets.ip` takes it
+    pad: int = 0             # tunnels only: to hide lengths
+    mtu: int = 0             # what is longer is fragmented, if there is one
     group: str | None = None    # how a multicast SA is found: "group" or "source"
     routed: bool = False    # packets go through another host on the way
     deaf: str | None = None    # why the kernel cannot open what we seal
@@ -140,6 +143,8 @@ class Cell:
     def sizes(self):
         """How many octets are in a datagram or an echo; the last makes packets of 1380 or 1400 octets. Linux drops ESP
         in UDP over IPv6 if the datagram has less than 48 octets."""
+        if self.mtu:
+            return 1, 333, 3000
         return (9 if self.way == Way("transport", 6, 6, udp=True) else 1, 333, 1352)
 
     def mark(self):
@@ -189,6 +194,7 @@ class Table:
         self.seed = seed
         self.random = random.Random(seed)
         self.cells = []
+        self.collected = 0    # packets made of fragments
         self.clear = Counter()
 
     # The networks
@@ -253,7 +259,7 @@ class Table:
             number, layer.spi = self.wire.ask(
                 f"add {layer.algorithm.ours} mode={layer.mode} spi={layer.their_spi:x} in={layer.keys[0].hex()} "
                 f"out={layer.keys[1].hex()} outer={layer.ours},{layer.theirs} inner={inside} "
-                f"udp={int(cell.way.udp)} esn={int(cell.esn)} align={8 if cell.way.align8 else 4}{ours}")
+                f"udp={int(cell.way.udp)} esn={int(cell.esn)} align={8 if cell.way.align8 else 4} pad={cell.pad} df={int(not cell.mtu)}{ours}")
             layer.number = int(number)
             flags = " flag align4" if protocol == "ah" and not cell.way.align8 else ""
             last = ""
@@ -289,6 +295,10 @@ class Table:
             packet = self.wire.seal(layer.number, packet)
         return packets.travelled(packet)
 
+    def send(self, cell, packet):
+        for piece in self.wire.fragments(packet, cell.mtu) if cell.mtu else [packet]:
+            self.cable.send(piece)
+
     def open(self, cell, packet):
         """What is inside all layers. On the way, each is refused with a bit changed, and when it comes again."""
         packet = packets.travelled(packet)
@@ -312,6 +322,11 @@ class Table:
     def received(self, timeout=PATIENCE):
         """The next packet of IPsec; anything else that is not the guest's own business is remembered as clear."""
         while packet := self.cable.receive(timeout):
+            if packets.is_fragment(packet):
+                packet = self.wire.collect(packet)
+                if not packet:
+                    continue
+                self.collected += 1
             protocol = outermost(packet)
             if protocol in (ESP, AH):
                 return packet
@@ -323,10 +338,14 @@ class Table:
         payloads = [self.random.randbytes(size) for size in (*cell.sizes, 64, 64)]
         sealed = [self.seal(cell, packets.echo(cell.host, cell.guest, cell.number & 0xFFFF, n, payload, **cell.headers))
                   for n, payload in enumerate(payloads)]
+        if cell.pad:
+            require(all(len(packet) > cell.pad for packet in sealed), "a packet shorter than it is to be padded to")
+            self.cable.send(self.wire.dummy(cell.layers[0].number, 100))    # to be dropped with no word
         outside = cell.layers[-1].algorithm.protocol
+        collected = self.collected
         lost = len(payloads) - 2
         for n, packet in enumerate(sealed):
-            self.cable.send(packet if n != lost else damaged(packet, outside, self.random))
+            self.send(cell, packet if n != lost else damaged(packet, outside, self.random))
         self.cable.send(sealed[0])
         waiting = set(range(len(payloads))) - {lost}
         while waiting:
@@ -341,6 +360,7 @@ class Table:
             require(n in waiting, f"a reply to echo request {n}, which was changed, or answered before")
             require(body[4:6] == (cell.number & 0xFFFF).to_bytes(2) and body[8:] == payloads[n], "a reply with other octets")
             waiting.remove(n)
+        require(not cell.mtu or self.collected == collected + 1, "the kernel did not fragment its long packet")
 
     def answers(self, cell, packet, heard):
         """The kernel seals a datagram; we open it, and seal the answer."""
@@ -355,7 +375,7 @@ class Table:
         if cell.deaf:
             return
         answer = packets.udp(cell.host, cell.guest, 7000 + place, port, self.octets(cell, "ours", place), **cell.headers)
-        self.cable.send(self.seal(cell, answer))
+        self.send(cell, self.seal(cell, answer))
 
     def octets(self, cell, who, place):
         return hashlib.shake_128(f"{self.seed} {cell.number} {who} {place}".encode()).digest(cell.sizes[place])
@@ -551,6 +571,19 @@ def multicast(algorithm):
             for group in ("group", "source") for version in (4, 6) for esn in (False, True)]
 
 
+def padded(algorithm):
+    """Lengths are hidden (RFC 4303 section 2.7), and there is a dummy packet (RFC 4303 section 2.6)."""
+    return [Cell(f"{algorithm.name}, padded", way, esn, [Layer(algorithm, way.mode)], pad=1000)
+            for way in esp_ways() if way.mode == "tunnel" for esn in (False, True)]
+
+
+def fragmented(algorithm):
+    """Both sides fragment what they have protected. (Linux fragments IPv6 before it goes into a tunnel.)"""
+    return [Cell(f"{algorithm.name}, fragmented", way, esn, [Layer(algorithm, way.mode)], {"df": False}, mtu=FRAGMENTS)
+            for way in (Way("tunnel", 4, 4), Way("tunnel", 4, 6), Way("transport", 4, 4), Way("transport", 6, 6))
+            for esn in (False, True)]
+
+
 def bundles(esp, ah):
     """Two SAs on one packet (RFC 4301 section 4.5): ESP inside AH, and AH inside ESP; in transport mode, and in a tunnel whose
     outer packet goes through transport mode."""
@@ -565,7 +598,7 @@ def special(algorithms, protocol):
     if protocol == ESP:
         cbc = algorithms["AES-CBC-128/HMAC-SHA2-256-128"]
         ways = [way for way in esp_ways() if not way.udp]
-        return cells_with_headers(esp, ways) + cells_with_headers(cbc, ways) + routed(esp) + multicast(esp)
+        return cells_with_headers(esp, ways) + cells_with_headers(cbc, ways) + routed(esp) + multicast(esp) + padded(esp)
     return cells_with_headers(ah, ah_ways()) + routed(ah) + multicast(ah) + bundles(esp, ah)
 
 
@@ -605,8 +638,13 @@ def run(trial, protocol):
     those = [algorithm for algorithm in algorithms if algorithm.protocol == protocol]
     ways = esp_ways() if protocol == ESP else ah_ways()
     cells = cells_of([algorithm for algorithm in those if not algorithm.lacking], ways)
-    cells += special({algorithm.name: algorithm for algorithm in algorithms}, protocol)
+    named = {algorithm.name: algorithm for algorithm in algorithms}
+    cells += special(named, protocol)
     table.run(cells)
+    table.guest.ip(f"link set wan mtu {FRAGMENTS}")
+    long = fragmented(named["AES-GCM-16-128" if protocol == ESP else "HMAC-SHA2-256-128"])
+    table.run(long)
+    cells += long
     trial.report = report(cells, cells_of([algorithm for algorithm in those if algorithm.lacking], ways))
     failed = [cell for cell in cells if cell.problems]
     if failed or table.clear:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from . import Failure
 
-ICMP, UDP, ESP, AH, ICMPV6 = 1, 17, 50, 51, 58
+ICMP, UDP, FRAGMENT, ESP, AH, ICMPV6 = 1, 17, 44, 50, 51, 58
 HOP_BY_HOP, ROUTING, DESTINATION = 0, 43, 60
 
 
@@ -13,13 +13,13 @@ def address(text):
     return ipaddress.ip_address(text).packed
 
 
-def ip(source, target, protocol, body, options=b"", extensions=(), via=None):
+def ip(source, target, protocol, body, options=b"", extensions=(), via=None, df=True):
     """A packet between two addresses of one version, for now addressed to `via`. IPv4 `options` are padded already; IPv6
     `extensions` are pairs of protocol number and whole header, whose first octet is filled in here."""
     source, target = address(source), address(via or target)
     if len(source) == 4:
         length = 20 + len(options)
-        header = struct.pack("!BBHHHBBH4s4s", 0x40 | length // 4, 0, length + len(body), 0x1234, 0x4000, 64, protocol, 0,
+        header = struct.pack("!BBHHHBBH4s4s", 0x40 | length // 4, 0, length + len(body), 0x1234, df << 14, 64, protocol, 0,
                              source, target) + options
         return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + body
     chain, following = b"", protocol
@@ -75,6 +75,10 @@ def pseudo(source, target, protocol, length):
     if len(packed[0]) == 4:
         return struct.pack("!4s4sBBH", *packed, 0, protocol, length)
     return struct.pack("!16s16sIxxxB", *packed, length, protocol)
+
+
+def is_fragment(packet):
+    return packet[6] & 0x3F or packet[7] if packet[0] >> 4 == 4 else packet[6] == FRAGMENT
 
 
 class Packet(NamedTuple):

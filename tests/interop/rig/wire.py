@@ -34,6 +34,17 @@ class Wire:
     def seal(self, number, packet):
         return bytes.fromhex(self.ask(f"seal {number} {packet.hex()}")[0])
 
+    def dummy(self, number, length):
+        return bytes.fromhex(self.ask(f"dummy {number} {length}")[0])
+
+    def fragments(self, packet, mtu):
+        return [bytes.fromhex(fragment) for fragment in self.ask(f"fragment {packet.hex()} {mtu}")]
+
+    def collect(self, fragment):
+        """The whole packet, once all its fragments are there."""
+        whole = self.ask(f"collect {fragment.hex()}")
+        return bytes.fromhex(whole[0]) if whole else None
+
     def open(self, packet):
         """The number of the pair of SAs, the sequence number, and what was inside."""
         number, sequence, inner = self.ask(f"open {packet.hex()}")

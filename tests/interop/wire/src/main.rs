@@ -9,6 +9,9 @@
 //! | `add WORD=VALUE...` | `ok NUMBER SPI`: a pair of SAs, and the SPI on which its inbound one receives. See [`Pair`] |
 //! | `resume NUMBER SENT RECEIVED` | `ok`: the pair is exported and imported, as if so many packets had been sent and received |
 //! | `seal NUMBER PACKET` | `ok PACKET` |
+//! | `dummy NUMBER LEN` | `ok PACKET`: one that hides so many bytes of nothing |
+//! | `fragment PACKET MTU` | `ok PACKET...` |
+//! | `collect PACKET` | `ok`, or `ok PACKET` once all fragments are there |
 //! | `open PACKET` | `ok NUMBER SEQUENCE PACKET` |
 #![forbid(unsafe_code)]
 
@@ -21,7 +24,7 @@ use std::time::Duration;
 
 use ipsec_core::crypto::{Encr, Integ, Provider, Suite};
 use ipsec_core::lifetime::Lifetime;
-use ipsec_core::mode::{AddressPair, Mode};
+use ipsec_core::mode::{AddressPair, DontFragment, Mode, Tunnel};
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay;
@@ -31,7 +34,9 @@ use ipsec_core::sad::{
 };
 use ipsec_core::selector::{AddressRange, Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
-use ipsec_esp::{Inbound, inbound_ip, seal};
+use ipsec_esp::fragment::Fragments;
+use ipsec_esp::reassembly::{Reassembled, Reassembler, ReassemblySlot};
+use ipsec_esp::{Inbound, inbound_ip, seal, seal_dummy};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::rng::SeededRng;
 
@@ -40,7 +45,7 @@ const PAIRS: usize = 8192;
 /// The anti-replay window of each.
 const WINDOW: u32 = 64;
 /// Room before and behind a packet that is sealed.
-const ROOM: usize = 512;
+const ROOM: usize = 2048;
 
 fn main() -> Result<(), io::Error> {
     let mut inbound: Vec<_> = repeat_with(|| InboundSlot::EMPTY).take(PAIRS).collect();
@@ -48,6 +53,8 @@ fn main() -> Result<(), io::Error> {
     let mut windows = vec![0; PAIRS * replay::words_for(WINDOW)];
     let mut links = vec![0; 4 * PAIRS];
     let mut foreign = vec![0; 2 * PAIRS];
+    let mut slots: Vec<_> = repeat_with(|| ReassemblySlot::EMPTY).take(2).collect();
+    let mut buffer = vec![0; 16_384];
     let memory = SadMemory {
         inbound: &mut inbound,
         outbound: &mut outbound,
@@ -59,6 +66,8 @@ fn main() -> Result<(), io::Error> {
         sad: Sad::new(memory),
         rng: SeededRng::new(u64::from(std::process::id())),
         pairs: Vec::new(),
+        reassembler: Reassembler::new(&mut slots, &mut buffer),
+        identification: 0,
     };
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -76,6 +85,9 @@ struct Wire<'r> {
     rng: SeededRng,
     /// By number: what we receive on, what we send on, and their keying material.
     pairs: Vec<([SaId; 2], [Vec<u8>; 2])>,
+    reassembler: Reassembler<'r>,
+    /// Of the last packet that was fragmented.
+    identification: u32,
 }
 
 impl Wire<'_> {
@@ -86,6 +98,9 @@ impl Wire<'_> {
             ["add", ref words @ ..] => self.add(words),
             ["resume", number, sent, received] => self.resume(number, [received, sent]),
             ["seal", number, packet] => self.seal(number, packet),
+            ["dummy", number, len] => self.dummy(number, len),
+            ["fragment", packet, mtu] => self.fragment(packet, mtu),
+            ["collect", packet] => self.collect(packet),
             ["open", packet] => self.open(packet),
             _ => Err(format!("Request {line}")),
         }
@@ -142,6 +157,37 @@ impl Wire<'_> {
         Ok(format!(" {}", hex(packet.payload())))
     }
 
+    fn dummy(&mut self, number: &str, len: &str) -> Result<String, String> {
+        let id = self.outbound(number)?;
+        let len: usize = len.parse().map_err(bad)?;
+        let mut buf = vec![0; len + 2 * ROOM];
+        let mut packet = PacketBuf::new(&mut buf, ROOM..ROOM + len).ok_or("TooLong")?;
+        seal_dummy(&mut self.sad, Instant::ZERO, id, &mut packet).map_err(bad)?;
+        Ok(format!(" {}", hex(packet.payload())))
+    }
+
+    fn fragment(&mut self, packet: &str, mtu: &str) -> Result<String, String> {
+        let packet = unhex(packet)?;
+        self.identification += 1;
+        let mut fragments =
+            Fragments::new(&packet, mtu.parse().map_err(bad)?, self.identification).map_err(bad)?;
+        let mut buf = vec![0; fragments.buffer_len()];
+        let mut list = String::new();
+        while let Some(len) = fragments.next_into(&mut buf) {
+            let _ = write!(list, " {}", hex(&buf[..len.map_err(bad)?]));
+        }
+        Ok(list)
+    }
+
+    fn collect(&mut self, packet: &str) -> Result<String, String> {
+        let packet = unhex(packet)?;
+        match self.reassembler.accept(Instant::ZERO, &packet).map_err(bad)? {
+            Reassembled::NotAFragment => Ok(format!(" {}", hex(&packet))),
+            Reassembled::Waiting => Ok(String::new()),
+            Reassembled::Complete(packet) => Ok(format!(" {}", hex(packet))),
+        }
+    }
+
     fn open(&mut self, packet: &str) -> Result<String, String> {
         let mut packet = unhex(packet)?;
         match inbound_ip(&mut self.sad, Instant::ZERO, &mut packet).map_err(bad)? {
@@ -172,7 +218,7 @@ struct Pair {
     protection: Algorithms,
     /// `in` and `out`: keying material.
     keys: [Vec<u8>; 2],
-    /// `mode`: `tunnel`, `transport` or `beet`.
+    /// `mode`: `tunnel`, with `pad=LEN` to hide lengths and `df=0` to let outer packets be fragmented, `transport` or `beet`.
     mode: Mode,
     /// `outer=OURS,THEIRS`, and `udp=1` for ports 4500.
     path: Path,
@@ -207,7 +253,14 @@ impl Pair {
             protection: esp.unwrap_or_else(ah)?,
             keys: [unhex(word("in")?)?, unhex(word("out")?)?],
             mode: match word("mode")? {
-                "tunnel" => Mode::TUNNEL,
+                "tunnel" => Mode::Tunnel(Tunnel {
+                    pad_to: words.get("pad").map_or(Ok(0), |len| len.parse()).map_err(bad)?,
+                    dont_fragment: match words.get("df") {
+                        Some(&"0") => DontFragment::Clear,
+                        _ => DontFragment::Copy,
+                    },
+                    ..Tunnel::DEFAULT
+                }),
                 "transport" => Mode::TRANSPORT,
                 "beet" => Mode::Beet(AddressPair { local: inner.0, remote: inner.1 }),
                 other => return Err(format!("Mode {other}")),
