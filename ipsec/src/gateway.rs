@@ -76,8 +76,40 @@ pub enum SetupError {
     TooMany,
     /// Capacity: the memory has room for fewer policies than there are: this many are needed.
     Policies(usize),
-    /// Capacity: the lent slices do not fit together.
-    Memory,
+    /// Capacity: the lent slices do not fit together: this one is to have so many elements at least.
+    Memory(Part, usize),
+}
+
+/// A slice of [`Memory`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Part {
+    /// Slots of inbound SAs.
+    InboundSas,
+    /// Slots of outbound SAs.
+    OutboundSas,
+    /// Links of the security association database.
+    SadLinks,
+    /// Pairs of SAs.
+    Pairs,
+    /// Links of the IKE engine.
+    IkeLinks,
+    /// Deadlines of the IKE engine.
+    Deadlines,
+}
+
+impl core::fmt::Display for Part {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::InboundSas => "inbound SAs",
+            Self::OutboundSas => "outbound SAs",
+            Self::SadLinks => "links of the SAD",
+            Self::Pairs => "pairs of SAs",
+            Self::IkeLinks => "links of IKE",
+            Self::Deadlines => "deadlines",
+        })
+    }
 }
 
 impl core::fmt::Display for SetupError {
@@ -96,7 +128,7 @@ impl core::fmt::Display for SetupError {
             Self::Protect => f.write_str("a policy besides the tunnels' own cannot protect"),
             Self::TooMany => f.write_str("more than 65,535 peers, or children of one peer"),
             Self::Policies(needed) => write!(f, "memory for {needed} policies is needed"),
-            Self::Memory => f.write_str("the lent slices do not fit together"),
+            Self::Memory(part, needed) => write!(f, "memory for {needed} {part} is needed"),
         }
     }
 }
@@ -500,11 +532,16 @@ fn check<P: Provider>(memory: &Memory<'_, P>) -> Result<(), SetupError> {
         sas.saturating_add(handshakes).saturating_add(exchanges).saturating_add(children);
     let links = IkeMemory::<P>::links(sas, handshakes, exchanges, children, buffers);
     let sas_of_children = sad.inbound.len().saturating_add(sad.outbound.len());
-    let fits = sad.inbound.len() >= children
-        && sad.outbound.len() >= children
-        && sad.links.len() >= sas_of_children.saturating_mul(2)
-        && pairs.len() >= children
-        && ike.links.len() >= links
-        && ike.deadlines.len() >= deadlines;
-    if fits { Ok(()) } else { Err(SetupError::Memory) }
+    let parts = [
+        (Part::InboundSas, sad.inbound.len(), children),
+        (Part::OutboundSas, sad.outbound.len(), children),
+        (Part::SadLinks, sad.links.len(), sas_of_children.saturating_mul(2)),
+        (Part::Pairs, pairs.len(), children),
+        (Part::IkeLinks, ike.links.len(), links),
+        (Part::Deadlines, ike.deadlines.len(), deadlines),
+    ];
+    match parts.iter().find(|(_, there, needed)| there < needed) {
+        Some((part, _, needed)) => Err(SetupError::Memory(*part, *needed)),
+        None => Ok(()),
+    }
 }

@@ -169,7 +169,7 @@ pub use ipsec_ike::{BufferTooSmall, CommandError, DatagramError, Transmit};
 
 pub use counters::{Counters, DropReason};
 pub use event::{EspKeysLog, GatewayEvent, IkeKeysLog};
-pub use gateway::{Gateway, GatewayConfig, SetupError, Statistics, Tunnel};
+pub use gateway::{Gateway, GatewayConfig, Part, SetupError, Statistics, Tunnel};
 pub use inbound::{Inbound, InboundError, Received, Via};
 pub use manual::{Manual, ManualError, ManualId, ManualKey, ManualReport, ManualSas};
 pub use memory::{Memory, Pools, Resources, Sizes, Store};

@@ -626,7 +626,8 @@ fn a_gateway_that_cannot_be_is_refused() {
     let mut memory = pools.lend();
     memory.pairs = &mut [];
     let refused = Gateway::new(&GatewayConfig::new(Config::new(&[])), memory, &mut rng);
-    assert_eq!(refused.err(), Some(SetupError::Memory));
+    let needed = sizes.children;
+    assert_eq!(refused.err(), Some(SetupError::Memory(Part::Pairs, needed)));
 }
 
 #[test]

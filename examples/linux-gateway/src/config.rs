@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ipsec::ipsec_core::sa::Protocol;
+use ipsec::ipsec_core::sa::{AhAlign, Protocol};
 use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
 use ipsec::ipsec_core::wire::protocol;
+use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Child, ChildProposal, Config, Encapsulation, GatewayConfig, Identity,
-    IkeProposal, Lifetime, Limits, Mode, Peer, Policy, PortRange, Ports, Selectors,
+    IkeProposal, Lifetime, Limits, Mode, Peer, Policy, PortRange, Ports, Selectors, Suite,
     TrafficSelector,
 };
 use serde::Deserialize;
@@ -98,10 +99,15 @@ impl Settings {
     pub(crate) fn listening(&self) -> Vec<(IpAddr, Kind, u16)> {
         let ports = self.gateway.ike.ports;
         let mut all = Vec::new();
-        for local in self.gateway.ike.peers.iter().filter_map(|peer| peer.local) {
+        for peer in self.gateway.ike.peers {
+            let Some(local) = peer.local else { continue };
             all.push((local, Kind::Udp, ports.ike));
             all.push((local, Kind::Udp, ports.nat));
             all.push((local, Kind::Esp, 0));
+            let proposals = peer.children.iter().flat_map(|child| child.proposals);
+            if proposals.flat_map(|proposal| proposal.suites).any(Suite::is_ah) {
+                all.push((local, Kind::Ah, 0));
+            }
         }
         for manual in &self.manual {
             let local = manual.manual.path.local.address;
@@ -121,7 +127,13 @@ impl Settings {
     /// The networks behind the peers, and from where this host talks to them, where that is told.
     pub(crate) fn remote_networks(&self) -> Vec<(AddressRange, Option<IpAddr>)> {
         let children = self.gateway.ike.peers.iter().flat_map(|peer| peer.children);
-        let of_children = children.flat_map(|child| child.remote).map(|ts| (ts.addresses, None));
+        let of_children = children.flat_map(|child| {
+            let source = match child.mode {
+                ModePolicy::Tunnel => None,
+                _ => child.local.first().map(|ts| ts.addresses.start()),
+            };
+            child.remote.iter().map(move |ts| (ts.addresses, source))
+        });
         let of_manual = self.manual.iter().flat_map(|manual| {
             // Where packets keep their addresses, those of this host must be right from the beginning.
             let source = match manual.manual.mode {
@@ -305,10 +317,24 @@ struct ChildTable {
     name: Spanned<String>,
     local: Spanned<Vec<Spanned<String>>>,
     remote: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    mode: ChildMode,
     proposals: Option<Spanned<Vec<Spanned<String>>>>,
+    ah_proposals: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    ah_align8: bool,
     lifetime: Option<Spanned<String>>,
     lifetime_bytes: Option<Spanned<u64>>,
     lifetime_packets: Option<Spanned<u64>>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ChildMode {
+    #[default]
+    Tunnel,
+    Transport,
+    PreferTransport,
 }
 
 #[derive(Deserialize)]
@@ -461,9 +487,15 @@ impl Checker {
                 self.mistake(span, &format!("at most {MAX_SELECTORS} networks"));
             }
         }
-        let proposals = match &child.proposals {
-            Some(list) => self.some(list, keywords::child),
-            None => Some(ChildProposal::DEFAULT),
+        let esp = child.proposals.as_ref().map(|list| self.some(list, keywords::child));
+        let ah = child.ah_proposals.as_ref().map(|list| self.some(list, keywords::ah));
+        let proposals = match (esp, ah) {
+            (None, None) => Some(ChildProposal::DEFAULT),
+            (Some(one), None) | (None, Some(one)) => one,
+            (Some(esp), Some(ah)) => match (esp, ah) {
+                (Some(esp), Some(ah)) => Some(&*[esp, ah].concat().leak()),
+                _ => None,
+            },
         };
         let time = self.lifetime(child.lifetime.as_ref(), 3600);
         let bytes = self.limit(child.lifetime_bytes.as_ref());
@@ -472,6 +504,14 @@ impl Checker {
         let mut config = Child::new(name?, local?, remote?);
         config.proposals = proposals?;
         config.replay_window = WINDOW;
+        config.mode = match child.mode {
+            ChildMode::Tunnel => ModePolicy::Tunnel,
+            ChildMode::Transport => ModePolicy::RequireTransport,
+            ChildMode::PreferTransport => ModePolicy::PreferTransport,
+        };
+        if child.ah_align8 {
+            config.ah_align = AhAlign::Eight;
+        }
         config.lifetime = lifetime(time?, bytes?, packets?);
         Some(config)
     }
@@ -761,7 +801,7 @@ fn port_range(text: &str) -> Result<PortRange, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ipsec::{Group, Suite};
+    use ipsec::Group;
 
     const GOOD: &str = r#"
 [gateway]
@@ -899,11 +939,144 @@ lifetime_packets = 100
                 "gw.toml:31:14: peer.child.proposals: unknown algorithm `aes1`",
             ),
             ("[gateway]", "[gateway", "gw.toml:2:"),
+            (
+                "[[peer.child]]\nname = \"lan\"",
+                "[[peer.child]] # \"lan\" and more\nname = \"\"",
+                "gw.toml:28:8: peer.child.name: a name has",
+            ),
+            (
+                "lifetime_packets = 100",
+                "lifetime_packets = 0",
+                "gw.toml:33:20: peer.child.lifetime_packets: at least 1",
+            ),
+            ("\"1h\"", "\"0s\"", "gw.toml:32:12: peer.child.lifetime: at least 1s"),
+            ("[tcp/80]", "[icmp/8]", "gw.toml:30:29: peer.child.remote: ICMP has no ports"),
+            ("[tcp/80]", "[gre/8]", "gw.toml:30:29: peer.child.remote: `gre` is not a protocol"),
+            ("[tcp/80]", "[47/8]", "gw.toml:30:29: peer.child.remote: protocol 47 has no ports"),
+            ("\"udp\"", "\"icmp\"", "gw.toml:12:16: policy.remote_ports: ICMP has no ports"),
         ];
         for (good, bad, said) in cases {
             let text = mistake(good, bad);
             assert!(text.starts_with(said), "{bad}\n  said {text}\n  not  {said}");
         }
+    }
+
+    const MANUAL: &str = r#"
+[gateway] # with a comment
+[[manual]]   # and another
+name = "t"
+local = "10.0.0.1"
+remote = "10.0.0.2"
+mode = "tunnel"
+esp = "aes128-sha256"
+ah = "sha1"
+spi_in = 0x1001
+spi_out = 0x1002
+key_in = "000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f"
+key_out = "0x000102030405060708090a0b0c0d0e0f 000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f"
+ah_spi_in = 257
+ah_spi_out = 258
+ah_key_in = "000102030405060708090a0b0c0d0e0f00010203"
+ah_key_out = "000102030405060708090a0b0c0d0e0f00010203"
+esn = true
+local_ts = ["192.168.1.0/24"]
+remote_ts = ["192.168.2.0/24[udp/53]"]
+replay_window = 128
+lifetime_packets = 800
+sequence_out = 5
+"#;
+
+    #[test]
+    fn manual_keys() {
+        let settings = parse(MANUAL).unwrap();
+        let [manual] = &settings.manual[..] else { panic!("one") };
+        let ours = "10.0.0.1".parse().unwrap();
+        assert_eq!(settings.listening(), [(ours, Kind::Esp, 0), (ours, Kind::Ah, 0)]);
+        assert_eq!(settings.gateway.manual.len(), 1);
+        assert_eq!(manual.selectors.remote[0].to_string(), "192.168.2.0/24[17/53]");
+        let m = &manual.manual;
+        assert_eq!((m.esn, m.replay_window, m.sequence), (true, 128, 5));
+        assert_eq!((m.lifetime.hard.packets, m.lifetime.soft.packets), (800, 700));
+        assert_eq!(m.sas.inbound.as_ref().unwrap().keymat.len(), 48);
+        assert_eq!(m.around.as_ref().unwrap().outbound.as_ref().unwrap().spi.get(), 258);
+        assert!(manual.encrypts() && !manual.needs_fresh_numbers());
+        // Nothing of a key is shown.
+        assert!(!manual.describe().contains("0a0b0c"));
+    }
+
+    #[test]
+    fn mistakes_with_manual_keys() {
+        let cases = [
+            ("name = \"t\"", "nom = \"t\"", "gw.toml:4:1: manual.nom: unknown field `nom`"),
+            ("\"10.0.0.2\"", "\"fd00::2\"", "gw.toml:6:10: manual.remote: one of local and remote"),
+            ("\"tunnel\"", "\"beet\"", "gw.toml:9:6: manual.ah: AH has no BEET mode"),
+            ("\"tunnel\"", "\"transport\"", "gw.toml:19:12: manual.local_ts: in transport mode"),
+            (
+                "\"aes128-sha256\"",
+                "\"aes128\"",
+                "gw.toml:8:7: manual.esp: `aes128`: without integrity",
+            ),
+            (
+                "\"aes128-sha256\"",
+                "\"aes\u{fc}\"",
+                "gw.toml:8:7: manual.esp: `aes\u{fc}`: no encryption",
+            ),
+            ("\"sha1\"", "\"sha3\"", "gw.toml:9:6: manual.ah: `sha3` is no algorithm of AH"),
+            ("ah = \"sha1\"", "", "gw.toml:14:13: manual.ah_spi_in: only where both"),
+            ("0x1001", "255", "gw.toml:10:10: manual.spi_in: an SPI is 256 or more"),
+            ("0x1001", "0x1_0000_0000", "gw.toml:10:10: manual.spi_in: invalid value"),
+            ("spi_in = 0x1001", "", "gw.toml:4:8: manual.name: spi_in and key_in: neither goes"),
+            (
+                "\"000102",
+                "\"0001",
+                "gw.toml:12:10: manual.key_in: esp=aes128-sha256 takes 48 bytes (16 of key, 32 of integrity key), here are 47",
+            ),
+            (
+                "\"000102",
+                "\"x00102",
+                "gw.toml:12:10: manual.key_in: a key has hexadecimal digits only",
+            ),
+            (
+                "replay_window = 128",
+                "replay_window = 0",
+                "gw.toml:21:17: manual.replay_window: extended",
+            ),
+            (
+                "replay_window = 128",
+                "replay_window = 5000",
+                "gw.toml:21:17: manual.replay_window: at most",
+            ),
+            ("esn = true", "udp = true", "gw.toml:18:7: manual.udp: AH does not travel in UDP"),
+            (
+                "lifetime_packets = 800",
+                "lifetime_packets = 0",
+                "gw.toml:22:20: manual.lifetime_packets: at least 1",
+            ),
+            (
+                "remote_ts = [\"192.168.2.0/24[udp/53]\"]",
+                "",
+                "gw.toml:4:8: manual.name: in tunnel mode, remote_ts",
+            ),
+        ];
+        for (good, bad, said) in cases {
+            assert!(MANUAL.contains(good), "{good}");
+            let text = parse(&MANUAL.replacen(good, bad, 1)).map(|_| ()).unwrap_err();
+            assert!(text.starts_with(said), "{bad}\n  said {text}\n  not  {said}");
+            assert!(!text.contains("0a0b0c"), "a key is shown: {text}");
+        }
+    }
+
+    #[test]
+    fn transport_mode_and_ah_can_be_negotiated() {
+        let text = GOOD.replace(
+            "name = \"lan\"",
+            "name = \"lan\"\nmode = \"transport\"\nah_proposals = [\"sha256-esn\"]",
+        );
+        let settings = parse(&text).unwrap();
+        let child = &settings.gateway.ike.peers[0].children[0];
+        assert_eq!(child.mode, ModePolicy::RequireTransport);
+        assert!(child.proposals[1].suites[0].is_ah() && child.proposals[1].esn);
+        assert!(settings.listening().iter().any(|(_, kind, _)| *kind == Kind::Ah));
     }
 
     #[test]
@@ -921,8 +1094,11 @@ lifetime_packets = 100
     fn the_example_of_the_readme() {
         let readme = include_str!("../README.md");
         let (_, rest) = readme.split_once("```toml\n").unwrap();
-        let (example, _) = rest.split_once("```").unwrap();
+        let (example, rest) = rest.split_once("```").unwrap();
         parse(example).unwrap();
+        let (_, rest) = rest.split_once("```toml\n").unwrap();
+        let (manual, _) = rest.split_once("```").unwrap();
+        assert_eq!(parse(&format!("[gateway]\n{manual}")).unwrap().manual.len(), 1);
         // What stands in it as a comment is right as well.
         let with_more: Vec<&str> = example.lines().map(|l| l.trim_start_matches("# ")).collect();
         parse(&with_more.join("\n")).unwrap();

@@ -1,8 +1,8 @@
 //! Proposals as strongSwan writes them: `aes128-sha256-modp2048`, `aes256gcm16-prfsha384-ecp256-x25519`.
 //!
-//! Several algorithms of a kind in one proposal are alternatives, in order of preference.
+//! Several algorithms of a kind in one proposal are alternatives, in order of preference. The words are the library's.
 
-use ipsec::ipsec_core::crypto::{Encr, Integ};
+use ipsec::ipsec_core::crypto::{Encr, Integ, Iv};
 use ipsec::{ChildProposal, Group, IkeProposal, PrfId, Provider, Suite};
 use ipsec_rustcrypto::RustCrypto;
 
@@ -11,8 +11,7 @@ use ipsec_rustcrypto::RustCrypto;
 enum Keyword {
     /// Encryption, with the bits of its key.
     Encr(Encr, u16),
-    /// Integrity, and the function that goes with it where no function is named.
-    Integ(Integ, PrfId),
+    Integ(Integ),
     Prf(PrfId),
     Group(Group),
     Esn(bool),
@@ -26,7 +25,7 @@ pub(crate) fn ike(text: &str) -> Result<IkeProposal<'static>, String> {
     }
     let mut prfs = parts.prfs.clone();
     if prfs.is_empty() {
-        prfs = parts.integs.iter().map(|(_, prf)| *prf).collect();
+        prfs = parts.integs.iter().filter_map(|integ| integ.prf()).collect();
     }
     if prfs.is_empty() {
         return Err("a pseudo-random function is missing, for example prfsha256".into());
@@ -36,6 +35,13 @@ pub(crate) fn ike(text: &str) -> Result<IkeProposal<'static>, String> {
     }
     // An AEAD with `sha256` means the function: there is no integrity algorithm beside it.
     let suites = parts.suites(true)?;
+    // RFC 8247 section 2.1, RFC 8750 section 1
+    let is_fit = |suite: &Suite| {
+        suite.encrypts() && suite.shape().is_some_and(|shape| shape.iv != Iv::Implicit)
+    };
+    if let Some(suite) = suites.iter().find(|suite| !is_fit(suite)) {
+        return Err(format!("`{}` is for ESP only", suite.keyword()));
+    }
     Ok(IkeProposal { suites: suites.leak(), prfs: prfs.leak(), groups: parts.groups.leak() })
 }
 
@@ -46,15 +52,34 @@ pub(crate) fn child(text: &str) -> Result<ChildProposal<'static>, String> {
         return Err("a pseudo-random function is for IKE, not for child SAs".into());
     }
     let suites = parts.suites(false)?;
-    let esn = parts.esn.unwrap_or(false);
-    Ok(ChildProposal { suites: suites.leak(), groups: parts.groups.leak(), esn })
+    Ok(parts.child(suites))
+}
+
+/// What a proposal of AH for a child SA says: integrity algorithms, and the rest as for ESP.
+pub(crate) fn ah(text: &str) -> Result<ChildProposal<'static>, String> {
+    let mut parts = Parts::default();
+    for word in text.split('-') {
+        // GMAC is an integrity algorithm here.
+        match Integ::from_keyword(word).filter(|integ| RustCrypto::INTEGS.contains(integ)) {
+            Some(integ) => parts.integs.push(integ),
+            None => parts.add(Keyword::parse(word)?)?,
+        }
+    }
+    if !parts.encrs.is_empty() || !parts.prfs.is_empty() {
+        return Err("AH takes integrity algorithms, like sha256".into());
+    }
+    if parts.integs.is_empty() {
+        return Err("an integrity algorithm is missing, for example sha256".into());
+    }
+    let suites = parts.integs.iter().map(|integ| Suite::ah(*integ)).collect();
+    Ok(parts.child(suites))
 }
 
 /// The words of a proposal, by kind.
 #[derive(Default)]
 struct Parts {
     encrs: Vec<(Encr, u16)>,
-    integs: Vec<(Integ, PrfId)>,
+    integs: Vec<Integ>,
     prfs: Vec<PrfId>,
     groups: Vec<Group>,
     esn: Option<bool>,
@@ -64,18 +89,28 @@ impl Parts {
     fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Self::default();
         for word in text.split('-') {
-            match Keyword::parse(word)? {
-                Keyword::Encr(encr, bits) => parts.encrs.push((encr, bits)),
-                Keyword::Integ(integ, prf) => parts.integs.push((integ, prf)),
-                Keyword::Prf(prf) => parts.prfs.push(prf),
-                Keyword::Group(group) => parts.groups.push(group),
-                Keyword::Esn(esn) if parts.esn.is_none_or(|before| before == esn) => {
-                    parts.esn = Some(esn);
-                }
-                Keyword::Esn(_) => return Err("both esn and noesn: choose one".into()),
-            }
+            parts.add(Keyword::parse(word)?)?;
         }
         Ok(parts)
+    }
+
+    fn add(&mut self, word: Keyword) -> Result<(), String> {
+        match word {
+            Keyword::Encr(encr, bits) => self.encrs.push((encr, bits)),
+            Keyword::Integ(integ) => self.integs.push(integ),
+            Keyword::Prf(prf) => self.prfs.push(prf),
+            Keyword::Group(group) => self.groups.push(group),
+            Keyword::Esn(esn) if self.esn.is_none_or(|before| before == esn) => {
+                self.esn = Some(esn);
+            }
+            Keyword::Esn(_) => return Err("both esn and noesn: choose one".into()),
+        }
+        Ok(())
+    }
+
+    fn child(self, suites: Vec<Suite>) -> ChildProposal<'static> {
+        let esn = self.esn.unwrap_or(false);
+        ChildProposal { suites: suites.leak(), groups: self.groups.leak(), esn }
     }
 
     /// Every encryption algorithm, with every integrity algorithm if it needs one.
@@ -86,7 +121,7 @@ impl Parts {
         }
         if aeads != 0 && aeads != self.encrs.len() {
             return Err(
-                "AEADs (gcm, chacha20poly1305) and other ciphers in one proposal: make two of it"
+                "AEADs (gcm, ccm, chacha20poly1305, gmac) and other ciphers in one proposal: make two of it"
                     .into(),
             );
         }
@@ -104,12 +139,12 @@ impl Parts {
             }
             let pair = |(encr, key_bits): &(Encr, u16)| {
                 let (encr, key_bits) = (*encr, *key_bits);
-                self.integs.iter().map(move |(integ, _)| Suite { encr, key_bits, integ: *integ })
+                self.integs.iter().map(move |integ| Suite { encr, key_bits, integ: *integ })
             };
             self.encrs.iter().flat_map(pair).collect()
         };
         match suites.iter().find(|suite| !RustCrypto::SUITES.contains(suite)) {
-            Some(suite) => Err(format!("{suite} is not supported")),
+            Some(suite) => Err(format!("`{}` is not supported", suite.keyword())),
             None => Ok(suites),
         }
     }
@@ -118,28 +153,15 @@ impl Parts {
 impl Keyword {
     fn parse(word: &str) -> Result<Self, String> {
         let found = match word {
-            "aes128" | "aes" => Self::Encr(Encr::AES_CBC, 128),
-            "aes192" => Self::Encr(Encr::AES_CBC, 192),
-            "aes256" => Self::Encr(Encr::AES_CBC, 256),
-            "aes128gcm16" | "aes128gcm128" | "aes128gcm" => Self::Encr(Encr::AES_GCM_16, 128),
-            "aes192gcm16" | "aes192gcm128" | "aes192gcm" => Self::Encr(Encr::AES_GCM_16, 192),
-            "aes256gcm16" | "aes256gcm128" | "aes256gcm" => Self::Encr(Encr::AES_GCM_16, 256),
-            "chacha20poly1305" => Self::Encr(Encr::CHACHA20_POLY1305, 0),
-            "sha1" | "sha" => Self::Integ(Integ::HMAC_SHA1_96, PrfId::HMAC_SHA1),
-            "sha256" | "sha2_256" => Self::Integ(Integ::HMAC_SHA2_256_128, PrfId::HMAC_SHA2_256),
-            "sha384" | "sha2_384" => Self::Integ(Integ::HMAC_SHA2_384_192, PrfId::HMAC_SHA2_384),
-            "sha512" | "sha2_512" => Self::Integ(Integ::HMAC_SHA2_512_256, PrfId::HMAC_SHA2_512),
-            "prfsha1" => Self::Prf(PrfId::HMAC_SHA1),
-            "prfsha256" => Self::Prf(PrfId::HMAC_SHA2_256),
-            "prfsha384" => Self::Prf(PrfId::HMAC_SHA2_384),
-            "prfsha512" => Self::Prf(PrfId::HMAC_SHA2_512),
-            "x25519" | "curve25519" => Self::Group(Group::X25519),
-            "ecp256" => Self::Group(Group::P256),
-            "modp2048" => Self::Group(Group::MODP_2048),
-            "esn" => Self::Esn(true),
-            "noesn" => Self::Esn(false),
-            _ => return Err(format!("unknown algorithm `{word}`")),
+            "esn" => Some(Self::Esn(true)),
+            "noesn" => Some(Self::Esn(false)),
+            _ => Encr::from_keyword(word)
+                .map(|(encr, bits)| Self::Encr(encr, bits))
+                .or_else(|| Integ::from_keyword(word).map(Self::Integ))
+                .or_else(|| PrfId::from_keyword(word).map(Self::Prf))
+                .or_else(|| Group::from_keyword(word).map(Self::Group)),
         };
+        let found = found.ok_or_else(|| format!("unknown algorithm `{word}`"))?;
         let is_supported = match found {
             Self::Prf(prf) => RustCrypto::PRFS.contains(&prf),
             Self::Group(group) => RustCrypto::GROUPS.contains(&group),
@@ -193,6 +215,26 @@ mod tests {
     }
 
     #[test]
+    fn every_suite_can_be_proposed() {
+        for suite in RustCrypto::SUITES {
+            assert_eq!(child(&suite.keyword().to_string()).unwrap().suites, [*suite]);
+        }
+        let both = child("null-aes128ctr-aesxcbc-md5-esn").unwrap();
+        assert_eq!((both.suites.len(), both.esn), (4, true));
+    }
+
+    #[test]
+    fn ah_takes_integrity_algorithms() {
+        let proposal = ah("sha256-aes128gmac-x25519-esn").unwrap();
+        let suites = [Suite::ah(Integ::HMAC_SHA2_256_128), Suite::ah(Integ::AES_128_GMAC)];
+        assert_eq!((proposal.suites, proposal.esn), (&suites[..], true));
+        assert_eq!(proposal.groups, [Group::X25519]);
+        for wrong in ["aes128gcm16", "", "esn", "sha256-prfsha256", "aes128-sha256"] {
+            assert!(ah(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_explained() {
         let said = |result: Result<(), String>, word: &str| {
             let text = result.unwrap_err();
@@ -210,6 +252,8 @@ mod tests {
         said(ike("aes128gcm16-sha256-prfsha256-x25519"), "AEAD");
         said(ike("aes128gcm16-aes128-sha256-x25519"), "two");
         said(ike("aes128gcm16-prfsha256-x25519-esn"), "sequence");
+        said(ike("null-sha256-x25519"), "ESP only");
+        said(ike("aes128gcm16iiv-prfsha256-x25519"), "ESP only");
         said(child("aes128gcm16-prfsha256"), "pseudo-random");
         said(child("aes128gcm16-sha256"), "AEAD");
         said(child("aes128"), "integrity");

@@ -5,7 +5,7 @@ use ::core::fmt::{Debug, Display};
 use ipsec::{
     Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
     GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError,
-    OutboundError, Sent, SetupError, Sizes, Store,
+    OutboundError, Part, Sent, SetupError, Sizes, Store,
 };
 use rand_core::CryptoRng;
 
@@ -70,6 +70,7 @@ fn commands() {
         fn(_) -> _: Gateway::is_idle, Gateway::statistics, tunnels, Gateway::sad, Gateway::spd, Gateway::ike;
         fn(_) -> _: Gateway::config, Gateway::counters;
         fn(_, _) -> _: Gateway::tunnel, Gateway::overhead, Gateway::child, <SetupError as Display>::fmt;
+        fn(_, _) -> _: <Part as Display>::fmt;
         fn(_) -> _: drop::<Gateway<'_>>;
     }
 }
