@@ -4,13 +4,15 @@
     python3 -m venv V && V/bin/pip install scapy==2.8.0 cryptography
     V/bin/python make.py esp > esp.txt     makes the vectors
     V/bin/python make.py ah > ah.txt
+    V/bin/python make.py bundle > bundle.txt
     V/bin/python make.py --check FILE      opens what this library sealed, with scapy
 
 FILE is what `ESP_SEALED=FILE cargo test -p ipsec-esp --test vectors` leaves behind.
 
 Each vector is a block of `key value` lines. `outer` is the packet that was sent, `inner` what is inside or, in
 transport mode, what it was made of. Of AH there are besides `arrived`, the same packet after routers have changed what
-they may change, and `opened`, what is to come out of that.
+they may change, and `opened`, what is to come out of that. A bundle is both on one packet: `order` says which is applied
+last, `mode` is that of the first, `esp` and `ah` are SPI and keys, and both have the same sequence number.
 """
 import struct
 import sys
@@ -23,7 +25,7 @@ from scapy.layers.inet6 import (
     HBHOptUnknown, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrHopByHop, IPv6ExtHdrRouting, Pad1, PadN, RouterAlert,
 )
 from scapy.layers.ipsec import AH, CRYPT_ALGOS, ESP, SecurityAssociation
-from scapy.packet import Raw
+from scapy.packet import Raw, bind_layers, split_layers
 
 SALT = bytes.fromhex("a0a1a2a3")
 
@@ -301,6 +303,53 @@ def make_ah():
                 ah(name, number, inner, OUTER[version](inner), (5, None, 0)[(turn + number) % 3])
 
 
+def bundle(order, suite, name, inner, tunnel, high):
+    _, encryption_key, salt, _, _, integrity_key = SUITES[suite]
+    sequence, low = sequence_of(high)
+    esp_spi, ah_spi = 0xC0DE0101, 0xA4000101
+
+    def esp_of(packet, tunnel):
+        return association(suite, esp_spi, tunnel, None, high).encrypt(again(packet), seq_num=low, iv=iv_of(suite, sequence))
+
+    def ah_of(packet, tunnel):
+        # Where scapy sees ESP, it would sign that and not AH: it is to see bytes.
+        unseen = [(IP, {"proto": 50}), (IPv6, {"nh": 50})]
+        for layer, fields in unseen:
+            split_layers(layer, ESP, **fields)
+        signed = again(ah_association(name, ah_spi, tunnel, high).encrypt(again(packet), seq_num=low))
+        for layer, fields in unseen:
+            bind_layers(layer, ESP, **fields)
+        return signed
+
+    first, last = (esp_of, ah_of) if order == "ah-outside" else (ah_of, esp_of)
+    outer = last(first(inner, tunnel), None)
+    show(
+        order=order,
+        suite=suite,
+        integrity=name,
+        mode="transport" if tunnel is None else "tunnel",
+        esp="%08x%s" % (esp_spi, (encryption_key + salt + integrity_key).hex()),
+        ah="%08x%s" % (ah_spi, key(0xE0, INTEGRITY[name][1]).hex()),
+        sequence="%016x" % sequence,
+        esn="no" if high is None else "yes",
+        inner=bytes(inner),
+        outer=bytes(outer),
+    )
+
+
+def make_bundle():
+    turn = 0
+    for suite in DAILY:
+        for name in ("HMAC-SHA2-256-128", "HMAC-SHA1-96"):
+            for version in "46":
+                for order in ("ah-outside", "esp-outside"):
+                    turn += 1
+                    high = (None, 5, 0)[turn % 3]
+                    bundle(order, suite, name, again(PACKETS[version][0]), None, high)
+                    inner = again(INNER["46"[turn % 2]][0])
+                    bundle(order, suite, name, inner, OUTER[version](inner), high)
+
+
 def blocks(path):
     block = {}
     for line in open(path):
@@ -345,6 +394,8 @@ if len(sys.argv) == 3 and sys.argv[1] == "--check":
     check(sys.argv[2])
 elif sys.argv[1:] == ["ah"]:
     make_ah()
+elif sys.argv[1:] == ["bundle"]:
+    make_bundle()
 elif sys.argv[1:] == ["esp"]:
     make_esp()
 else:
