@@ -21,6 +21,7 @@ use ipsec::{
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::credentials::{Keyring, Method, Said};
 use crate::keywords;
 use crate::manual::{ManualSettings, ManualTable};
 use crate::sockets::Kind;
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) start: Vec<Start>,
     /// Manual keys, in the order of their policies.
     pub(crate) manual: Vec<ManualSettings>,
+    /// What IKE_AUTH needs besides.
+    pub(crate) keyring: Keyring,
     /// What the library is told.
     pub(crate) gateway: GatewayConfig<'static>,
 }
@@ -278,6 +281,10 @@ struct GatewayTable {
     routes: Option<bool>,
     port: Option<u16>,
     nat_port: Option<u16>,
+    #[serde(default)]
+    crl: Vec<Spanned<PathBuf>>,
+    #[serde(default)]
+    strict_crl: bool,
 }
 
 #[derive(Deserialize)]
@@ -290,7 +297,17 @@ struct PeerTable {
     nat_port: Option<u16>,
     local_id: Option<Spanned<String>>,
     remote_id: Option<Spanned<String>>,
-    psk: Spanned<String>,
+    #[serde(default)]
+    auth: Method,
+    remote_auth: Option<Method>,
+    psk: Option<Spanned<String>>,
+    cert: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
+    #[serde(default)]
+    ca: Vec<Spanned<PathBuf>>,
+    remote_key: Option<Spanned<PathBuf>>,
+    signature: Option<Spanned<Vec<Spanned<String>>>>,
+    remote_signature: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     start: Start,
     proposals: Option<Spanned<Vec<Spanned<String>>>>,
@@ -359,6 +376,7 @@ enum PolicyAction {
 #[derive(Default)]
 pub(crate) struct Checker {
     mistakes: Vec<Mistake>,
+    keyring: Keyring,
 }
 
 impl Checker {
@@ -396,6 +414,8 @@ impl Checker {
         let of_manual: Vec<Selectors> = manual.iter().map(|m| m.selectors.clone()).collect();
         let mut ike = Config::new(peers.leak());
         ike.ports = ports;
+        let mut keyring = core::mem::take(&mut self.keyring);
+        keyring.read_crls(self, &gateway.crl, gateway.strict_crl);
         let mut config = GatewayConfig::new(ike);
         config.before = before.leak();
         config.manual = of_manual.leak();
@@ -407,6 +427,7 @@ impl Checker {
             routes: gateway.routes.unwrap_or(true),
             start,
             manual,
+            keyring,
             gateway: config,
         })
     }
@@ -442,9 +463,21 @@ impl Checker {
         if let (Identity::Any, Some(Some(remote))) = (remote_id, remote) {
             remote_id = remote.into();
         }
-        if peer.psk.get_ref().is_empty() {
-            self.mistake(peer.psk.span(), "a pre-shared key is needed");
-        }
+        let mut keyring = core::mem::take(&mut self.keyring);
+        let said = Said {
+            at: peer.name.span(),
+            auth: peer.auth,
+            remote_auth: peer.remote_auth,
+            psk: peer.psk.as_ref(),
+            cert: peer.cert.as_ref(),
+            key: peer.key.as_ref(),
+            ca: &peer.ca,
+            remote_key: peer.remote_key.as_ref(),
+            signature: peer.signature.as_ref(),
+            remote_signature: peer.remote_signature.as_ref(),
+        };
+        let auth = keyring.read(self, &said);
+        self.keyring = keyring;
         let proposals = match &peer.proposals {
             Some(list) => self.some(list, keywords::ike),
             None => Some(IkeProposal::DEFAULT),
@@ -461,9 +494,14 @@ impl Checker {
             peer.child.iter().map(|child| self.child(child, &mut names)).collect();
 
         let children: Vec<Child<'static>> = children.into_iter().collect::<Option<_>>()?;
-        let key = peer.psk.into_inner().leak().as_bytes();
+        let (auth, subject) = auth?;
+        let local_id = match (local_id, subject) {
+            (Identity::Any, Some(subject)) => subject,
+            (said, _) => said,
+        };
         let lifetime = lifetime?;
-        let mut config = Peer::psk((Some(local?), local_id), (remote?, remote_id), key);
+        let mut config = Peer::psk((Some(local?), local_id), (remote?, remote_id), &[]);
+        config.auth = auth;
         config.name = name?;
         config.ports = ports(peer.port, peer.nat_port);
         config.proposals = proposals?;
@@ -911,7 +949,11 @@ lifetime_packets = 100
             ("\"10.8.0.2\"", "\"10.8.0.\"", "gw.toml:17:10: peer.remote: `10.8.0.` is neither"),
             ("\"10.8.0.2\"", "\"fd08::2\"", "gw.toml:17:10: peer.remote: one of local and remote"),
             ("\"10.8.0.2\"", "\"any\"", "gw.toml:17:10: peer.remote: start = \"immediately\""),
-            ("psk = \"a secret\"", "", "gw.toml:14:1: peer: missing field `psk`"),
+            (
+                "psk = \"a secret\"",
+                "",
+                "gw.toml:15:8: peer.name: a pre-shared key is needed: `psk`",
+            ),
             ("\"a secret\"", "\"\"", "gw.toml:20:7: peer.psk: a pre-shared key"),
             ("-x25519\", \"aes", "\", \"aes", "gw.toml:22:14: peer.proposals: a key exchange"),
             ("\"4h\"", "\"4 hours\"", "gw.toml:23:12: peer.lifetime: `4 hours` is not a time"),

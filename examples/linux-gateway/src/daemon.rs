@@ -525,7 +525,8 @@ impl Daemon<'_> {
     fn settle(&mut self) {
         let now = self.now();
         let mut happened = Vec::new();
-        self.gateway.settle(now, &mut self.rng, |event| happened.push(event));
+        let keyring = &self.settings.keyring;
+        self.gateway.settle_with(now, &mut self.rng, keyring, |event| happened.push(event));
         self.transmit();
         for event in happened {
             self.event(event);

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from . import Failure, kernel, packets
 from .manual import CBC, CHACHA, GCM, SHA1, SHA256, Manual
+from .certificates import Authority
 from .nodes import wait_until
 from .settings import Child, Side
 from .trial import OURS6, PEER, PEER6, PROBE, finished
@@ -289,6 +290,156 @@ def manual_keys(t):
     clear = [of for of in t.capture.count() if of[0] not in ("esp", "ah", "udp esp") and of[1] in ends]
     if clear:
         raise Failure(f"packets in transport mode left in clear: {clear}")
+# Signatures and certificates
+
+def certified(t, kind="ecdsa", links=1, ours=None, peer=None):
+    """Our side and the peer with certificates of one root, with `links` certificates below it. `ours` and `peer` change what
+    is issued. Gives what our side is told, and the authority that has issued both."""
+    root = issuer = Authority(t.folder)
+    for link in range(1, links):
+        issuer = Authority(t.folder, f"issuer-{link}", issuer=issuer)
+    holders = (issuer.issue(name, **{"names": names, "kind": kind, **(changes or {})})
+               for name, names, changes in [("ours", "DNS:kolkata.example", ours), ("peer", "DNS:delhi.example", peer)])
+    own, other = holders
+    side = replace(SIDE, auth="cert", remote_auth="cert", own=own, other=other, ca=(str(root.certificate),))
+    return side, issuer
+
+
+def by_certificates(t, scheme, kind, extra="", **changes):
+    t.pair()
+    side, _ = certified(t, kind)
+    t.establish(replace(side, **changes), side.mirrored(), extra)
+    t.peer.expect(f"proven by {scheme}")
+    t.traffic()
+
+
+@both_roles
+def cert_rsa(t):
+    by_certificates(t, "rsa", "rsa", signature=("rsa-sha256",))
+
+
+@both_roles
+def cert_rsa_pss(t):
+    by_certificates(t, "pss", "rsa", "rsa_pss = yes", signature=("rsa-pss-sha256",))
+
+
+@both_roles
+def cert_ecdsa(t):
+    by_certificates(t, "ecdsa", "ecdsa")
+
+
+@both_roles
+def cert_ecdsa_p384(t):
+    by_certificates(t, "ecdsa", "ecdsa384")
+
+
+@both_roles
+def cert_ed25519(t):
+    by_certificates(t, "ed25519", "ed25519")
+
+
+@both_roles
+def cert_older_methods(t):
+    """The peer does not know RFC 7427: the methods of RFC 7296 and RFC 4754."""
+    by_certificates(t, "older ecdsa", "ecdsa", "signature_authentication = no")
+
+
+@both_roles
+def cert_chain(t):
+    """Two intermediate authorities below the root, whose certificates are sent."""
+    t.pair()
+    side, _ = certified(t, links=3)
+    t.establish(side)
+    t.traffic()
+
+
+@both_roles
+def cert_and_psk(t):
+    """We prove ourselves by a certificate, the peer by a pre-shared key."""
+    t.pair()
+    side, _ = certified(t)
+    t.establish(replace(side, remote_auth="psk"))
+    t.traffic()
+
+
+@both_roles
+def psk_and_cert(t):
+    """The other way round."""
+    t.pair()
+    side, _ = certified(t)
+    t.establish(replace(side, auth="psk"))
+    t.traffic()
+
+
+@both_roles
+def raw_keys(t):
+    """Both know each other's public key."""
+    t.pair()
+    side, _ = certified(t)
+    t.establish(replace(side, auth="rawkey", remote_auth="rawkey", ca=()))
+    t.traffic()
+
+
+@both_roles
+def cert_revoked(t):
+    """The peer's certificate is revoked."""
+    t.pair()
+    side, authority = certified(t)
+    authority.revoke(side.other)
+    is_refused(t, replace(side, crl=(authority.crl(),)), side.mirrored(), "revoked")
+
+
+@both_roles
+def cert_not_revoked(t):
+    """Somebody else's certificate is."""
+    t.pair()
+    side, authority = certified(t)
+    authority.revoke(authority.issue("mallory", "DNS:delhi.example"))
+    t.establish(replace(side, crl=(authority.crl(),)), side.mirrored())
+    t.traffic()
+
+
+@both_roles
+def cert_expired(t):
+    """The peer's certificate has expired."""
+    t.pair()
+    side, _ = certified(t, peer={"until": "210101000000Z"})
+    is_refused(t, side, side.mirrored(), "expired")
+
+
+@both_roles
+def cert_wrong_name(t):
+    """The peer's certificate is for somebody else."""
+    t.pair()
+    side, _ = certified(t, peer={"names": "DNS:mumbai.example"})
+    is_refused(t, side, side.mirrored(), "wrong name")
+
+
+@both_roles
+def cert_unknown_issuer(t):
+    """Somebody has issued the peer's certificate whom we do not trust."""
+    t.pair()
+    side, _ = certified(t)
+    other = Authority(t.folder, "other").issue("stranger", "DNS:delhi.example")
+    peer = replace(side.mirrored(), own=other)
+    is_refused(t, side, peer, "unknown issuer")
+
+
+@both_roles
+def cert_wrong_method(t):
+    """The peer proves itself by a pre-shared key, and we want a certificate."""
+    t.pair()
+    side, _ = certified(t)
+    is_refused(t, side, replace(side.mirrored(), auth="psk"), "wrong method")
+
+
+def is_refused(t, ours, peer, why):
+    """We do not believe the peer, and know why."""
+    t.start(ours, peer)
+    t.initiator().initiate()
+    t.ours.expect(why)
+    t.ours.forbid("child up")
+    t.no_traffic()
 
 
 # What goes wrong

@@ -1,12 +1,14 @@
 """charon, strongSwan's IKE daemon: its configuration, its events, and swanctl."""
 import re
 import shutil
+from pathlib import Path
 
 from . import Failure
 from .daemon import Daemon
 from .nodes import Guest
 
-PLUGINS = ("random nonce openssl aes sha1 sha2 hmac gcm chapoly curve25519 kdf drbg {kernel} socket-default vici updown")
+PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm chapoly curve25519 "
+           "kdf drbg {kernel} socket-default vici updown")
 
 STRONGSWAN = """\
 charon {{
@@ -39,7 +41,7 @@ charon-systemd {{
   }}
 }}
 swanctl {{
-  load = random
+  load = random pem pkcs1 pkcs8 pubkey x509 openssl curve25519
   socket = unix://{vici}
 }}
 """
@@ -58,12 +60,14 @@ connections {{
     encap = {encap}
     mobike = {mobike}
     local {{
-      auth = psk
+      auth = {auth}
       id = {side.local_id}
+      {own}
     }}
     remote {{
-      auth = psk
+      auth = {remote_auth}
       id = {side.remote_id}
+      {other}
     }}
     children {{
 {children}    }}
@@ -106,6 +110,17 @@ class Charon(Daemon):
         "delete received": r"received DELETE for IKE_SA",
         "silent": r"giving up after \d+ retransmits",
         "authentication failed": r"AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
+        "proven by rsa": r"with RSA_EMSA_PKCS1_SHA2_\d+ successful",
+        "proven by pss": r"with RSA_EMSA_PSS\S* successful",
+        "proven by ecdsa": r"with ECDSA_WITH_SHA\d+_DER successful",
+        "proven by older ecdsa": r"with ECDSA-256 signature successful",
+        "proven by ed25519": r"with ED25519 successful",
+        "wrong method": r"constraint check failed|no shared key found|AUTH_FAILED",
+        "untrusted": r"no trusted \S+ public key found|signature validation failed|AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
+        "revoked": r"certificate was revoked",
+        "expired": r"subject certificate invalid \(valid from",
+        "wrong name": r"no trusted \S+ public key found for",
+        "unknown issuer": r"no issuer certificate found|no trusted \S+ public key found",
         "no ike proposal": r"received proposals unacceptable|NO_PROPOSAL_CHOSEN notify error",
         "no child proposal": r"no acceptable proposal found|NO_PROPOSAL_CHOSEN notify, no CHILD_SA",
         "no child selectors": r"traffic selectors \S+ === \S+ unacceptable|TS_UNACCEPTABLE notify",
@@ -127,6 +142,7 @@ class Charon(Daemon):
         (folder / "strongswan.conf").write_text(STRONGSWAN.format(
             plugins=PLUGINS.format(kernel=kernel), log=self.node.path(self.LOG), vici=vici, extra=extra))
         (folder / "swanctl.conf").write_text(configuration(side))
+        credentials(side, folder)
         self.environment = {"STRONGSWAN_CONF": self.node.path("strongswan.conf"), "SWANCTL_DIR": self.node.path("")}
         self.node.run(["rm", "-f", vici])    # left by one that was killed
         self.task = self.node.start([program("charon-systemd", folder)], log="charon.out", env=self.environment)
@@ -174,7 +190,35 @@ def configuration(side):
         for child in side.children)
     return CONNECTION.format(
         side=side, remote="%any" if side.remote == "any" else side.remote, ike=", ".join(side.ike), children=children,
+        auth="psk" if side.auth == "psk" else "pubkey", remote_auth="psk" if side.remote_auth == "psk" else "pubkey",
+        own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
+        other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no")
+
+
+def credentials(side, folder):
+    """What is not in swanctl.conf: files, in folders that tell what they are."""
+    files = [("x509ca", file) for file in side.ca] + [("x509crl", file) for file in side.crl]
+    if side.auth != "psk":
+        files.append(("private", side.own.key))
+        files.append(("pubkey", side.own.public))
+    if side.auth == "cert":
+        # Its own certificate is the first of the chain; the others are found by name.
+        ends = "-----END CERTIFICATE-----\n"
+        first, *issuers = Path(side.own.chain).read_text().split(ends)[:-1]
+        for kind, certificate in [("x509", first), *(("x509ca", issuer) for issuer in issuers)]:
+            (folder / kind).mkdir(exist_ok=True)
+            number = len(list((folder / kind).iterdir()))
+            (folder / kind / f"own-{number}.pem").write_text(certificate + ends)
+    if side.remote_auth == "rawkey":
+        files.append(("pubkey", side.other.public))
+    for kind, file in files:
+        (folder / kind).mkdir(exist_ok=True)
+        shutil.copy(file, folder / kind / f"{Path(file).parent.name}-{Path(file).name}")
+
+
+def pubkeys(holder):
+    return f"pubkeys = {Path(holder.public).parent.name}-{Path(holder.public).name}"
 
 
 def program(name, folder):

@@ -18,6 +18,12 @@ class Gateway(Daemon):
         "child down": r"child down child=\S+",
         "silent": r"ike down peer=\S+ reason=.*silent",
         "authentication failed": r"ike failed peer=\S+ reason=authentication",
+        "untrusted": r"ike failed peer=\S+ reason=authentication of \S+ failed: .*",
+        "revoked": r"reason=authentication of \S+ failed: its certificate is revoked",
+        "expired": r"reason=authentication of \S+ failed: its certificate has expired",
+        "wrong name": r"reason=authentication of \S+ failed: its certificate is not for this identity",
+        "unknown issuer": r"reason=authentication of \S+ failed: nobody whom we trust has issued",
+        "wrong method": r"reason=the peer authenticates itself by",
         "no ike proposal": r"ike failed peer=\S+ reason=.*proposal",
         "no child proposal": r"child=\S+ .*reason=.*proposal",
         "no child selectors": r"child=\S+ .*reason=.*selector",
@@ -68,6 +74,8 @@ class Gateway(Daemon):
 def configuration(side, control, manual=()):
     """The TOML file. JSON's strings, numbers and arrays are TOML's too. With `manual`, the side's peer is left out."""
     tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
+    if side.crl:
+        tables[0][1]["crl"] = list(side.crl)
     if not manual:
         tables += peer(side)
     tables += [("[[manual]]", sas.table()) for sas in manual]
@@ -82,6 +90,14 @@ def peer(side):
             "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": 6}
     if side.dpd != "0s":
         keys["dpd"] = side.dpd
+    if side.auth != "psk" or side.remote_auth != "psk":
+        keys.update(auth=side.auth, remote_auth=side.remote_auth, ca=list(side.ca))
+    if side.auth != "psk":
+        keys.update(key=side.own.key, cert=side.own.chain if side.auth == "cert" else side.own.public)
+    if side.remote_auth == "rawkey":
+        keys["remote_key"] = side.other.public
+    if side.signature:
+        keys["signature"] = list(side.signature)
     yield "[[peer]]", keys
     for child in side.children:
         keys = {"name": child.name, "local": list(child.local), "remote": list(child.remote),

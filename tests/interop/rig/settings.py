@@ -27,6 +27,13 @@ class Side:
     local_id: str = "kolkata.example"
     remote_id: str = "delhi.example"
     psk: str = PSK
+    auth: str = "psk"    # how each side proves who it is: psk, cert or rawkey
+    remote_auth: str = "psk"
+    own: object = None    # a Holder
+    other: object = None    # the peer's, for rawkey
+    ca: tuple = ()    # whose certificates are believed
+    crl: tuple = ()
+    signature: tuple = ()    # linux-gateway's own
     start: str = "never"
     ike: tuple = ("aes128gcm16-prfsha256-x25519",)
     lifetime: str = "4h"
@@ -40,6 +47,7 @@ class Side:
         """What the other side has to be told for both to agree."""
         turned = replace(
             self, peer="kolkata", local=self.remote, remote=self.local, local_id=self.remote_id, remote_id=self.local_id,
+            auth=self.remote_auth, remote_auth=self.auth, own=self.other, other=self.own, signature=(), crl=(),
             dpd="0s", encapsulation="auto", lifetime="4h", start="never", inner=(),
             children=tuple(replace(child.mirrored(), lifetime="1h", lifetime_packets=0) for child in self.children))
         return replace(turned, **changes)
