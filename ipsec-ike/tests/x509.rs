@@ -20,7 +20,7 @@ struct Files(HashMap<&'static str, Vec<u8>>);
 impl Files {
     fn new() -> Self {
         let hex = |text: &str| {
-            let digit = |d: &u8| char::from(*d).to_digit(16).unwrap() as u8;
+            let digit = |d: &u8| u8::try_from(char::from(*d).to_digit(16).unwrap()).unwrap();
             text.as_bytes().chunks(2).map(|p| digit(&p[0]) << 4 | digit(&p[1])).collect()
         };
         let lines = include_str!("x509/certificates.txt").lines();
