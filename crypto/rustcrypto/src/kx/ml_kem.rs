@@ -27,6 +27,8 @@ where
     K: Kem<SharedKeySize = U32>,
     K::DecapsulationKey: KeyInit + KeySizeUser<KeySize = U64>,
 {
+    // Neither this nor what is done with the result is inlined: each takes much stack, one after the other.
+    #[inline(never)]
     fn pair(&self) -> K::DecapsulationKey {
         KeyInit::new(<&Key<K::DecapsulationKey>>::from(&*self.0))
     }
@@ -55,8 +57,7 @@ where
     // FIPS 203 section 7.3: only the length can be wrong. What was not encapsulated for us gives a secret that nobody knows.
     fn agree(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError> {
         let ciphertext = <&Ciphertext<K>>::try_from(peer).map_err(|_| CryptoError::PeerValue)?;
-        let secret = self.pair().try_decapsulate(ciphertext).map_err(|_| CryptoError::PeerValue)?;
-        Ok(Zeroizing::new(secret.into()))
+        decapsulate::<K>(&self.pair(), ciphertext)
     }
 }
 
@@ -73,10 +74,32 @@ where
     ) -> Result<(Self::Secret, usize), CryptoError> {
         let key =
             <&Key<K::EncapsulationKey>>::try_from(peer).map_err(|_| CryptoError::PeerValue)?;
-        let key = K::EncapsulationKey::new(key).map_err(|_| CryptoError::PeerValue)?;
-        let (ciphertext, secret) = key.encapsulate_with_rng(rng);
-        let secret = Zeroizing::new(secret.into());
-        bytes::copy_prefix(out, &ciphertext).ok_or(CryptoError::Length)?;
-        Ok((secret, ciphertext.len()))
+        encapsulate::<K>(&read::<K>(key)?, rng, out)
     }
+}
+
+#[inline(never)]
+fn read<K: Kem>(key: &Key<K::EncapsulationKey>) -> Result<K::EncapsulationKey, CryptoError> {
+    TryKeyInit::new(key).map_err(|_| CryptoError::PeerValue)
+}
+
+#[inline(never)]
+fn encapsulate<K: Kem<SharedKeySize = U32>>(
+    key: &K::EncapsulationKey,
+    rng: &mut dyn CryptoRng,
+    out: &mut [u8],
+) -> Result<(Zeroizing<[u8; 32]>, usize), CryptoError> {
+    let (ciphertext, secret) = key.encapsulate_with_rng(rng);
+    let secret = Zeroizing::new(secret.into());
+    bytes::copy_prefix(out, &ciphertext).ok_or(CryptoError::Length)?;
+    Ok((secret, ciphertext.len()))
+}
+
+#[inline(never)]
+fn decapsulate<K: Kem<SharedKeySize = U32>>(
+    key: &K::DecapsulationKey,
+    ciphertext: &Ciphertext<K>,
+) -> Result<Zeroizing<[u8; 32]>, CryptoError> {
+    let secret = key.try_decapsulate(ciphertext).map_err(|_| CryptoError::PeerValue)?;
+    Ok(Zeroizing::new(secret.into()))
 }

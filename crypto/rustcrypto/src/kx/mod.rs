@@ -163,6 +163,7 @@ groups! {
 macro_rules! mechanisms {
     ($($group:ident, $name:ident, $private:ty;)*) => {
         impl<S: Select> Secret<S> {
+            #[inline(never)]
             fn encapsulate(
                 group: Group,
                 rng: &mut dyn CryptoRng,

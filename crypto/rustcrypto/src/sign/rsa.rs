@@ -96,8 +96,7 @@ impl<'a> Public<'a> {
 
 #[inline(never)]
 fn open<const LIMBS: usize>(key: &Public<'_>, signature: &[u8], out: &mut [u8]) -> Option<()> {
-    let modulus = decode::<LIMBS>(key.modulus)?;
-    let signature = decode(signature)?;
+    let (modulus, signature) = (decode::<LIMBS>(key.modulus), decode(signature));
     if signature >= modulus {
         return None;
     }
@@ -109,7 +108,7 @@ fn open<const LIMBS: usize>(key: &Public<'_>, signature: &[u8], out: &mut [u8]) 
 /// By squaring and multiplying alone: a public exponent is short, and a table of powers would take stack.
 fn power<const LIMBS: usize>(base: &FixedMontyForm<LIMBS>, exponent: u32) -> FixedMontyForm<LIMBS> {
     let mut power = *base;
-    for bit in (0..exponent.ilog2()).rev() {
+    for bit in (0..exponent.checked_ilog2().unwrap_or(0)).rev() {
         power = power.square();
         if exponent >> bit & 1 == 1 {
             power = power.mul(base);
@@ -169,23 +168,21 @@ impl<const N: usize, const P: usize> Private<N, P> {
     /// Takes a key whose two primes have at most half as many bits as its size, and whose product is the modulus.
     #[inline(never)]
     pub(super) fn new(parts: &PrivateParts<'_>) -> Result<Self, CryptoError> {
-        let [p, q, d_p, d_q, q_inv] = parts.secret.map(decode::<P>);
-        (|| {
-            let (p, q) = (p?, q?);
-            let secret = Secret { p, q, d_p: d_p?, d_q: d_q?, q_inv: q_inv? };
-            let secret = Zeroizing::new(secret);
-            let modulus = decode(parts.public.modulus)?;
-            if p.resize::<N>().wrapping_mul(&q.resize::<N>()) != modulus {
-                return None;
-            }
-            Some(Self {
-                modulus: Odd::new(modulus).into_option()?,
-                exponent: parts.public.exponent,
-                bits: parts.public.bits(),
-                secret,
-            })
-        })()
-        .ok_or(CryptoError::Key)
+        if parts.secret.iter().any(|number| number.len() > Uint::<P>::BYTES) {
+            return Err(CryptoError::Key);
+        }
+        let [p, q, d_p, d_q, q_inv] = parts.secret.map(decode);
+        let secret = Zeroizing::new(Secret { p, q, d_p, d_q, q_inv });
+        let modulus = decode(parts.public.modulus);
+        if secret.p.resize::<N>().wrapping_mul(&secret.q.resize::<N>()) != modulus {
+            return Err(CryptoError::Key);
+        }
+        Ok(Self {
+            modulus: Odd::new(modulus).into_option().ok_or(CryptoError::Key)?,
+            exponent: parts.public.exponent,
+            bits: parts.public.bits(),
+            secret,
+        })
     }
 
     pub(super) const fn bits(&self) -> usize {
@@ -194,7 +191,9 @@ impl<const N: usize, const P: usize> Private<N, P> {
 
     /// Whether this is the other half.
     pub(super) fn fits(&self, public: &Public<'_>) -> bool {
-        self.exponent == public.exponent && decode(public.modulus) == Some(self.modulus.get())
+        self.exponent == public.exponent
+            && public.bits() == self.bits
+            && decode(public.modulus) == self.modulus.get()
     }
 
     /// The signature of a message representative below the modulus, in its place (RFC 8017 section 5.2.1).
@@ -206,8 +205,10 @@ impl<const N: usize, const P: usize> Private<N, P> {
         rng: &mut dyn CryptoRng,
         message: &mut [u8],
     ) -> Result<(), CryptoError> {
-        let number = decode::<N>(message).filter(|number| *number < self.modulus.get());
-        let number = number.ok_or(CryptoError::Length)?;
+        let number = decode(message);
+        if number >= self.modulus.get() {
+            return Err(CryptoError::Length);
+        }
         let signature = self.blinded(&number, rng).ok_or(CryptoError::Failed)?;
         if !self.is_signature(&signature, &number) {
             return Err(CryptoError::Failed);
@@ -222,7 +223,7 @@ impl<const N: usize, const P: usize> Private<N, P> {
         let params = FixedMontyParams::new_vartime(self.modulus);
         let mut bytes = Zeroizing::new([0; MAX_LEN]);
         rng.fill_bytes(&mut *bytes);
-        let random = Zeroizing::new(decode::<N>(bytes.get(..Uint::<N>::BYTES)?)?);
+        let random = Zeroizing::new(decode::<N>(bytes.get(..Uint::<N>::BYTES)?));
         let random = Zeroizing::new(random.rem(self.modulus.as_nz_ref()));
         let random = Zeroizing::new(FixedMontyForm::new(&random, &params));
         let inverse = Zeroizing::new(random.invert().into_option()?);

@@ -1,4 +1,5 @@
-//! An image to be read rather than run: all that one selection links, and a symbol as large as each of its types.
+//! An image to be read rather than run: all that one selection links, and a symbol as large as each of its types. Of
+//! selections for signatures it links the verifier, or the verifier and private keys, and no provider.
 #![no_std]
 #![no_main]
 #![allow(dead_code, unused_imports)]
@@ -12,25 +13,55 @@ use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
 use ipsec_core::crypto::{
-    Group, HashId, Integ, KeyExchange, Mac, PacketCipher, Prf, PrfId, Provider, Suite, Work,
+    Group, HashId, Integ, KeyExchange, Mac, PacketCipher, Prf, PrfId, Provider, SignatureScheme,
+    SignatureVerifier, Signer, Suite, Work,
 };
-use ipsec_rustcrypto::{All, Minimal, Only};
+use ipsec_rustcrypto::{All, Minimal, Only, PrivateKey, Select, Verifier};
 use rand_core::{TryCryptoRng, TryRng};
-use selections::{Cbc, Tiny};
+use selections::{Cbc, MlKem, P256, Rsa2048, Tiny};
 
 #[cfg(feature = "all")]
-type Crypto = Only<All>;
+type Selected = All;
 #[cfg(feature = "minimal")]
-type Crypto = Only<Minimal>;
+type Selected = Minimal;
 #[cfg(feature = "tiny")]
-type Crypto = Only<Tiny>;
+type Selected = Tiny;
 #[cfg(feature = "cbc")]
-type Crypto = Only<Cbc>;
+type Selected = Cbc;
+#[cfg(feature = "ml_kem")]
+type Selected = MlKem;
+#[cfg(any(feature = "verify_p256", feature = "sign_p256"))]
+type Selected = P256;
+#[cfg(feature = "verify_rsa2048")]
+type Selected = Rsa2048;
+
+const PROVIDER: bool = cfg!(any(
+    feature = "all",
+    feature = "minimal",
+    feature = "tiny",
+    feature = "cbc",
+    feature = "ml_kem"
+));
+const VERIFIER: bool = cfg!(any(
+    feature = "all",
+    feature = "verify_p256",
+    feature = "verify_rsa2048",
+    feature = "sign_p256"
+));
+const SIGNER: bool = cfg!(any(feature = "all", feature = "sign_p256"));
 
 /// Symbols whose sizes are those of the types.
-#[cfg(any(feature = "all", feature = "minimal", feature = "tiny", feature = "cbc"))]
+#[cfg(any(
+    feature = "all",
+    feature = "minimal",
+    feature = "tiny",
+    feature = "cbc",
+    feature = "ml_kem"
+))]
 mod sizes {
-    use super::{Crypto, KeyExchange, MaybeUninit, Provider};
+    use super::{KeyExchange, MaybeUninit, Only, PrivateKey, Provider, Selected};
+
+    type Crypto = Only<Selected>;
 
     macro_rules! sizes {
         ($($name:ident: $type:ty;)*) => {
@@ -48,6 +79,7 @@ mod sizes {
         SIZE_PRF: <Crypto as Provider>::Prf;
         SIZE_KX: <Crypto as Provider>::Kx;
         SIZE_SECRET: <<Crypto as Provider>::Kx as KeyExchange>::Secret;
+        SIZE_PRIVATEKEY: PrivateKey<Selected>;
     }
 }
 
@@ -101,11 +133,54 @@ fn drive<P: Provider>() {
     let _ = black_box((P::INTEGS, P::PRFS, P::GROUPS));
 }
 
+/// A scheme that the compiler cannot foresee.
+fn scheme(of: &[SignatureScheme]) -> SignatureScheme {
+    black_box(of).get(black_box(0)).copied().unwrap_or(SignatureScheme::Ed25519)
+}
+
+fn drive_verifier<S: Select>() {
+    let (key, verifier) = ([0; 64], Verifier::<S>::new());
+    let key = black_box(&key[..]);
+    let _ = black_box(verifier.verify(scheme(verifier.schemes()), key, &[key], key));
+}
+
+fn drive_signer<S: Select>() {
+    let mut out = [0; 64];
+    let (key, out) = ([0; 64], black_box(&mut out[..]));
+    let key = black_box(&key[..]);
+    if let Ok(signer) = PrivateKey::<S>::from_der(key) {
+        let _ = black_box(signer.fits(key));
+        let _ = black_box(signer.sign(scheme(signer.schemes()), &mut Unknown, &[key], out));
+    }
+}
+
+/// Everything of one selection that is asked for.
+fn drive_selected<S: Select>() {
+    if PROVIDER {
+        drive::<Only<S>>();
+    }
+    if VERIFIER {
+        drive_verifier::<S>();
+    }
+    if SIGNER {
+        drive_signer::<S>();
+    }
+}
+
 /// Where the linker begins: everything that is not reached from here is not linked.
 #[unsafe(no_mangle)]
 extern "C" fn main() -> ! {
-    #[cfg(any(feature = "all", feature = "minimal", feature = "tiny", feature = "cbc"))]
-    drive::<Crypto>();
+    #[cfg(any(
+        feature = "all",
+        feature = "minimal",
+        feature = "tiny",
+        feature = "cbc",
+        feature = "ml_kem",
+        feature = "verify_p256",
+        feature = "verify_rsa2048",
+        feature = "sign_p256"
+    ))]
+    drive_selected::<Selected>();
     loop {
         core::hint::spin_loop();
     }

@@ -14,9 +14,10 @@ use cortex_m_rt::{STACK_PAINT_VALUE, entry};
 use cortex_m_semihosting::debug::{self, EXIT_FAILURE, EXIT_SUCCESS};
 use cortex_m_semihosting::hprintln;
 use ipsec_core::crypto::{
-    CryptoError, Encr, Group, KeyExchange, Mac, PacketCipher, Prf, Provider, Suite, Work,
+    CryptoError, Encr, Group, KeyExchange, MAX_SIGNATURE_LEN, Mac, PacketCipher, Prf, Provider,
+    SignatureVerifier, Signer, Suite, Work,
 };
-use ipsec_rustcrypto::RustCrypto;
+use ipsec_rustcrypto::{RustCrypto, RustCryptoVerifier, SoftwareKey};
 use rand_core::{TryCryptoRng, TryRng};
 
 type Cipher = <RustCrypto as Provider>::Cipher;
@@ -146,13 +147,54 @@ fn run() -> Result<(), CryptoError> {
     let (result, stack) = measure(macs);
     result?;
     hprintln!("{:>7} integrity and pseudo-random functions", stack);
-    let (mut ours, mut theirs) = ([0; 1024], [0; 1024]);
+    let (mut ours, mut theirs) = ([0; 1568], [0; 1568]);
     for group in RustCrypto::GROUPS {
         if !exchange(*group, &mut ours, &mut theirs)? {
             return Err(CryptoError::Failed);
         }
     }
+    include_str!("../../../tests/vectors/keys.txt").lines().try_for_each(signatures)
+}
+
+/// One line of the keys of the tests: the deepest of all schemes that the key has. Keys that are there to be refused are
+/// passed over.
+#[inline(never)]
+fn signatures(row: &str) -> Result<(), CryptoError> {
+    let mut fields = row.split(' ');
+    let mut field = || fields.next().ok_or(CryptoError::Failed);
+    let (name, pkcs8, _, spki) = (field()?, field()?, field()?, field()?);
+    let (mut pkcs8_bytes, mut spki_bytes) = ([0; 2500], [0; 600]);
+    let pkcs8 = bytes(pkcs8, &mut pkcs8_bytes).ok_or(CryptoError::Length)?;
+    let spki = bytes(spki, &mut spki_bytes).ok_or(CryptoError::Length)?;
+    let mut slot = None;
+    let (result, read) = measure(|| SoftwareKey::from_der(pkcs8).map(|key| slot = Some(key)));
+    if let Err(error) = result {
+        return if error == CryptoError::Key { Ok(()) } else { Err(error) };
+    }
+    let key = slot.as_ref().ok_or(CryptoError::Failed)?;
+    let (mut sign, mut verify) = (0, 0);
+    for scheme in key.schemes() {
+        let mut signature = [0; MAX_SIGNATURE_LEN];
+        let (made, stack) =
+            measure(|| key.sign(*scheme, &mut Counting(5), &[b"text"], &mut signature));
+        sign = sign.max(stack);
+        let signature = signature.get(..made?).ok_or(CryptoError::Length)?;
+        let (verified, stack) =
+            measure(|| RustCryptoVerifier::new().verify(*scheme, spki, &[b"text"], signature));
+        verified?;
+        verify = verify.max(stack);
+    }
+    hprintln!("{:>7} {} verified, {} signed, {} to read the key", verify, name, sign, read);
     Ok(())
+}
+
+/// The bytes of a hexadecimal string.
+fn bytes<'a>(hex: &str, out: &'a mut [u8]) -> Option<&'a [u8]> {
+    let out = out.get_mut(..hex.len() / 2)?;
+    for (byte, digits) in out.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(out)
 }
 
 #[entry]
