@@ -10,6 +10,7 @@ pub mod ike_engine;
 pub mod ike_message;
 pub mod ip_parsers;
 pub mod seeds;
+pub mod signatures;
 pub mod spd;
 
 mod input;

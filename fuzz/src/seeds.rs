@@ -8,6 +8,7 @@ use ipsec_ike::wire::{Message, PayloadType};
 use zerocopy::IntoBytes;
 
 use crate::pair::{Pair, Pools, Shape};
+use crate::signatures;
 
 /// Messages of strongSwan and scapy.
 #[path = "../../ipsec-ike/src/wire/testdata.rs"]
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Seed> {
     add("esp_modes", esp_modes());
     add("fragments", fragments());
     add("ip_parsers", ip_parsers());
+    add("signatures", signature_vectors());
     add("spd", spd());
     seeds
 }
@@ -425,6 +427,81 @@ fn spd() -> Vec<(String, Vec<u8>)> {
         }
         many.extend([&[3, 0, 4][..], &flow].concat());
         all.push(named(format!("memory-{memory}-many"), many));
+    }
+    all
+}
+
+/// The bytes of a hexadecimal string.
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).unwrap() as u8).collect();
+    digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+/// The vectors of `ipsec-rustcrypto`: a good signature of each kind of key in each scheme, some bad ones, private keys, and
+/// ciphertexts.
+fn signature_vectors() -> Vec<(String, Vec<u8>)> {
+    let keys: Vec<Vec<_>> = include_str!("../../crypto/rustcrypto/tests/vectors/keys.txt")
+        .lines()
+        .map(|row| row.split(' ').collect())
+        .collect();
+    let mut all = Vec::new();
+    for key in keys.iter().filter(|key| ["rsa2048", "p256", "p521", "ed25519"].contains(&key[0])) {
+        all.push(named(
+            format!("{}-pkcs8", key[0]),
+            [vec![signatures::SIGN], hex(key[1])].concat(),
+        ));
+        if key[2] != "-" {
+            all.push(named(
+                format!("{}-old", key[0]),
+                [vec![signatures::SIGN], hex(key[2])].concat(),
+            ));
+        }
+    }
+    let mut seen = Vec::new();
+    let rows = include_str!("../../crypto/rustcrypto/tests/vectors/signatures.txt").lines();
+    for (number, row) in rows.enumerate() {
+        let fields: Vec<_> = row.split('|').collect();
+        let key = keys.iter().find(|key| key[0] == fields[2]);
+        let kind = (fields[1], fields[2], fields[5]);
+        if number % 40 != 0 && (fields[5] != "good" || key.is_none() || seen.contains(&kind)) {
+            continue;
+        }
+        seen.push(kind);
+        let scheme = [
+            "rsa-sha256",
+            "rsa-sha384",
+            "rsa-sha512",
+            "",
+            "pss-sha256",
+            "pss-sha384",
+            "pss-sha512",
+            "rsa-ikev1",
+            "ecdsa-sha256",
+            "ecdsa-sha384",
+            "ecdsa-sha512",
+            "ecdsa-p256",
+            "ecdsa-p384",
+            "ecdsa-p521",
+            "ed25519",
+        ];
+        let scheme = scheme.iter().position(|name| *name == fields[1]).unwrap() as u8;
+        let (spki, signature) = (hex(key.map_or(fields[2], |key| key[3])), hex(fields[4]));
+        let len = |bytes: &[u8]| (bytes.len() as u16).to_be_bytes();
+        let head = [&[signatures::VERIFY, scheme][..], &len(&spki), &len(&signature)].concat();
+        let bytes = [head, spki, signature, hex(fields[3])].concat();
+        all.push(named(format!("{}-{number:03}", fields[1]), bytes));
+    }
+    for (number, scheme) in signatures::SCHEMES.iter().enumerate() {
+        if let Some(der) = scheme.algorithm_identifier() {
+            all.push(named(format!("id-{number:02}"), [&[signatures::IDENTIFY], der].concat()));
+        }
+    }
+    let rows = include_str!("../../crypto/rustcrypto/tests/vectors/ml_kem.txt").lines();
+    for (number, row) in rows.enumerate().step_by(3) {
+        let fields: Vec<_> = row.split(' ').collect();
+        let group = if fields[0] == "36" { 0 } else { 2 };
+        let bytes = [vec![signatures::ENCAPSULATE, group], hex(fields[3])].concat();
+        all.push(named(format!("ml-kem-{number:02}"), bytes));
     }
     all
 }

@@ -13,6 +13,7 @@ const TARGETS: [Target; 8] = [
     ("esp_modes", ipsec_fuzz::esp_modes::run),
     ("fragments", ipsec_fuzz::fragments::run),
     ("ip_parsers", ipsec_fuzz::ip_parsers::run),
+    ("signatures", ipsec_fuzz::signatures::run),
     ("spd", ipsec_fuzz::spd::run),
 ];
 
