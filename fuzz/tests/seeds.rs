@@ -5,7 +5,7 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     ("ike_message", ipsec_fuzz::ike_message::run),
     ("ike_engine", ipsec_fuzz::ike_engine::run),
     ("certificates", ipsec_fuzz::certificates::run),
