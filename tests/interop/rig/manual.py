@@ -66,12 +66,15 @@ class Manual:
                 mode = self.mode if depth == 0 else "transport"
                 reqid = 16 * self.number + depth + 1
                 words = algorithm.kernel.format(*(part.hex() for part in self.keys[algorithm, way]))
-                more = " flag af-unspec" + (" flag esn" if self.esn else "") + (" encap espinudp 4500 4500 0.0.0.0" if self.udp else "")
+                more = " flag af-unspec" + (" flag esn" if self.esn else "")
+                more += (" encap espinudp 4500 4500 0.0.0.0" if self.udp else "")
                 lines.append(f"xfrm state add src {source[0]} dst {target[0]} proto {algorithm.protocol} "
                              f"spi {self.spi(depth, way):#x} reqid {reqid} mode {mode} replay-window 64 {words}{more}")
                 templates += f" tmpl src {source[0]} dst {target[0]} proto {algorithm.protocol} reqid {reqid} mode {mode}"
-            lines.append(f"xfrm policy add src {source[1]} dst {target[1]} dir {'in' if way == 'out' else 'out'} priority 2{templates}")
+            direction = "in" if way == "out" else "out"
+            lines.append(f"xfrm policy add src {source[1]} dst {target[1]} dir {direction} priority 2{templates}")
         if self.udp:
             # In transport mode the outer datagrams are between the addresses of the policy, and are not what it is for.
-            lines.append(f"xfrm policy add src {self.ours[0]} dst {self.theirs[0]} proto udp sport 4500 dport 4500 dir in priority 1")
+            lines.append(f"xfrm policy add src {self.ours[0]} dst {self.theirs[0]} proto udp sport 4500 dport 4500 "
+                         "dir in priority 1")
         return lines

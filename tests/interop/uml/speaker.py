@@ -18,6 +18,7 @@ import sys
 
 UDP_ENCAP, ESP_IN_UDP = 100, 2
 SO_NO_CHECK = 11
+PATIENCE = 5    # seconds that an answer may take
 SOURCE_ROUTE = "83"
 IPV6_HOPOPTS, IPV6_RTHDR, IPV6_DSTOPTS = 54, 57, 59
 
@@ -58,7 +59,7 @@ def converse(seed, cell, source, target, sizes, options, answered):
             line.sendmsg([octets(seed, cell, "kernel", place, size)], ancillary, 0, (target, 7000 + place))
         waiting = {7000 + place: octets(seed, cell, "ours", place, size) for place, size in enumerate(sizes)}
         while answered and waiting:
-            if not select.select([line], [], [], 2)[0]:
+            if not select.select([line], [], [], PATIENCE)[0]:
                 return f"{len(waiting)} of {len(sizes)} answers did not come"
             answer, (_, port, *_) = line.recvfrom(65536)
             if waiting.pop(port, None) != answer:
