@@ -23,7 +23,7 @@ use toml::Spanned;
 
 use crate::credentials::{Keyring, Method, Said};
 use crate::keywords;
-use crate::manual::{ManualSettings, ManualTable};
+use crate::manual::{ManualSettings, ManualTable, Taken};
 use crate::sockets::Kind;
 
 /// Size of the anti-replay windows, in packets.
@@ -401,10 +401,10 @@ impl Checker {
         let peers: Vec<Option<Peer<'static>>> =
             peer.into_iter().map(|peer| self.peer(peer, &mut names)).collect();
         let ports = ports(gateway.port, gateway.nat_port);
-        let mut names = Vec::new();
+        let mut taken = Taken::default();
         let manual: Vec<Option<ManualSettings>> = manual
             .iter()
-            .map(|table| ManualSettings::new(self, table, ports.nat, &mut names))
+            .map(|table| ManualSettings::new(self, table, ports.nat, &mut taken))
             .collect();
         let before: Vec<Option<Policy>> = policy.iter().map(|policy| self.policy(policy)).collect();
 
@@ -1106,6 +1106,17 @@ sequence_out = 5
             assert!(text.starts_with(said), "{bad}\n  said {text}\n  not  {said}");
             assert!(!text.contains("0a0b0c"), "a key is shown: {text}");
         }
+    }
+
+    #[test]
+    fn two_that_receive_on_one_spi() {
+        let (_, table) = MANUAL.split_once("[[manual]]").unwrap();
+        let again = table.replace("\"t\"", "\"u\"");
+        let text = format!("{MANUAL}\n[[manual]]{again}");
+        let said = parse(&text).map(|_| ()).unwrap_err();
+        assert!(said.contains("manual.spi_in: `t` receives on it already"), "{said}");
+        let text = text.replacen("0x1001", "0x1003", 1).replacen("257", "259", 1);
+        assert_eq!(parse(&text).unwrap().manual.len(), 2);
     }
 
     #[test]

@@ -71,6 +71,34 @@ enum ModeName {
     Beet,
 }
 
+/// What other tables have already.
+#[derive(Default)]
+pub(crate) struct Taken {
+    names: Vec<String>,
+    /// Who receives on what.
+    spis: Vec<(Protocol, u32, &'static str)>,
+}
+
+impl Taken {
+    /// Notes an SPI to receive on.
+    fn receive(
+        &mut self,
+        checker: &mut Checker,
+        sas: &ManualSas<'_>,
+        spi: &Spanned<u32>,
+        name: &'static str,
+    ) -> Option<()> {
+        let (protocol, number) = (sas.protection.protocol(), *spi.get_ref());
+        let other = self.spis.iter().find(|(p, n, _)| (*p, *n) == (protocol, number));
+        if let Some((_, _, other)) = other {
+            checker.mistake(spi.span(), &format!("`{other}` receives on it already"));
+            return None;
+        }
+        self.spis.push((protocol, number, name));
+        Some(())
+    }
+}
+
 /// SPIs and keys of one protection.
 struct Keys<'t> {
     spi: [&'t Option<Spanned<u32>>; 2],
@@ -83,9 +111,9 @@ impl ManualSettings {
         checker: &mut Checker,
         table: &ManualTable,
         our_nat_port: u16,
-        names: &mut Vec<String>,
+        taken: &mut Taken,
     ) -> Option<Self> {
-        let name = checker.name(&table.name, names);
+        let name = checker.name(&table.name, &mut taken.names);
         let whole = table.name.span();
         let address = |text: &str| {
             text.parse::<IpAddr>().map_err(|_| format!("`{text}` is not an IP address"))
@@ -137,6 +165,11 @@ impl ManualSettings {
             }
         };
         let sas = sas?;
+        for (sas, spi) in [(Some(&sas), &table.spi_in), (around.as_ref(), &table.ah_spi_in)] {
+            if let (Some(sas), Some(spi)) = (sas, spi) {
+                taken.receive(checker, sas, spi, name?)?;
+            }
+        }
         if let Some(around) = &around
             && (around.inbound.is_some() != sas.inbound.is_some()
                 || around.outbound.is_some() != sas.outbound.is_some())

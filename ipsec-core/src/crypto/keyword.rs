@@ -177,14 +177,16 @@ impl Group {
 }
 
 impl Suite {
-    /// The words for the suite, as [`Suite`] is parsed from them: `aes128gcm16`, `aes256-sha256`.
+    /// The words for the suite, as [`Suite`] is parsed from them: `aes128gcm16`, `aes256-sha256`. For [`Suite::ah`] it is
+    /// that of the integrity algorithm.
     pub const fn keyword(&self) -> SuiteKeyword {
         SuiteKeyword(*self)
     }
 
-    /// Whether packets are encrypted: not with [`Encr::NULL`] and [`Encr::NULL_AES_GMAC`], which only authenticate.
+    /// Whether packets are encrypted: not by AH, and not with [`Encr::NULL`] and [`Encr::NULL_AES_GMAC`], which only
+    /// authenticate.
     pub const fn encrypts(&self) -> bool {
-        !matches!(self.encr, Encr::NULL | Encr::NULL_AES_GMAC)
+        !self.is_ah() && !matches!(self.encr, Encr::NULL | Encr::NULL_AES_GMAC)
     }
 }
 
@@ -196,6 +198,7 @@ impl core::fmt::Display for SuiteKeyword {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Suite { encr, key_bits, integ } = self.0;
         match (encr.keyword(key_bits), integ.keyword()) {
+            (_, Some(integ)) if self.0.is_ah() => f.write_str(integ),
             (Some(encr), None) if integ == Integ::NONE => f.write_str(encr),
             (Some(encr), Some(integ)) => {
                 f.write_str(encr)?;
@@ -319,5 +322,7 @@ mod tests {
         let encrypts = |words: &str| words.parse::<Suite>().unwrap().encrypts();
         assert_eq!([encrypts("null-sha256"), encrypts("aes256gmac")], [false, false]);
         assert_eq!([encrypts("des-md5"), encrypts("aes128ctr-aesxcbc")], [true, true]);
+        let ah = Suite::ah(Integ::HMAC_SHA1_96);
+        assert_eq!((ah.encrypts(), ah.keyword().to_string().as_str()), (false, "sha1"));
     }
 }
