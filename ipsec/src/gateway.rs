@@ -15,6 +15,7 @@ use ipsec_ike::{CommandError, Env, Ike, IkeMemory};
 use rand_core::CryptoRng;
 
 use crate::counters::Counters;
+use crate::manual::Manually;
 use crate::memory::Memory;
 use crate::path_mtu::PathMtus;
 use crate::tunnel::{PairSlot, Tunnels};
@@ -189,6 +190,8 @@ pub struct Gateway<'r, P: Provider> {
     pub(crate) path_mtu_kept: Duration,
     pub(crate) path_mtus: PathMtus<'r>,
     pub(crate) retry_after: Duration,
+    /// Once there have been manual keys.
+    pub(crate) manually: Option<&'static Manually<P>>,
 }
 
 impl<'r, P: Provider> Gateway<'r, P> {
@@ -217,6 +220,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
             path_mtu_kept: config.path_mtu_kept,
             path_mtus: PathMtus::new(&mut [], &mut []),
             retry_after: config.retry_after,
+            manually: None,
         };
         let children: usize = config.ike.peers.iter().map(|peer| peer.children.len()).sum();
         let needed = children
@@ -399,7 +403,9 @@ impl<'r, P: Provider> Gateway<'r, P> {
             let number = event.tag;
             let Some(pair) = self.tunnels.pair_mut(number) else { continue };
             let Some(child) = pair.child() else {
-                self.manual_limit(number, event.kind);
+                if let Some(manually) = self.manually {
+                    (manually.limit)(self, number, event.kind);
+                }
                 continue;
             };
             let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };

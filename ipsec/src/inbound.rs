@@ -235,7 +235,7 @@ impl<P: Provider> Gateway<'_, P> {
     ) -> Result<Inbound<'b>, InboundError> {
         let result = match found {
             Ok(ipsec_esp::Inbound::Packet { opened, packet }) => {
-                self.packet(now, base, opened, packet, None).map(Inbound::Packet)
+                self.packet(now, base, opened, packet).map(Inbound::Packet)
             }
             Ok(ipsec_esp::Inbound::Ike { path, message }) => {
                 let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
@@ -256,34 +256,38 @@ impl<P: Provider> Gateway<'_, P> {
         self.count(result)
     }
 
-    /// `outer` is the pair that has been opened around it.
-    pub(crate) fn packet<'b>(
+    fn packet<'b>(
         &mut self,
         now: Instant,
         base: usize,
         opened: Opened,
         packet: &'b mut [u8],
-        outer: Option<u32>,
     ) -> Result<Received<'b>, InboundError> {
         let gone = Audit { spi: opened.spi.get(), sequence: opened.sequence };
         let gone = InboundError::Open(OpenError::NoSa(gone));
         let pair = self.tunnels.pair(opened.tag).ok_or(gone)?;
-        let via = match pair.child() {
-            Some(child) => {
-                let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
-                self.ike.heard(now, child);
-                Via::Child { config, child }
-            }
-            None => match self.manual_via(&opened, outer)? {
-                Some(id) => Via::Manual(id),
-                None => return self.nested(now, base, &opened, packet),
-            },
+        let Some(child) = pair.child() else {
+            let manually = self.manually.ok_or(gone)?;
+            return (manually.open)(self, now, base, opened, packet);
         };
+        let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
+        self.ike.heard(now, child);
+        Ok(self.received_via(base, opened, packet, Via::Child { config, child }))
+    }
+
+    /// Counts what came out.
+    pub(crate) fn received_via<'b>(
+        &mut self,
+        base: usize,
+        opened: Opened,
+        packet: &'b mut [u8],
+        via: Via,
+    ) -> Received<'b> {
         let counters = &mut self.counters;
         counters.opened = counters.opened.saturating_add(1);
         counters.opened_bytes = counters.opened_bytes.saturating_add(packet.len() as u64);
         let start = packet.as_ptr().addr().saturating_sub(base);
         let range = start..start.saturating_add(packet.len());
-        Ok(Received { packet, range, via, opened })
+        Received { packet, range, via, opened }
     }
 }

@@ -23,7 +23,7 @@ use rand_core::CryptoRng;
 
 use crate::event::GatewayEvent;
 use crate::gateway::{Gateway, SetupError};
-use crate::inbound::{InboundError, Received};
+use crate::inbound::{InboundError, Received, Via};
 use crate::outbound::{Outbound, OutboundError};
 use crate::tunnel::{HARD, PairSlot, Place, SOFT};
 
@@ -200,7 +200,46 @@ impl<'l, 'k: 'l> Layer<'l, 'k> {
     }
 }
 
+/// What only manual keys need. The gateway gets it with the first of them, so that a program which installs none does not
+/// link it.
+pub(crate) struct Manually<P: Provider> {
+    /// Seals a packet twice.
+    pub(crate) seal: SealTwice<P>,
+    /// Looks at what came out of a pair, and opens it again if need be.
+    pub(crate) open: OpenAgain<P>,
+    /// Notes that an SA has reached a limit.
+    pub(crate) limit: fn(&mut Gateway<'_, P>, u32, SadEventKind),
+    /// The next limit that is to be told.
+    pub(crate) event: fn(&mut Gateway<'_, P>) -> Option<GatewayEvent>,
+}
+
+type SealTwice<P> = for<'b> fn(
+    &mut Gateway<'_, P>,
+    Instant,
+    &mut dyn CryptoRng,
+    [OutboundId; 2],
+    &IpPacket,
+    PacketBuf<'b>,
+) -> Result<Outbound<'b>, OutboundError>;
+
+type OpenAgain<P> = for<'b> fn(
+    &mut Gateway<'_, P>,
+    Instant,
+    usize,
+    Opened,
+    &'b mut [u8],
+) -> Result<Received<'b>, InboundError>;
+
 impl<P: Provider> Gateway<'_, P> {
+    const MANUALLY: Manually<P> = Manually {
+        seal: |gateway, now, rng, ids, inner, packet| {
+            gateway.protect_twice(now, rng, ids, inner, packet)
+        },
+        open: |gateway, now, base, opened, packet| gateway.open_manual(now, base, opened, packet),
+        limit: |gateway, number, kind| gateway.manual_limit(number, kind),
+        event: |gateway| gateway.manual_event(),
+    };
+
     pub(crate) fn add_manual(
         &mut self,
         policies: &[Selectors],
@@ -231,6 +270,7 @@ impl<P: Provider> Gateway<'_, P> {
         manual: &Manual<'_>,
     ) -> Result<ManualId, ManualError> {
         manual.check()?;
+        self.manually = Some(&Self::MANUALLY);
         let tunnel = self.tunnels.manual_number(policy).ok_or(ManualError::Policy)?;
         let inner = self.add_pair(now, tunnel, Place::Inner, None, manual, &manual.sas)?;
         if let Some(around) = &manual.around {
@@ -359,7 +399,7 @@ impl<P: Provider> Gateway<'_, P> {
     }
 
     /// Notes that an SA with manual keys has reached a limit.
-    pub(crate) fn manual_limit(&mut self, number: u32, kind: SadEventKind) {
+    fn manual_limit(&mut self, number: u32, kind: SadEventKind) {
         let what = match kind {
             SadEventKind::Soft => SOFT,
             SadEventKind::Hard => HARD,
@@ -377,7 +417,7 @@ impl<P: Provider> Gateway<'_, P> {
     }
 
     /// The next limit that is to be told.
-    pub(crate) fn manual_event(&mut self) -> Option<GatewayEvent> {
+    fn manual_event(&mut self) -> Option<GatewayEvent> {
         let (number, what) = self.tunnels.take_due()?;
         let pair = self.tunnels.pair(number)?;
         let id = ManualId { number, generation: pair.manual()?.generation };
@@ -386,8 +426,7 @@ impl<P: Provider> Gateway<'_, P> {
     }
 
     /// Seals a packet twice. Nothing changes if there is no room for both.
-    #[inline(never)]
-    pub(crate) fn protect_twice<'b>(
+    fn protect_twice<'b>(
         &mut self,
         now: Instant,
         rng: &mut dyn CryptoRng,
@@ -414,10 +453,32 @@ impl<P: Provider> Gateway<'_, P> {
         self.sent(inner, packet, sealed)
     }
 
+    fn open_manual<'b>(
+        &mut self,
+        now: Instant,
+        base: usize,
+        opened: Opened,
+        packet: &'b mut [u8],
+    ) -> Result<Received<'b>, InboundError> {
+        let outer = opened.tag;
+        if let Some(id) = self.manual_via(&opened, None)? {
+            return Ok(self.received_via(base, opened, packet, Via::Manual(id)));
+        }
+        match ipsec_esp::inbound_ip(&mut self.sad, now, packet) {
+            Ok(ipsec_esp::Inbound::Packet { opened, packet }) => {
+                let refused = InboundError::NotNested(audit(&opened));
+                let id = self.manual_via(&opened, Some(outer))?.ok_or(refused)?;
+                Ok(self.received_via(base, opened, packet, Via::Manual(id)))
+            }
+            // The selectors of the outer SA let nothing else through.
+            Ok(_) => Err(InboundError::NotNested(audit(&opened))),
+            Err(e) => Err(InboundError::Open(e)),
+        }
+    }
+
     /// Whether a packet has been opened by all the SAs that it should be: then the name of the pair. `None` if one
     /// is left. `outer` is the pair that has been opened around it.
-    #[inline(never)]
-    pub(crate) fn manual_via(
+    fn manual_via(
         &self,
         opened: &Opened,
         outer: Option<u32>,
@@ -431,25 +492,6 @@ impl<P: Provider> Gateway<'_, P> {
             }
             Place::Around if outer.is_none() => Ok(None),
             Place::Inner | Place::Around => Err(refused),
-        }
-    }
-
-    /// Opens what came out of the pair `outer`.
-    #[inline(never)]
-    pub(crate) fn nested<'b>(
-        &mut self,
-        now: Instant,
-        base: usize,
-        outer: &Opened,
-        packet: &'b mut [u8],
-    ) -> Result<Received<'b>, InboundError> {
-        match ipsec_esp::inbound_ip(&mut self.sad, now, packet) {
-            Ok(ipsec_esp::Inbound::Packet { opened, packet }) => {
-                self.packet(now, base, opened, packet, Some(outer.tag))
-            }
-            // The selectors of the outer SA let nothing else through.
-            Ok(_) => Err(InboundError::NotNested(audit(outer))),
-            Err(e) => Err(InboundError::Open(e)),
         }
     }
 }

@@ -321,7 +321,9 @@ impl<P: Provider> Gateway<'_, P> {
     ) -> Result<Outbound<'b>, OutboundError> {
         let (id, around) = sas;
         if let Some(around) = around {
-            return self.protect_twice(now, rng, [id, around], inner, packet);
+            let gone = OutboundError::Seal(SealError::NoSa);
+            let manually = self.manually.ok_or(gone)?;
+            return (manually.seal)(self, now, rng, [id, around], inner, packet);
         }
         if let Some(sa) = self.sad.outbound(id) {
             let overhead = Overhead::of(&sa.protection);

@@ -42,7 +42,9 @@ impl<P: Provider> Gateway<'_, P> {
     #[must_use = "call it until it gives None"]
     pub fn poll_event(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> Option<GatewayEvent> {
         self.pump(now, rng);
-        if let Some(event) = self.manual_event() {
+        if let Some(manually) = self.manually
+            && let Some(event) = (manually.event)(self)
+        {
             return Some(event);
         }
         loop {
