@@ -2,9 +2,11 @@
 //!
 //! Each module is one target. [`seeds`] makes the inputs to begin with.
 
+pub mod bit_flip;
 pub mod certificates;
 pub mod esp_modes;
 pub mod esp_open;
+pub mod export_import;
 pub mod fragments;
 pub mod ike_engine;
 pub mod ike_message;

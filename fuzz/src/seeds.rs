@@ -36,6 +36,8 @@ pub fn all() -> Vec<Seed> {
     add("certificates", certificates());
     add("esp_open", esp_open());
     add("esp_modes", esp_modes());
+    add("bit_flip", bit_flip());
+    add("export_import", export_import());
     add("fragments", fragments());
     add("ip_parsers", ip_parsers());
     add("signatures", signature_vectors());
@@ -502,6 +504,70 @@ fn signature_vectors() -> Vec<(String, Vec<u8>)> {
         let group = if fields[0] == "36" { 0 } else { 2 };
         let bytes = [vec![signatures::ENCAPSULATE, group], hex(fields[3])].concat();
         all.push(named(format!("ml-kem-{number:02}"), bytes));
+    }
+
+/// One packet of every mode of both protocols, with a few bits to change.
+fn bit_flip() -> Vec<(String, Vec<u8>)> {
+    let body = [0x10, 0, 0x20, 0, 0, 12, 0, 0, 1, 2, 3, 4];
+    // Kind, upper protocol, and body, as in esp_modes.
+    let packets: [(&str, Vec<u8>); 4] = [
+        ("udp", [&[1, 0, 12][..], &body].concat()),
+        ("options", [&[0x35, 0, 12][..], &body].concat()),
+        ("hop-by-hop", [&[1, 3, 16, 17, 0, 0x3e, 4][..], &body[..4], &body[..8]].concat()),
+        ("router-alert", [&[1, 3, 16, 17, 0, 5, 2, 0, 0, 1, 0][..], &body[..8]].concat()),
+    ];
+    let mut all = Vec::new();
+    for (mode, name) in ["tunnel", "transport", "beet"].iter().enumerate() {
+        for (family, bits) in [("4", 0u8), ("6", 0b1100)] {
+            for (what, packet) in &packets {
+                for protocol in [0u8, 1] {
+                    let config = bits | protocol | (mode as u8) << 4 | (mode as u8 & 1) << 6;
+                    let choice = (mode * 7 + packet.len()) as u8;
+                    let mode_bytes: &[u8] = if *name == "tunnel" { &[5] } else { &[] };
+                    let bytes = [&[config, choice], mode_bytes, packet, &[3, 1, 9, 0, 80, 1, 100]];
+                    let protocol = ["esp", "ah"][usize::from(protocol)];
+                    all.push(named(format!("{protocol}-{name}-{family}-{what}"), bytes.concat()));
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Lives of SAs, and records.
+fn export_import() -> Vec<(String, Vec<u8>)> {
+    let seal = [0u8];
+    let deliver = [1, 0];
+    let export = [2, 0b111, 8, 3, 0b111, 8];
+    let crash = [4u8];
+    let life = [
+        &seal[..],
+        &seal,
+        &deliver,
+        &export,
+        &seal,
+        &seal,
+        &seal,
+        &deliver,
+        &crash,
+        &seal,
+        &export,
+        &seal,
+        &deliver,
+        &crash,
+        &export,
+        &seal,
+    ]
+    .concat();
+    let mut all = Vec::new();
+    for (name, head) in [("gcm", [0, 0]), ("esn-cbc", [1, 1]), ("ah", [0, 9])] {
+        all.push(named(format!("life-{name}"), [&[0], &head[..], &life].concat()));
+        let wraps = [&[0], &head[..], &[5, 0xff, 0xff, 0xff, 0xf4], &life].concat();
+        all.push(named(format!("end-of-low-half-{name}"), wraps));
+        for (side, record) in crate::export_import::records(head).into_iter().enumerate() {
+            all.push(named(format!("record-{name}-{side}"), [&[1], &record[..]].concat()));
+            all.push(named(format!("body-{name}-{side}"), [&[2], &record[4..]].concat()));
+        }
     }
     all
 }

@@ -5,12 +5,14 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 11] = [
     ("ike_message", ipsec_fuzz::ike_message::run),
     ("ike_engine", ipsec_fuzz::ike_engine::run),
     ("certificates", ipsec_fuzz::certificates::run),
     ("esp_open", ipsec_fuzz::esp_open::run),
     ("esp_modes", ipsec_fuzz::esp_modes::run),
+    ("bit_flip", ipsec_fuzz::bit_flip::run),
+    ("export_import", ipsec_fuzz::export_import::run),
     ("fragments", ipsec_fuzz::fragments::run),
     ("ip_parsers", ipsec_fuzz::ip_parsers::run),
     ("signatures", ipsec_fuzz::signatures::run),
