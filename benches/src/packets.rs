@@ -129,6 +129,33 @@ impl<P: Provider> Tunnel<P> {
         }
     }
 
+    /// Seals every packet, eight at a time with the provider.
+    ///
+    /// # Panics
+    /// If one is not sealed.
+    pub fn seal_batch(&mut self, batch: &mut Batch) {
+        let (range, id) = (batch.head..batch.head + batch.packet.len(), self.id);
+        let in_place =
+            |buffer| (id, PacketBuf::new(buffer, range.clone()).expect("it was made so"));
+        let mut packets: Vec<_> = batch.buffers.iter_mut().map(|b| in_place(b)).collect();
+        ipsec_esp::seal_batch::<_, 8>(&mut self.sad, NOW, &mut packets, |_, _, sealed| {
+            assert!(black_box(&sealed).is_ok());
+        });
+    }
+
+    /// Opens every packet, eight at a time with the provider.
+    ///
+    /// # Panics
+    /// If one is not opened.
+    pub fn open_batch(&mut self, batch: &mut Batch) {
+        let esp = |buffer| <[u8]>::get_mut(buffer, Ipv4Header::LEN..).expect("it was sealed");
+        let mut packets: Vec<_> =
+            batch.buffers.iter_mut().map(|b| (self.arrival, esp(b))).collect();
+        ipsec_esp::open_batch::<_, 8>(&mut self.sad, NOW, &mut packets, |_, _, opened| {
+            assert!(black_box(&opened).is_ok());
+        });
+    }
+
     /// The same, and the outer header that says that it is ESP.
     ///
     /// # Panics
