@@ -5,6 +5,7 @@
 
 use ipsec_benches::tables::{CACHE, Policies, Sas};
 use ipsec_benches::{Rounds, time};
+use ipsec_core::spd::CacheEntry;
 
 const ROUNDS: u32 = 200;
 /// Look-ups in a round.
@@ -13,7 +14,8 @@ const COUNT: usize = 4096;
 const FEW: usize = 16;
 
 fn main() {
-    println!("Look-ups: nanoseconds each, medians of {ROUNDS} rounds of {COUNT}.\n");
+    println!("Look-ups: nanoseconds each, medians of {ROUNDS} rounds of {COUNT}.");
+    println!("The cache has {CACHE} flows, of {} bytes each.\n", size_of::<CacheEntry>());
     println!("{:<42} {:>9} {:>9} {:>9}", "", "entries", "cached", "random");
     for size in [16, 1024, 131_072] {
         let sas = Sas::new(size);
