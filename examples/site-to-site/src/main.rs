@@ -13,6 +13,7 @@
 mod keys;
 mod lan;
 mod plan;
+mod proof;
 mod report;
 mod site;
 mod traffic;
@@ -35,6 +36,7 @@ use ipsec_testkit::rng::SeededRng;
 
 use crate::keys::KeyFiles;
 use crate::plan::{ManualKeys, Plan, Protection, TUNNEL};
+use crate::proof::{Method, Proof};
 use crate::report::Report;
 use crate::site::{Role, Site};
 use crate::traffic::{Source, Traffic};
@@ -65,6 +67,9 @@ struct Options {
     /// IPv6 inside and outside
     #[arg(long)]
     ipv6: bool,
+    /// How both gateways prove who they are: by a secret, or by certificates with keys of this kind
+    #[arg(long, value_enum, default_value = "psk", conflicts_with = "manual")]
+    auth: Method,
     /// Give both gateways their keys, and do without IKE
     #[arg(long, conflicts_with_all = ["nat", "rekey_after"])]
     manual: bool,
@@ -162,7 +167,13 @@ fn run(options: &Options) -> Result<()> {
     let mut keys = KeyFiles::create(&out.join("wireshark"))?;
 
     // Who is where, and what the gateways are told. Everything here outlives them.
-    let plan = Plan::new(options.ipv6, options.nat, options.rekey_after, protection);
+    let plan = Plan::new(
+        options.ipv6,
+        options.nat,
+        options.rekey_after,
+        protection,
+        Proof::both(options.auth)?,
+    );
     let (k, d) = (&plan.kolkata, &plan.delhi);
     let children = [[plan.child(k, d)], [plan.child(d, k)]];
     let peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];

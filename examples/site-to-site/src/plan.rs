@@ -15,11 +15,10 @@ use ipsec::{
 use ipsec_testkit::link::Nat;
 use ipsec_testkit::rng::SeededRng;
 
+use crate::proof::Proof;
+
 /// The only tunnel of each gateway.
 pub const TUNNEL: ChildRef = ChildRef { peer: 0, child: 0 };
-
-/// What both gateways know. Where it matters, it is drawn at random, not written into a program.
-const PRE_SHARED_KEY: &[u8] = b"an example: 32 random bytes do better";
 
 /// How packets are protected.
 #[derive(Clone, Copy)]
@@ -162,6 +161,8 @@ pub struct Side {
     lan_seen: [TrafficSelector; 1],
     /// A host in it, and the length of the network's prefix. In transport mode, the gateway itself.
     pub host: (IpAddr, u8),
+    /// How its gateway proves who it is.
+    pub proof: Proof,
 }
 
 /// Both sides, and what is between them.
@@ -178,7 +179,13 @@ pub struct Plan {
 
 impl Plan {
     /// IPv4 or IPv6, inside and outside, with or without a NAT, when to rekey, in bytes, and how packets are protected.
-    pub fn new(ipv6: bool, nat: bool, rekey_after: Option<u64>, protection: Protection) -> Self {
+    pub fn new(
+        ipv6: bool,
+        nat: bool,
+        rekey_after: Option<u64>,
+        protection: Protection,
+        [of_kolkata, of_delhi]: [Proof; 2],
+    ) -> Self {
         let (behind_nat, kolkata, delhi, host_k, host_d) = if ipv6 {
             ("2001:db8:66::2", "2001:db8:a::1", "2001:db8:b::1", "2001:db8:1::10", "2001:db8:2::10")
         } else {
@@ -192,8 +199,15 @@ impl Plan {
         let transport = protection.transport;
         let (host_k, host_d) = if transport { (own, delhi) } else { (host_k, host_d) };
         Self {
-            kolkata: Side::new("Kolkata", "kolkata.example", own, kolkata, host_k, transport),
-            delhi: Side::new("Delhi", "delhi.example", delhi, delhi, host_d, transport),
+            kolkata: Side::new(
+                "Kolkata",
+                "kolkata.example",
+                (own, kolkata),
+                host_k,
+                transport,
+                of_kolkata,
+            ),
+            delhi: Side::new("Delhi", "delhi.example", (delhi, delhi), host_d, transport, of_delhi),
             nat: nat.then(middlebox),
             rekey_after,
             protection,
@@ -240,10 +254,11 @@ impl Plan {
         Peer {
             name: theirs.name,
             children,
+            auth: ours.proof.auth,
             ..Peer::psk(
                 (Some(ours.address), Identity::Fqdn(ours.id)),
                 (Some(theirs.seen_as), Identity::Fqdn(theirs.id)),
-                PRE_SHARED_KEY,
+                &[],
             )
         }
     }
@@ -253,10 +268,10 @@ impl Side {
     fn new(
         name: &'static str,
         id: &'static str,
-        own: &str,
-        seen_as: &str,
+        (own, seen_as): (&str, &str),
         host: &str,
         transport: bool,
+        proof: Proof,
     ) -> Self {
         let host = address(host);
         let prefix = if host.is_ipv4() { 24 } else { 64 };
@@ -272,6 +287,7 @@ impl Side {
             lan: [lan],
             lan_seen: [lan_seen],
             host: (host, prefix),
+            proof,
         }
     }
 }

@@ -180,7 +180,8 @@ impl<'r> Site<'r> {
     /// Step 5: what happened.
     pub fn settle(&mut self, now: Instant) -> Vec<GatewayEvent> {
         let mut events = Vec::new();
-        self.gateway.settle(now, &mut self.rng, |event| events.push(event));
+        let proof = &self.side.proof;
+        self.gateway.settle_with(now, &mut self.rng, proof, |event| events.push(event));
         for event in &events {
             match event {
                 GatewayEvent::IkeUp { ike, .. } | GatewayEvent::IkeRekeyed { ike, .. } => {

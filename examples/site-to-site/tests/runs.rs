@@ -296,3 +296,11 @@ fn the_check_of_a_capture_can_fail() {
     fs::write(&file, [7; 20_000]).unwrap();
     refused("differ");
 }
+
+/// By certificates of every kind, of which tshark decrypts the exchange.
+#[test]
+fn certificates() {
+    for auth in ["ecdsa", "rsa", "ed25519"] {
+        send(&format!("auth-{auth}"), 50_000, &["--auth", auth, "--loss", "0"]);
+    }
+}
