@@ -29,10 +29,10 @@ use crate::tunnel::{HARD, PairSlot, Place, SOFT};
 
 /// SAs with manual keys: usually two, one to send on and one to receive on.
 ///
-/// Algorithms that need a nonce, which are all but CBC and NULL, become worthless if two packets are ever sealed with the same key and
-/// number. A program that starts again with the same keys must say in [`Manual::sequence`] what may have been used. (RFC
-/// 4106 section 2 and others forbid such algorithms with manual keys for this reason.) The receiver's anti-replay window
-/// starts afresh too, so that old packets may be repeated to it.
+/// Algorithms that need a nonce, which are all but CBC and NULL with an HMAC, become worthless if two packets are ever
+/// sealed with the same key and number; RFC 4106 section 2 and others forbid them with manual keys for this reason. A
+/// program that starts again with the same keys must say in [`Manual::sequence`] what may have been used. The receiver's
+/// anti-replay window starts afresh too, so that old packets may be repeated to it.
 #[derive(Clone)]
 pub struct Manual<'k> {
     /// What of a packet is protected, and the header policy of a tunnel.
@@ -95,7 +95,8 @@ pub struct ManualReport {
     pub sent: (u64, u64),
     /// Packets and bytes received.
     pub received: (u64, u64),
-    /// The last sequence number sent: what a program keeps, with something to spare, to give it as [`Manual::sequence`] when it starts again.
+    /// The last sequence number sent: what a program keeps, with something to spare, to give it as [`Manual::sequence`]
+    /// when it starts again.
     pub sequence: u64,
 }
 
