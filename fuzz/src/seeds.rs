@@ -505,6 +505,8 @@ fn signature_vectors() -> Vec<(String, Vec<u8>)> {
         let bytes = [vec![signatures::ENCAPSULATE, group], hex(fields[3])].concat();
         all.push(named(format!("ml-kem-{number:02}"), bytes));
     }
+    all
+}
 
 /// One packet of every mode of both protocols, with a few bits to change.
 fn bit_flip() -> Vec<(String, Vec<u8>)> {
