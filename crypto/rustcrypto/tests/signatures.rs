@@ -310,6 +310,10 @@ fn sha1_is_legacy() {
     let pss = SignatureScheme::RsaPss(HashId::Sha1);
     let verified = VERIFIER.verify(pss, &key.spki, &[b"x"], &out[..256]);
     assert_eq!(verified, Err(CryptoError::Unsupported));
+    let key = keys().into_iter().find(|key| key.name == "p256").unwrap();
+    let ecdsa = SignatureScheme::Ecdsa(HashId::Sha1);
+    let verified = VERIFIER.verify(ecdsa, &key.spki, &[b"x"], &[0x30, 6, 2, 1, 1, 2, 1, 1]);
+    assert_eq!(verified, Err(CryptoError::Unsupported));
 }
 
 selection! { enum OnlyP256 { EcdsaP256, HmacSha256 } }

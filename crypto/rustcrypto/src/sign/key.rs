@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 
 use super::ecdsa::{self, Ecdsa, Form};
 use super::rsa::{self, PrivateParts, Size};
-use super::{PublicKey, der, hash, hash_of_pss, padding, schemes};
+use super::{PublicKey, der, hash, modern_hash, padding, schemes};
 use crate::lists::List;
 use crate::select::{All, If, Select, Switch};
 
@@ -272,7 +272,7 @@ impl<S: Select, const N: usize, const P: usize> Key<S> for rsa::Private<N, P> {
             // RFC 2409 section 5.1: no DigestInfo.
             SignatureScheme::RsaIkev1 => padding::write_pkcs1(out, message)?,
             SignatureScheme::RsaPss(id) => {
-                let digest = hash_of_pss::<S>(id, message)?;
+                let digest = modern_hash::<S>(id, message)?;
                 padding::write_pss::<S>(id, &digest, self.bits(), rng, out)?;
             }
             _ => return Err(CryptoError::Unsupported),

@@ -118,7 +118,7 @@ fn verify<S: Select>(
             verify_pkcs1::<S>(key, message, signature)
         }
         (SignatureScheme::RsaPss(id), PublicKey::Rsa(key)) => {
-            let digest = hash_of_pss::<S>(id, message)?;
+            let digest = modern_hash::<S>(id, message)?;
             let mut encoded = [0; rsa::MAX_LEN];
             let encoded = encoded.get_mut(..key.len()).ok_or(CryptoError::Key)?;
             key.open::<S>(signature, encoded)?;
@@ -159,7 +159,7 @@ fn verify_ecdsa<S: Select>(
     form: Form,
     signature: &[u8],
 ) -> Result<(), CryptoError> {
-    let hash = hash::<S>(id, message)?;
+    let hash = modern_hash::<S>(id, message)?;
     let hash = hash.as_ref();
     match curve {
         Curve::P256 if S::EcdsaP256::ON => {
@@ -224,8 +224,8 @@ fn hash<S: Select>(id: HashId, parts: &[&[u8]]) -> Result<Hash, CryptoError> {
     Ok(hash)
 }
 
-/// RSASSA-PSS never has SHA-1.
-fn hash_of_pss<S: Select>(id: HashId, parts: &[&[u8]]) -> Result<Hash, CryptoError> {
+/// RSASSA-PSS and ECDSA never have SHA-1.
+fn modern_hash<S: Select>(id: HashId, parts: &[&[u8]]) -> Result<Hash, CryptoError> {
     if id == HashId::Sha1 { Err(CryptoError::Unsupported) } else { hash::<S>(id, parts) }
 }
 
