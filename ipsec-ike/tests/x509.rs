@@ -186,6 +186,12 @@ fn identities() {
         let refused = files.check_payload(&at(NOW), &["good"], &id);
         assert_eq!(refused, Err(Untrusted::Name), "{kind}");
     }
+}
+
+/// CVE-2026-35331: names outside what their issuer may issue for were accepted.
+#[test]
+fn cve_2026_35331_name_constraints() {
+    let files = Files::new();
     assert_eq!(files.check(&at(NOW), &["inside", "constrained"], GW), Ok(()));
     let outside =
         files.check(&at(NOW), &["outside", "constrained"], Identity::Fqdn("gw.example.com"));

@@ -198,6 +198,22 @@ fn whoever_is_not_believed() {
     }
 }
 
+/// CVE-2020-16088: the comparison of raw public keys was the wrong way round, so that every key but the right one was
+/// believed.
+#[test]
+fn cve_2020_16088_only_the_pinned_key_is_believed() {
+    for side in Side::BOTH {
+        comes_up(&setup(13, By::RawKey, By::RawKey));
+        for other in [0, 77, 255] {
+            let mut setup = setup(13, By::RawKey, By::RawKey);
+            let key = SigningKey { id: other.into(), schemes: SIGNATURE_SCHEMES };
+            let spki = leak(public_key(other));
+            setup.plan(side).peers[0].auth.local = LocalAuth::RawPublicKey { spki, key };
+            is_not_believed(&setup, side, Untrusted::OtherKey);
+        }
+    }
+}
+
 /// One side proves itself by another method than the other side wants.
 #[test]
 fn another_method_than_wanted() {
