@@ -47,6 +47,18 @@ impl Leased {
 }
 
 impl Pool<'_> {
+    /// How many leases it is enough for.
+    fn len(&self) -> u64 {
+        let v4 = |(first, last): (Ipv4Addr, Ipv4Addr)| {
+            u64::from(last.to_bits()).saturating_sub(first.to_bits().into()).saturating_add(1)
+        };
+        let v6 = |(first, last): (Ipv6Addr, Ipv6Addr)| {
+            let more = last.to_bits().saturating_sub(first.to_bits());
+            u64::try_from(more).unwrap_or(u64::MAX).saturating_add(1)
+        };
+        self.ipv4.map_or(u64::MAX, v4).min(self.ipv6.map_or(u64::MAX, v6))
+    }
+
     /// The addresses of a lease; `None` if it is behind the end of the pool.
     fn leased(&self, index: u32) -> Option<Leased> {
         let ipv4 = match self.ipv4 {
@@ -76,9 +88,10 @@ impl<P: Provider> Ike<'_, P> {
         }
         let pool = self.config.pool?;
         // By the identity: without a division, and not guessed from outside.
-        let len = self.leases.len() as u64;
-        let start = usize::try_from((identity >> 32).saturating_mul(len) >> 32).ok()?;
-        let all = || (start..self.leases.len()).chain(0..start).take(SEARCH);
+        let len =
+            usize::try_from(pool.len()).map_or(self.leases.len(), |n| n.min(self.leases.len()));
+        let start = usize::try_from((identity >> 32).saturating_mul(len as u64) >> 32).ok()?;
+        let all = || (start..len).chain(0..start).take(SEARCH);
         let usable = |index: usize| {
             let lease = self.leases.get(index).filter(|lease| !lease.taken)?;
             let number = u32::try_from(index).ok()?;

@@ -141,7 +141,7 @@ impl Setup {
             peers: vec![peer],
             config: GatewayConfig::new(Config::new(&[])),
             sizes: Sizes { window: 128, ..Sizes::for_tunnels(2) },
-            leases: 8,
+            leases: 5000,
         };
         Self {
             seed,

@@ -14,9 +14,9 @@ use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
 use ipsec::ipsec_core::wire::protocol;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
-    Action, AddressRange, Child, ChildProposal, Config, Encapsulation, GatewayConfig, Identity,
-    IkeProposal, Lifetime, Limits, Mode, Peer, Policy, PortRange, Ports, Selectors, Suite,
-    TrafficSelector,
+    Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
+    Identity, IkeProposal, Lifetime, Limits, Mode, Peer, Policy, Pool, PortRange, Ports, Selectors,
+    Suite, TrafficSelector,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -285,6 +285,12 @@ struct GatewayTable {
     crl: Vec<Spanned<PathBuf>>,
     #[serde(default)]
     strict_crl: bool,
+    #[serde(default)]
+    pool: Vec<Spanned<String>>,
+    #[serde(default)]
+    pool_dns: Vec<IpAddr>,
+    #[serde(default)]
+    pool_domains: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -317,6 +323,10 @@ struct PeerTable {
     #[serde(default)]
     encapsulation: Encapsulate,
     #[serde(default)]
+    ask: Vec<AskFor>,
+    #[serde(default)]
+    assign: bool,
+    #[serde(default)]
     child: Vec<ChildTable>,
 }
 
@@ -326,6 +336,15 @@ enum Encapsulate {
     #[default]
     Auto,
     Always,
+}
+
+/// What to ask a peer for.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AskFor {
+    Ipv4,
+    Ipv6,
+    Dns,
 }
 
 #[derive(Deserialize)]
@@ -412,7 +431,19 @@ impl Checker {
         let before: Vec<Policy> = before.into_iter().collect::<Option<_>>()?;
         let manual: Vec<ManualSettings> = manual.into_iter().collect::<Option<_>>()?;
         let of_manual: Vec<Selectors> = manual.iter().map(|m| m.selectors.clone()).collect();
+        let pool = self.pool(&gateway.pool)?;
+        let any = !gateway.pool.is_empty();
+        let assigns = peers.iter().any(|peer| peer.assigns);
+        if let (true, Some(first)) = (any && !assigns, gateway.pool.first()) {
+            self.mistake(first.span(), "no peer has `assign = true`");
+        }
         let mut ike = Config::new(peers.leak());
+        ike.pool = any.then(|| {
+            let domains: Vec<&'static str> =
+                gateway.pool_domains.into_iter().map(|domain| &*domain.leak()).collect();
+            let (dns, domains) = (gateway.pool_dns.leak(), domains.leak());
+            &*Box::leak(Box::new(Pool { dns, domains, ..pool }))
+        });
         ike.ports = ports;
         let mut keyring = core::mem::take(&mut self.keyring);
         keyring.read_crls(self, &gateway.crl, gateway.strict_crl);
@@ -512,8 +543,27 @@ impl Checker {
         if let Some(tries) = peer.retransmit_tries {
             config.retransmission.tries = tries.into_inner();
         }
+        let asks = |what| peer.ask.contains(&what);
+        config.asks =
+            Ask { ipv4: asks(AskFor::Ipv4), ipv6: asks(AskFor::Ipv6), dns: asks(AskFor::Dns) };
+        config.assigns = peer.assign;
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         Some(config)
+    }
+
+    /// The addresses to give away: at most one range of each family.
+    fn pool(&mut self, ranges: &[Spanned<String>]) -> Option<Pool<'static>> {
+        let mut pool = Pool { ipv4: None, ipv6: None, dns: &[], domains: &[] };
+        for text in ranges {
+            let taken = match self.check(text, |text| address_range(text))? {
+                AddressRange::V4 { start, end } => pool.ipv4.replace((start, end)).is_some(),
+                AddressRange::V6 { start, end } => pool.ipv6.replace((start, end)).is_some(),
+            };
+            if taken {
+                self.mistake(text.span(), "one range of IPv4 and one of IPv6");
+            }
+        }
+        Some(pool)
     }
 
     fn child(&mut self, child: &ChildTable, names: &mut Vec<String>) -> Option<Child<'static>> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Refused strangers are told of no more often than this.
 const STRANGERS: Duration = Duration::from_secs(1);
+/// Peers that may have an address of ours.
+const LEASES: usize = 1 << 16;
 /// Half-open exchanges of others that find room.
 const HANDSHAKES: usize = 64;
 /// The largest IKE message.
@@ -55,7 +58,8 @@ const CLIENTS: usize = 1 << 20;
 
 /// Runs until a signal ends it.
 pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), String> {
-    let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes(&settings));
+    let leases = settings.gateway.ike.pool.map_or(0, |_| LEASES);
+    let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes(&settings)).with_leases(leases);
     let mut rng = rand::rng();
     let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
     let gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
@@ -579,6 +583,14 @@ impl Daemon<'_> {
             _ => self.names.tell(&event, &self.sas),
         }
         match event {
+            GatewayEvent::Configured { given, .. } => {
+                let addresses = given.ipv4.map(IpAddr::V4).into_iter();
+                for address in addresses.chain(given.ipv6.map(|(a, _)| IpAddr::V6(a))) {
+                    if let Err(e) = Tun::add_address(&self.settings.tun, address) {
+                        log::warn!("{e}");
+                    }
+                }
+            }
             GatewayEvent::ChildUp { config, .. } => {
                 self.retries.remove(&config);
                 self.release(config);

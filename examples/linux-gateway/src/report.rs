@@ -1,6 +1,7 @@
 //! What a person reads: one line for each event, and the answer to `status`.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use ipsec::ipsec_ike::wire::TransformType;
 use ipsec::{
@@ -108,6 +109,17 @@ impl Names {
             }
             GatewayEvent::IkeRekeyed { peer, agreed, .. } => {
                 log::info!("ike rekeyed peer={} {}", self.peer(*peer), ike_agreed(agreed));
+            }
+            GatewayEvent::Configured { peer, given, .. } => {
+                let ipv4 = given.ipv4.map(IpAddr::V4).into_iter();
+                let addresses = ipv4.chain(given.ipv6.map(|(address, _)| IpAddr::V6(address)));
+                let list = |all: &mut dyn Iterator<Item = IpAddr>| {
+                    all.map(|a| a.to_string()).collect::<Vec<_>>().join(",")
+                };
+                let (all, dns) =
+                    (list(&mut addresses.into_iter()), list(&mut given.dns.iter().copied()));
+                let peer = self.peer(*peer);
+                log::info!("given peer={peer} addresses={all} dns={dns} domains={}", given.domains);
             }
             GatewayEvent::IkeDown { peer, reason: DownReason::Rekeyed, .. } => {
                 log::debug!("ike replaced peer={}", self.peer(*peer));

@@ -44,6 +44,14 @@ impl Tun {
         Ok(Self { device, has_rules: false })
     }
 
+    /// Gives the device an address.
+    pub(crate) fn add_address(name: &str, address: IpAddr) -> Result<(), String> {
+        let nodad: &[&str] = if address.is_ipv6() { &["nodad"] } else { &[] };
+        let (address, len) = (address.to_string(), if address.is_ipv4() { 32 } else { 128 });
+        let add = ["address", "replace", &format!("{address}/{len}"), "dev", name];
+        ip(&[&add[..], nodad].concat())
+    }
+
     /// Routes these destinations into the device, where this host talks to them from the address beside them, if there is
     /// one.
     pub(crate) fn route(

@@ -136,6 +136,128 @@ def all_traffic(t):
     t.on_wire("udp esp")
 
 
+# What is negotiated for a child SA
+
+HOSTS = Child(local=("10.8.0.1/32",), remote=("10.8.0.2/32",), mode="transport")
+
+
+def negotiated(t, side, kind, shown, ours=None, peer=None):
+    """Sets the tunnel up opposite a kernel; it carries traffic, is rekeyed from both sides, and carries it again."""
+    t.kernel()
+    t.establish(side)
+    ends = [end for end in (ours, peer) if end]
+    t.traffic(*ends)
+    for actor in (t.initiator(), t.peer):
+        actor.rekey_child()
+        t.expect("child rekeyed")
+        t.traffic(*ends)
+    one_tunnel(t)
+    child, = t.peer.children()
+    if shown not in child:
+        raise Failure(f"charon agreed to something other than {shown}: {child.strip()}")
+    t.on_wire(kind)
+
+
+@both_roles
+def transport(t):
+    """Transport mode between the two machines themselves."""
+    side = replace(SIDE, inner=(), children=(HOSTS,))
+    negotiated(t, side, "esp", "TRANSPORT", "10.8.0.1", "10.8.0.2")
+
+
+@both_roles
+def ah(t):
+    negotiated(t, SIDE.with_child(ah=("sha256",)), "ah", "AH:HMAC_SHA2_256_128")
+
+
+@both_roles
+def ah_transport(t):
+    side = replace(SIDE, inner=(), children=(replace(HOSTS, ah=("sha1",)),))
+    negotiated(t, side, "ah", "AH:HMAC_SHA1_96", "10.8.0.1", "10.8.0.2")
+
+
+@both_roles
+def esn(t):
+    """Extended sequence numbers, from a proposal that leaves them to the responder."""
+    side, words = SIDE.with_child(esp=("aes128gcm16-esn", "aes128gcm16-noesn")), "AES_GCM_16-128/ESN"
+    negotiated(t, side, "esp", words)
+
+
+@both_roles
+def ts_ports(t):
+    """Selectors with protocol and port: TCP to one port of the peer passes, pings do not."""
+    child = Child(local=("192.168.1.0/24[tcp]",), remote=("192.168.2.0/24[tcp/5001]",))
+    t.pair()
+    t.establish(replace(SIDE, children=(child,)))
+    t.transfer()
+    t.no_traffic()
+    t.on_wire("udp esp")
+
+
+@both_roles
+def several_children(t):
+    """Three child SAs under one IKE SA, each with its own selectors; one ends, the others stay."""
+    children = tuple(Child(name=f"lan{n}", local=(f"192.168.1.{n}/32",), remote=("192.168.2.1/32",)) for n in (1, 2, 3))
+    addresses = tuple(f"192.168.1.{n}/24" for n in (1, 2, 3))
+    t.pair()
+    if not t.binary:
+        t.ours.node.ip(*(f"addr add {address} dev lo" for address in addresses[1:]))
+    t.establish(replace(SIDE, inner=addresses, children=children))
+    for child in children[1:]:
+        t.initiator().initiate(child.name)
+        t.expect("child up")
+    for n in (1, 2, 3):
+        t.traffic(f"192.168.1.{n}")
+    if len(t.peer.ike_sas()) != 1 or len(t.peer.children()) != 3:
+        raise Failure("not three child SAs under one IKE SA")
+    t.peer.terminate_child("lan2")
+    t.ours.expect("child down")
+    t.traffic("192.168.1.1")
+    t.traffic("192.168.1.3")
+
+
+@case
+def virtual_ip_init(t):
+    """charon gives us an address and a name server; our selectors become that address."""
+    t.needs_gateway("kernel-libipsec has no address of its own to send from")
+    t.role = "init"
+    t.pair()
+    ours = replace(SIDE, ask=True, inner=()).with_child(local=("0.0.0.0/0",))
+    t.establish(ours, ours.mirrored(pool=("10.3.0.1-10.3.0.9", "10.3.0.53")).with_child(remote=("dynamic",)))
+    given = t.ours.expect("given")
+    if "addresses=10.3.0." not in given or "dns=10.3.0.53" not in given:
+        raise Failure(f"not what charon has to give: {given}")
+    address = given.split("addresses=")[1].split()[0]
+    t.traffic(address)
+    for actor in (t.ours, t.peer):
+        actor.rekey_child()
+        t.expect("child rekeyed")
+        t.traffic(address)
+    t.ours.rekey_ike()
+    t.expect("ike rekeyed")
+    t.traffic(address)
+    t.on_wire("udp esp")
+
+
+@case
+def virtual_ip_resp(t):
+    """We give charon an address and a name server; its selectors become that address."""
+    t.needs_gateway("it is charon's own pool that is used then")
+    t.role = "resp"
+    t.pair()
+    ours = replace(SIDE, pool=("10.3.0.1-10.3.0.9", "10.3.0.53")).with_child(remote=("10.3.0.0/24",))
+    t.establish(ours, ours.mirrored(ask=True).with_child(local=("dynamic",)), extra="install_virtual_ip = yes")
+    address = t.peer.expect("virtual ip").split("virtual IP ")[1].split()[0]
+    if not address.startswith("10.3.0."):
+        raise Failure(f"an address that is not ours to give: {address}")
+    t.traffic(peer=address)
+    for actor in (t.peer, t.ours):
+        actor.rekey_child()
+        t.expect("child rekeyed")
+        t.traffic(peer=address)
+    t.on_wire("udp esp")
+
+
 # NAT
 
 @case

@@ -59,6 +59,7 @@ connections {{
     dpd_delay = {side.dpd}
     encap = {encap}
     mobike = {mobike}
+    {addresses}
     local {{
       auth = {auth}
       id = {side.local_id}
@@ -71,6 +72,12 @@ connections {{
     }}
     children {{
 {children}    }}
+  }}
+}}
+pools {{
+  inner {{
+    addrs = {pool}
+    dns = {dns}
   }}
 }}
 secrets {{
@@ -86,7 +93,8 @@ CHILD = """\
       {child.name} {{
         local_ts = {local}
         remote_ts = {remote}
-        esp_proposals = {esp}
+        mode = {child.mode}
+        {proposals}
         rekey_time = {child.lifetime}
         life_time = 3h
         rand_time = 0
@@ -125,6 +133,7 @@ class Charon(Daemon):
         "no child proposal": r"no acceptable proposal found|NO_PROPOSAL_CHOSEN notify, no CHILD_SA",
         "no child selectors": r"traffic selectors \S+ === \S+ unacceptable|TS_UNACCEPTABLE notify",
         "invalid ke": r"N\(INVAL_KE\)",
+        "virtual ip": r"installing new virtual IP \S+",
         "cookie": r"IKE_SA_INIT response 0 \[ N\(COOKIE\) \]",
         "liveness asked": r"sending DPD request",
         "liveness answered": r"parsed INFORMATIONAL response \d+ \[ \]",
@@ -185,14 +194,17 @@ class Charon(Daemon):
 
 def configuration(side):
     children = "".join(
-        CHILD.format(child=child, local=", ".join(child.local), remote=", ".join(child.remote), esp=", ".join(child.esp),
+        CHILD.format(child=child, local=", ".join(child.local), remote=", ".join(child.remote), proposals=f"{'ah' if child.ah else 'esp'}_proposals = {', '.join(child.ah or child.esp)}",
                      start={"never": "none", "immediately": "start", "traffic": "trap"}[side.start])
         for child in side.children)
+    pool, *dns = side.pool or ("10.3.0.1-10.3.0.9",)
     return CONNECTION.format(
+        pool=pool, dns=", ".join(dns) or "10.3.0.53",
         side=side, remote="%any" if side.remote == "any" else side.remote, ike=", ".join(side.ike), children=children,
         auth="psk" if side.auth == "psk" else "pubkey", remote_auth="psk" if side.remote_auth == "psk" else "pubkey",
         own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
         other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
+        addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no")
 
 

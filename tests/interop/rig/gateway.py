@@ -26,6 +26,7 @@ class Gateway(Daemon):
         "wrong method": r"reason=the peer authenticates itself by",
         "no ike proposal": r"ike failed peer=\S+ reason=.*proposal",
         "no child proposal": r"child=\S+ .*reason=.*proposal",
+        "given": r"given peer=\S+ addresses=\S+",
         "no child selectors": r"child=\S+ .*reason=.*selector",
     }
 
@@ -76,6 +77,8 @@ def configuration(side, control, manual=()):
     tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
     if side.crl:
         tables[0][1]["crl"] = list(side.crl)
+    if side.pool:
+        tables[0][1].update(pool=[side.pool[0]], pool_dns=list(side.pool[1:]))
     if not manual:
         tables += peer(side)
     tables += [("[[manual]]", sas.table()) for sas in manual]
@@ -88,6 +91,10 @@ def peer(side):
     keys = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
             "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
             "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": 6}
+    if side.ask:
+        keys["ask"] = ["ipv4", "dns"]
+    if side.pool:
+        keys["assign"] = True
     if side.dpd != "0s":
         keys["dpd"] = side.dpd
     if side.auth != "psk" or side.remote_auth != "psk":
@@ -101,7 +108,8 @@ def peer(side):
     yield "[[peer]]", keys
     for child in side.children:
         keys = {"name": child.name, "local": list(child.local), "remote": list(child.remote),
-                "proposals": list(child.esp), "lifetime": child.lifetime}
+                "mode": child.mode, "lifetime": child.lifetime}
+        keys["ah_proposals" if child.ah else "proposals"] = list(child.ah or child.esp)
         if child.lifetime_packets:
             keys["lifetime_packets"] = child.lifetime_packets
         yield "[[peer.child]]", keys

@@ -10,6 +10,8 @@ class Child:
     local: tuple = ("192.168.1.0/24",)
     remote: tuple = ("192.168.2.0/24",)
     esp: tuple = ("aes128gcm16",)
+    ah: tuple = ()    # in place of ESP
+    mode: str = "tunnel"
     lifetime: str = "1h"
     lifetime_packets: int = 0
 
@@ -42,13 +44,15 @@ class Side:
     mobike: bool = True    # charon's own
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
+    ask: bool = False    # for an inner IPv4 address, and name servers
+    pool: tuple = ()     # what to give: a range of addresses, then name servers
 
     def mirrored(self, **changes):
         """What the other side has to be told for both to agree."""
         turned = replace(
             self, peer="kolkata", local=self.remote, remote=self.local, local_id=self.remote_id, remote_id=self.local_id,
             auth=self.remote_auth, remote_auth=self.auth, own=self.other, other=self.own, signature=(), crl=(),
-            dpd="0s", encapsulation="auto", lifetime="4h", start="never", inner=(),
+            dpd="0s", encapsulation="auto", lifetime="4h", start="never", inner=(), ask=False, pool=(),
             children=tuple(replace(child.mirrored(), lifetime="1h", lifetime_packets=0) for child in self.children))
         return replace(turned, **changes)
 

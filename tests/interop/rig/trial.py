@@ -201,6 +201,11 @@ class Trial:
         pings = [here.start([*PROBE, "ping", ours, peer, "4", "0.05"]), there.start([*PROBE, "ping", peer, ours, "4", "0.05"])]
         for direction, task in zip(("ours to peer", "peer to ours"), pings):
             no_loss(direction, finished(task, "ping"))
+        self.transfer(ours, peer)
+
+    def transfer(self, ours=OURS, peer=PEER):
+        """A TCP connection to port 5001 of the peer, which carries TRANSFER octets in both directions."""
+        here, there = self.ours.node, self.peer.node
         server = there.start([*PROBE, "serve", peer, "5001", str(TRANSFER)])
         client = here.start([*PROBE, "connect", ours, peer, "5001", str(TRANSFER)])
         sent, received = finished(client, "TCP client"), finished(server, "TCP server")
