@@ -555,7 +555,7 @@ impl Checker {
     fn pool(&mut self, ranges: &[Spanned<String>]) -> Option<Pool<'static>> {
         let mut pool = Pool { ipv4: None, ipv6: None, dns: &[], domains: &[] };
         for text in ranges {
-            let taken = match self.check(text, |text| address_range(text))? {
+            let taken = match self.check(text, address_range)? {
                 AddressRange::V4 { start, end } => pool.ipv4.replace((start, end)).is_some(),
                 AddressRange::V6 { start, end } => pool.ipv6.replace((start, end)).is_some(),
             };
