@@ -102,7 +102,7 @@ fn has_mutable_option(mut options: &[u8]) -> bool {
         match kind {
             0 => return false,
             1 => options = rest,
-            130 | 133 | 134 | 148 | 21 => {
+            130 | 133 | 134 | 148 | 149 => {
                 let len = rest.first().map_or(0, |len| usize::from(*len)).max(2);
                 options = options.get(len..).unwrap_or_default();
             }
