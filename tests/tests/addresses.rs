@@ -135,6 +135,20 @@ fn an_address_is_free_when_its_ike_sa_is_gone() {
     pair.a.assert_empty();
 }
 
+/// An IKE SA without an address makes no child by CREATE_CHILD_SA either, whoever asks for it.
+fn no_child_without_address(pair: &mut Pair<'_>) {
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(SECOND);
+    assert_eq!(pair.a.failures()[1..], [Failure::SelectorsRefused], "{}", pair.log());
+    let _ = pair.initiate(Side::B);
+    pair.run_for(SECOND);
+    assert_eq!(pair.b.failures().last(), Some(&Failure::NoAddress), "{}", pair.log());
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.statistics().ike_sas, 1, "{}", pair.log());
+        assert_eq!(node.gateway.sad().inbound_sas().count(), 0, "{}", pair.log());
+    }
+}
+
 /// RFC 7296 section 3.10.1: INTERNAL_ADDRESS_FAILURE and FAILED_CP_REQUIRED refuse the child, not the IKE SA.
 #[test]
 fn no_address_to_give_or_none_asked_for() {
@@ -148,6 +162,7 @@ fn no_address_to_give_or_none_asked_for() {
     assert_eq!(pair.a.failures(), [refused], "{}", pair.log());
     assert_eq!(pair.b.failures(), [Failure::NoAddress], "{}", pair.log());
     assert_eq!(pair.a.statistics().ike_sas, 1);
+    no_child_without_address(&mut pair);
 
     let setup = remote_user(5, Ask::NOTHING, POOL);
     let mut memory = Memory::new(&setup);
@@ -157,6 +172,7 @@ fn no_address_to_give_or_none_asked_for() {
     let refused = Failure::Refused(NotifyType::FAILED_CP_REQUIRED);
     assert_eq!(pair.a.failures(), [refused], "{}", pair.log());
     assert_eq!(pair.b.failures(), [Failure::AddressNotAsked], "{}", pair.log());
+    no_child_without_address(&mut pair);
     pair.close_and_check(Side::A);
 }
 

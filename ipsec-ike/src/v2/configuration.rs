@@ -170,7 +170,10 @@ impl<'r, P: Provider> Ike<'r, P> {
         child: &mut Result<Chosen, Unmet>,
     ) -> Option<ConfigReply<'r>> {
         self.peer_of(sa).filter(|peer| peer.assigns)?;
-        let pool = self.config.pool?;
+        let Some(pool) = self.config.pool else {
+            self.confine(sa, child);
+            return None;
+        };
         let wants = asks.ipv4 && pool.ipv4.is_some() || asks.ipv6 && pool.ipv6.is_some();
         let leased = if wants { self.take_lease(sa, identity) } else { None };
         let Some(leased) = leased else {
@@ -191,9 +194,15 @@ impl<'r, P: Provider> Ike<'r, P> {
         Some(ConfigReply { pool, leased, asks })
     }
 
-    /// A peer that was given an address may use no other (RFC 7296 section 2.19).
+    /// The only addresses that a peer may use if its entry says that we give them: none, before it has one.
+    pub(crate) fn confined_to(&self, sa: u32) -> Option<Leased> {
+        let assigns = self.peer_of(sa).is_some_and(|peer| peer.assigns);
+        assigns.then(|| self.leased(sa).unwrap_or_default())
+    }
+
+    /// A peer that is given addresses may use no other (RFC 7296 section 2.19).
     pub(crate) fn confine(&self, sa: u32, child: &mut Result<Chosen, Unmet>) {
-        let (Some(leased), Ok(chosen)) = (self.leased(sa), child.as_mut()) else { return };
+        let (Some(leased), Ok(chosen)) = (self.confined_to(sa), child.as_mut()) else { return };
         let (theirs, ours) =
             (chosen.selectors.remote.first().copied(), chosen.selectors.local.first().copied());
         chosen.selectors.remote = leased.confine(&chosen.selectors.remote);

@@ -74,8 +74,11 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         let mut transport = config.mode != ModePolicy::Tunnel;
         let Selectors { mut local, mut remote } = selectors_for(config, packet);
-        if let Some(leased) = self.leased(sa) {
+        if let Some(leased) = self.confined_to(sa) {
             remote = leased.confine(&remote);
+            if remote.is_empty() {
+                return Err(Failure::NoAddress);
+            }
         }
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
