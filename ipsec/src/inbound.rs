@@ -7,7 +7,7 @@ use ipsec_core::path::Path;
 use ipsec_core::sa::Encapsulation;
 use ipsec_core::spd::ClearError;
 use ipsec_core::time::Instant;
-use ipsec_core::wire::{IpError, IpPacket};
+use ipsec_core::wire::{Fragment, IpError, IpPacket};
 use ipsec_esp::{Arrival, Audit, Before, OpenError, Opened};
 use ipsec_ike::event::{ChildId, ChildRef};
 use ipsec_ike::{DatagramError, Env};
@@ -215,8 +215,14 @@ impl<P: Provider> Gateway<'_, P> {
     }
 
     fn clear(&mut self, now: Instant, packet: IpPacket) -> Result<IpPacket, InboundError> {
-        let flow = self.fragments.complete(now, &packet);
+        // A first fragment is judged by its own ports, and remembered only if it passes: otherwise strangers could push
+        // those out that have passed.
+        let first = packet.fragment == Fragment::First;
+        let flow = if first { packet.flow } else { self.fragments.complete(now, &packet) };
         self.spd.inbound_clear_packet(&packet, &flow).map_err(InboundError::Clear)?;
+        if first {
+            self.fragments.complete(now, &packet);
+        }
         self.counters.bypassed = self.counters.bypassed.saturating_add(1);
         Ok(packet)
     }

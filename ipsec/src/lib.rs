@@ -177,10 +177,14 @@ pub use outbound::{Discard, Outbound, OutboundError, Sent};
 pub use path_mtu::PathMtuSlot;
 pub use tunnel::{PairSlot, TunnelSlot};
 
-/// Room before a packet that is enough for every SA: IPv6, UDP, ESP and the longest IV.
-pub const MAX_HEADROOM: usize = 40 + 8 + 8 + 16;
+/// Room before a packet that is enough for every SA: IPv6, and AH with the longest ICV, padded. That is more than IPv6, UDP,
+/// ESP and the longest IV need. Where one manual protection goes around another ([`Manual::around`]), twice as much
+/// is enough; [`Gateway::manual_overhead`] tells what is needed.
+pub const MAX_HEADROOM: usize = 40 + 12 + 32 + 4;
 
-/// Room behind a packet that is enough for every SA: padding to the longest block, trailer, and the longest ICV.
+/// Room behind a packet that is enough for every SA: padding to the longest block, trailer, and the longest ICV. To that
+/// comes [`Tunnel::pad_to`](ipsec_core::mode::Tunnel::pad_to), and the same once more for a second protection
+/// ([`Manual::around`]).
 pub const MAX_TAILROOM: usize = 15 + 2 + 32;
 
 #[cfg(doctest)]

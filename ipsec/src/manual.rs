@@ -71,7 +71,9 @@ pub struct ManualSas<'k> {
 /// SPI and key of one SA. The key stays with the caller, who wipes it.
 #[derive(Clone, Copy)]
 pub struct ManualKey<'k> {
-    /// Agreed with the peer. Of an SA to receive on, no other SA of the same protocol may have it.
+    /// Agreed with the peer. Of an SA to receive on, no other SA of the same protocol may have it. It should be random:
+    /// whoever guesses that of an SA to send on may lower its path MTU
+    /// ([`Gateway::handle_too_big`](crate::Gateway::handle_too_big)).
     pub spi: Spi,
     /// Key, salt and integrity key, in this order: exactly [`Algorithms::keymat_len`] bytes.
     pub keymat: &'k [u8],
@@ -390,7 +392,8 @@ impl<P: Provider> Gateway<'_, P> {
     /// What sealing adds to a packet, and what the second protection around it adds to that; `None` if the SAs are gone, or
     /// there is none to send on.
     ///
-    /// The longest packet is the [`effective_mtu`](Overhead::effective_mtu) of the first in that of the second.
+    /// The longest packet is the [`effective_mtu`](Overhead::effective_mtu) of the first in that of the second. The room
+    /// that sealing needs before and behind a packet is that of both together.
     pub fn manual_overhead(&self, id: ManualId) -> Option<(Overhead, Option<Overhead>)> {
         let pair = self.manual_pair(id)?;
         let of = |id| self.sad.outbound(id).map(|sa| Overhead::of(&sa.protection));

@@ -2,11 +2,12 @@
 //!
 //! Nobody vouches for an ICMP error. It is believed if it quotes the SPI and the addresses of an SA that sends there, and
 //! a sequence number that was used lately; it only lowers the path MTU of this SA, not below a limit, and it is
-//! forgotten after a while. So a forger who sees the traffic can slow it down for a while, and nobody else can.
+//! forgotten after a while. So a forger who sees the traffic can slow it down for a while. Others would have to guess the
+//! SPI: manual ones should be random.
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::index::HashIndex;
-use ipsec_core::sa::{Encapsulation, OutboundSa};
+use ipsec_core::sa::{Encapsulation, OutboundSa, Transform};
 use ipsec_core::time::Instant;
 use ipsec_esp::icmp::TooBig;
 use ipsec_ike::event::ChildRef;
@@ -30,7 +31,7 @@ impl PathMtuSlot {
 }
 
 /// How many packets may have been sent since the one that was too big.
-const LATELY: u32 = 1 << 20;
+const LATELY: u32 = 1 << 14;
 
 /// The least MTU of a link of IPv6 (RFC 8200 section 5).
 const LEAST_V6: usize = 1280;
@@ -58,9 +59,9 @@ impl<'r> PathMtus<'r> {
     /// A pair has a new SA to send on. Nothing is known of its path.
     pub(crate) fn installed(&mut self, number: u32, spi: u32) {
         let Some(slot) = self.slots.get_mut(number as usize) else { return };
-        self.index.remove(slot.spi.into(), number);
+        self.index.remove(key(slot.spi), number);
         *slot = PathMtuSlot { spi, ..PathMtuSlot::EMPTY };
-        self.index.insert(spi.into(), number);
+        self.index.insert(key(spi), number);
     }
 
     /// Another pair takes the place of one, on the same path.
@@ -102,7 +103,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
     /// 8.2.2). Nothing is believed without [`Gateway::learn_path_mtu`].
     pub fn handle_too_big(&mut self, now: Instant, packet: &[u8]) -> Option<usize> {
         let told = TooBig::parse(packet)?;
-        let number = self.path_mtus.index.find(told.spi.get().into()).find(|number| {
+        let number = self.path_mtus.index.find(key(told.spi.get())).find(|number| {
             let outbound = self.tunnels.pair(*number).and_then(|pair| pair.outbound);
             outbound.and_then(|id| self.sad.outbound(id)).is_some_and(|sa| is_about(&told, sa))
         })?;
@@ -140,6 +141,11 @@ impl<'r, P: Provider> Gateway<'r, P> {
     }
 }
 
+/// What an SPI is found by. Peers choose them, and some count in steps: their low bits alone do not tell them apart.
+fn key(spi: u32) -> u64 {
+    u64::from(spi).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+}
+
 /// Whether an error is about a packet of an SA.
 fn is_about<P: Provider>(told: &TooBig, sa: &OutboundSa<P>) -> bool {
     let protection = &sa.protection;
@@ -148,14 +154,47 @@ fn is_about<P: Provider>(told: &TooBig, sa: &OutboundSa<P>) -> bool {
         Encapsulation::Ip => None,
         Encapsulation::Udp => Some((path.local.port, path.remote.port)),
     };
-    let lately = told.sequence.is_none_or(|sequence| {
-        let [.., a, b, c, d] = sa.sequence().to_be_bytes();
-        let ago = u32::from_be_bytes([a, b, c, d]).wrapping_sub(sequence);
-        ago < LATELY && u64::from(ago) < sa.sequence()
-    });
+    let lately = match told.sequence {
+        Some(sequence) => {
+            let [.., a, b, c, d] = sa.sequence().to_be_bytes();
+            let ago = u32::from_be_bytes([a, b, c, d]).wrapping_sub(sequence);
+            ago < LATELY && u64::from(ago) < sa.sequence()
+        }
+        // RFC 792 asks routers to quote eight bytes. Those of ESP have the number, and those of AH end before it.
+        None => matches!(protection.transform, Transform::Ah(_)),
+    };
     protection.spi == told.spi
         && path.local.address == told.source
         && path.remote.address == told.destination
         && ports == told.ports
         && lately
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+
+    use super::*;
+
+    #[test]
+    fn spis_that_share_their_low_bits_do_not_share_a_bucket() {
+        for step in [1, 1 << 8, 1 << 16, 1 << 24] {
+            let (mut slots, mut links) = (vec![PathMtuSlot::EMPTY; 256], vec![0; 512]);
+            let mut known = PathMtus::new(&mut slots, &mut links);
+            let spi = |number: u32| number.wrapping_mul(step).wrapping_add(step);
+            (0..256).for_each(|number| known.installed(number, spi(number)));
+            for number in 0..256 {
+                let met = known.index.find(key(spi(number)));
+                assert!(met.take(8).any(|found| found == number), "{step} {number}");
+            }
+            // A new SPI in the place of each.
+            (0..256).for_each(|number| known.installed(number, !spi(number)));
+            for number in 0..256 {
+                assert!(known.index.find(key(!spi(number))).any(|found| found == number));
+                assert!(known.index.find(key(spi(number))).count() <= 8);
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use ipsec::ipsec_core::crypto::{Encr, Integ};
 use ipsec::ipsec_core::mode::AddressPair;
-use ipsec::ipsec_core::sa::Protocol;
+use ipsec::ipsec_core::sa::{AhAlign, Protocol};
 use ipsec::ipsec_core::selector::SelectorList;
 use ipsec::ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader};
 use ipsec::*;
@@ -201,6 +201,144 @@ fn every_suite_and_mode_carries_packets() {
         }
     }
     assert!(cells > 500, "{cells}");
+}
+
+#[test]
+fn the_greatest_room_is_enough_for_every_protection_and_no_more() {
+    let tunnel = Mode::TUNNEL;
+    let beet = |host: &str| Mode::Beet(AddressPair { local: ip(host), remote: ip(host) });
+    let mut all = Vec::new();
+    for (v4, mode) in [V4[0], V6[0]]
+        .into_iter()
+        .flat_map(|host| [tunnel, Mode::TRANSPORT, beet(host)])
+        .flat_map(|mode| [(true, mode), (false, mode)])
+    {
+        for suite in RustCrypto::SUITES {
+            for encapsulation in [Encapsulation::Ip, Encapsulation::Udp] {
+                let overhead = Overhead::new(&suite.shape().unwrap(), encapsulation, v4);
+                all.push(overhead.in_mode(&mode, v4));
+            }
+        }
+        for integ in RustCrypto::INTEGS {
+            for align in [AhAlign::Standard, AhAlign::Eight] {
+                let icv_len = integ.icv_len().unwrap();
+                let overhead = Overhead::ah(integ.iv_len(), icv_len, align, v4);
+                all.push(overhead.in_mode(&mode, v4));
+            }
+        }
+    }
+    assert_eq!(all.iter().map(Overhead::headroom).max(), Some(MAX_HEADROOM));
+    assert_eq!(all.iter().map(Overhead::tailroom).max(), Some(MAX_TAILROOM));
+}
+
+#[test]
+fn the_greatest_room_is_what_sealing_needs() {
+    let ah = Algorithms::ah(Integ::HMAC_SHA2_512_256);
+    let cbc = esp("aes256-sha512");
+    let seal = |first, around: Option<Algorithms>, headroom: usize, tailroom: usize| {
+        let mut result = Ok(0);
+        run(HOSTS, |two| {
+            let mut manual = manual(0, first, V6);
+            manual.around = around.map(|around| {
+                let mut second = sas(0, around, 10);
+                for key in [&mut second.inbound, &mut second.outbound].into_iter().flatten() {
+                    key.spi = Spi::new(key.spi.get() + 0x1000).unwrap();
+                }
+                second
+            });
+            let id = two.gateways[0].install_manual(NOW, 0, &manual).unwrap();
+            let (first, second) = two.gateways[0].manual_overhead(id).unwrap();
+            let (buf, range) = packet(HOSTS[0], HOSTS[1], 3);
+            let mut room = vec![0; headroom];
+            room.extend_from_slice(&buf[range]);
+            let end = room.len();
+            room.resize(end + tailroom, 0);
+            let packet = PacketBuf::new(&mut room, headroom..end).unwrap();
+            let sent = two.gateways[0].outbound(NOW, &mut two.rng, packet);
+            result = match sent {
+                Ok(Outbound::Send(_)) => {
+                    Ok(first.headroom() + second.map_or(0, |second| second.headroom()))
+                }
+                Ok(other) => panic!("{other:?}"),
+                Err(e) => Err(e.to_string()),
+            };
+        });
+        result
+    };
+    assert_eq!(seal(ah, None, MAX_HEADROOM, MAX_TAILROOM), Ok(MAX_HEADROOM));
+    assert!(seal(ah, None, MAX_HEADROOM - 1, MAX_TAILROOM).is_err());
+    assert_eq!(seal(cbc, None, MAX_HEADROOM, MAX_TAILROOM), Ok(64));
+    // Around another protection, it is its header alone; and that is what `manual_overhead` tells.
+    for (first, around, needed) in [(ah, ah, 88 + 48), (cbc, ah, 64 + 48), (ah, cbc, 88 + 24)] {
+        let tailroom = 2 * MAX_TAILROOM;
+        assert_eq!(seal(first, Some(around), 2 * MAX_HEADROOM, tailroom), Ok(needed));
+        assert_eq!(seal(first, Some(around), needed, tailroom), Ok(needed));
+        assert!(seal(first, Some(around), needed - 1, tailroom).is_err());
+    }
+}
+
+/// A router says that an IPv4 packet is too big, and quotes so many bytes of it.
+fn too_big(outer: &[u8], quoted: usize) -> Vec<u8> {
+    let mut out = vec![0; 600];
+    let from = [192, 0, 2, 1].into();
+    let len = ipsec_esp::icmp::packet_too_big(outer, 1200, from, &mut out).unwrap();
+    out.truncate(len.min(28 + quoted));
+    let len = u16::try_from(out.len()).unwrap();
+    out[2..4].copy_from_slice(&len.to_be_bytes());
+    for (at, range) in [(10, 0..20), (22, 20..out.len())] {
+        out[at..at + 2].fill(0);
+        let sum = Checksum::new().bytes(&out[range]).finish();
+        out[at..at + 2].copy_from_slice(&sum.to_be_bytes());
+    }
+    out
+}
+
+#[test]
+fn a_guessed_spi_lowers_no_path_mtu() {
+    // RFC 4301 section 6.1.1, RFC 4301 section 8.2.1
+    const SENT: u64 = 1 << 14;
+    for (protection, udp, sequence) in [
+        (esp("aes128-sha256"), false, 24),
+        (esp("aes128-sha256"), true, 32),
+        (Algorithms::ah(Integ::HMAC_SHA2_256_128), false, 28),
+    ] {
+        run(HOSTS, |two| {
+            let mut manual = manual(0, protection, V4);
+            manual.sequence = SENT;
+            if udp {
+                manual.encapsulation = Encapsulation::Udp;
+                manual.path = manual.path.with_ports(4500, 4500);
+            }
+            two.gateways[0].learn_path_mtu(
+                Box::leak(Box::new([PathMtuSlot::EMPTY; 8])),
+                Box::leak(Box::new([0; 16])),
+            );
+            two.gateways[0].install_manual(NOW, 0, &manual).unwrap();
+            let outer = two.seal(0, 1000).unwrap();
+            let number = |number: u32| {
+                let mut outer = outer.clone();
+                outer[sequence..sequence + 4].copy_from_slice(&number.to_be_bytes());
+                outer
+            };
+            let last = u32::try_from(SENT).unwrap() + 1;
+            assert_eq!(number(last), outer);
+            let gateway = &mut two.gateways[0];
+            // Numbers that were not sent lately, and those that were not sent yet.
+            for other in [0, 1, last + 1, last + 2, u32::MAX] {
+                let told = too_big(&number(other), 600);
+                assert_eq!(gateway.handle_too_big(NOW, &told), None, "{other}");
+            }
+            let of_ah = protection.protocol() == Protocol::Ah;
+            let told = too_big(&outer, sequence);
+            assert_eq!(gateway.handle_too_big(NOW, &told), of_ah.then_some(1200));
+            if !of_ah {
+                let told = too_big(&outer, sequence + 3);
+                assert_eq!(gateway.handle_too_big(NOW, &told), None);
+                let told = too_big(&number(last - (1 << 14) + 1), sequence + 4);
+                assert_eq!(gateway.handle_too_big(NOW, &told), Some(1200));
+            }
+        });
+    }
 }
 
 #[test]

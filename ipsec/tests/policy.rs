@@ -238,6 +238,30 @@ fn fragments_follow_policy_for_some_ports_only_with_their_first() {
 }
 
 #[test]
+fn fragments_that_may_not_pass_push_no_others_out() {
+    // RFC 4301 section 7.4
+    let dns = |local, remote| Selectors::pair(udp_port(53, net(local)), udp_port(53, net(remote)));
+    let before = [Policy::new(dns(1, 2), Action::Bypass)];
+    let part = |from, to, port, flags_offset| {
+        ip(from, to, 17, flags_offset, &[0, port, 0, port, 0, 24, 0, 0])
+    };
+    let (first, later) = (0x2000, 0x0001);
+    pair((&[net(1)], &[net(2)]), &before, Some(&udp(1, 2, 99)), |a, _, wire| {
+        a.gateway.track_fragments(Box::leak(Box::new([FragmentSlot::EMPTY; 2])));
+        assert_eq!(a.send(NOW, None, &part(1, 2, 53, first), wire), "bypass");
+        assert!(a.gateway.inbound_clear(NOW, &part(2, 1, 53, first)).is_ok());
+        // Of strangers, and of what is to be protected.
+        for stranger in 2..99 {
+            assert!(a.gateway.inbound_clear(NOW, &part(stranger, 1, 54, first)).is_err());
+        }
+        assert_eq!(a.send(NOW, None, &part(1, 2, 53, later), wire), "bypass");
+        assert!(a.gateway.inbound_clear(NOW, &part(2, 1, 53, later)).is_ok());
+        // What is remembered of a datagram is no pass for another first fragment of it.
+        assert!(a.gateway.inbound_clear(NOW, &part(2, 1, 54, first)).is_err());
+    });
+}
+
+#[test]
 fn a_tunnel_for_one_port_carries_no_later_fragment() {
     // RFC 4301 section 7: neither protected by an SA that is not for it, nor in clear.
     let (local, remote) = ([udp_port(53, net(1))], [net(2)]);
