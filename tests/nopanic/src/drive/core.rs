@@ -13,8 +13,8 @@ use ipsec_core::crypto::{
     CryptoError, Curve, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape,
     SignatureHash, SignatureScheme, Suite, SuiteKeyword, SuiteKeywordError, Work,
 };
-use ipsec_core::index::HashIndex;
 use ipsec_core::fragments::FragmentTable;
+use ipsec_core::index::HashIndex;
 use ipsec_core::lifetime::Usage;
 use ipsec_core::list::{Deadlines, SlotList};
 use ipsec_core::mode::Tunnel;
@@ -23,7 +23,8 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
 use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
 use ipsec_core::sad::{
-    self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation, SadEvent, Shard, SpiAllocator,
+    self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation,
+    SadEvent, Shard, SpiAllocator,
 };
 use ipsec_core::selector::{
     AddressRange, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,

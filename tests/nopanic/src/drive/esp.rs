@@ -7,20 +7,20 @@ use ipsec_core::sad::OutboundId;
 use ipsec_core::spd::Spd;
 use ipsec_core::time::Instant;
 use ipsec_esp::ah::{SignJob, VerifyJob, sign, sign_begin, sign_finish};
+use ipsec_esp::audit::AuditEntry;
+use ipsec_esp::batch::{open_batch, seal_batch};
 use ipsec_esp::fragment::{FragmentError, Fragments};
 use ipsec_esp::icmp::{self, IcmpError, TooBig};
 use ipsec_esp::mss;
 use ipsec_esp::mtu::Overhead;
-use ipsec_esp::audit::AuditEntry;
-use ipsec_esp::batch::{open_batch, seal_batch};
 use ipsec_esp::open::Arrival;
 use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
 use ipsec_esp::wire::{AhHeader, udp_encap};
 use ipsec_esp::{
     Audit, Before, OpenError, OpenJob, Outbound, SealError, SealJob, ah, inbound_ip, inbound_ip_on,
-    inbound_udp, inbound_udp_with_room,
-    open, open_begin, open_finish, padding, seal, seal_begin, seal_dummy, seal_finish,
+    inbound_udp, inbound_udp_with_room, open, open_begin, open_finish, padding, seal, seal_begin,
+    seal_dummy, seal_finish,
 };
 
 use super::reach;
@@ -100,11 +100,7 @@ fn sealed_together(
     });
 }
 
-fn opened_together(
-    sad: &mut Sad<'_>,
-    packets: &mut [(Arrival, &mut [u8])],
-    results: &mut [bool],
-) {
+fn opened_together(sad: &mut Sad<'_>, packets: &mut [(Arrival, &mut [u8])], results: &mut [bool]) {
     open_batch::<Toy, 4>(sad, Instant::ZERO, packets, |place, _, result| {
         if let Some(slot) = results.get_mut(place) {
             *slot = result.is_ok();

@@ -13,11 +13,11 @@ use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
 use ipsec_ike::jobs::{run_jobs, run_jobs_with};
 use ipsec_ike::wire::{
     AttributeType, AuthMethod, AuthPayload, CertEncoding, CertPayload, CertReqPayload, Certs,
-    Collected, ConfigAttribute, ConfigPayload, ConfigType, ConfigWriter, DeletePayload, DigitalSignature, Encrypted, EsnId, ExchangeType, Flags,
-    HashAlgorithm, Header, IdPayload, IdType, KePayload, Message, MessageWriter, NoRoom, Notify,
-    NotifyType, Payload, PayloadType, Payloads, Proposal, ProposalWriter, ProtocolId, SaPayload,
-    SaWriter, SkLayout, SkWriter, Transform, TransformType, TsPayload, TsType, WireError, nonce,
-    strip_padding,
+    Collected, ConfigAttribute, ConfigPayload, ConfigType, ConfigWriter, DeletePayload,
+    DigitalSignature, Encrypted, EsnId, ExchangeType, Flags, HashAlgorithm, Header, IdPayload,
+    IdType, KePayload, Message, MessageWriter, NoRoom, Notify, NotifyType, Payload, PayloadType,
+    Payloads, Proposal, ProposalWriter, ProtocolId, SaPayload, SaWriter, SkLayout, SkWriter,
+    Transform, TransformType, TsPayload, TsType, WireError, nonce, strip_padding,
 };
 use ipsec_ike::{BufferTooSmall, CommandError, DatagramError};
 
