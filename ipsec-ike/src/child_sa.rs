@@ -191,9 +191,10 @@ impl<P: Provider> Ike<'_, P> {
         });
         let most = tunnels.saturating_mul(CHILDREN_PER_TUNNEL);
         let of = self.sa(sa).map_or((0, 0), |sa| (sa.peer, sa.identity));
+        let file = self.file_of(of.0, of.1);
         for _ in 0..=most {
             let (mut count, mut lingering) = (0usize, None);
-            for (_, sa) in self.sas_of(of.0, of.1).filter(|(_, sa)| sa.identity == of.1) {
+            for (_, sa) in self.sas_of(of.0, of.1).filter(|(_, sa)| sa.file == file) {
                 let mut next = sa.children;
                 while let Some(number) = next.checked_sub(1) {
                     let Some(slot) = self.children.get(number as usize) else { return false };

@@ -14,7 +14,9 @@ use crate::wire::iana::IdType;
 /// Equal means written alike; [`Identity::matches`] compares with what a peer sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity<'r> {
-    /// Of a peer: anybody who can prove what is asked for. Of ourselves: our address, see [`Identity::or_address`].
+    /// Of a peer: anybody who can prove what is asked for. With a pre-shared key, the identity itself is then not
+    /// proven: whoever has the key may claim any, and with it the place, the children and the address of another who
+    /// has the key. Of ourselves: our address, see [`Identity::or_address`].
     Any,
     /// An IPv4 address.
     Ipv4(Ipv4Addr),
@@ -300,6 +302,20 @@ fn parse_group(digits: &[u8]) -> Option<u16> {
         .filter(|_| sound)
 }
 
+/// The bytes of an identity, the same for all that [`Identity::matches`] takes for one: names in lower case.
+pub(crate) fn canonical<'a>(id: &IdPayload<'a>) -> impl Iterator<Item = u8> + use<'a> {
+    let data = id.data;
+    let folded_from = match id.kind {
+        IdType::FQDN => 0,
+        IdType::RFC822_ADDR => data.iter().rposition(|byte| *byte == b'@').unwrap_or(0),
+        _ => data.len(),
+    };
+    let folded = move |(at, byte): (usize, &u8)| {
+        if at < folded_from { *byte } else { byte.to_ascii_lowercase() }
+    };
+    data.iter().enumerate().map(folded)
+}
+
 /// RFC 5321 section 2.4: the case of the local part counts, that of the domain does not.
 pub(crate) fn is_same_mailbox(a: &[u8], b: &[u8]) -> bool {
     let local_len = b.iter().rposition(|byte| *byte == b'@').unwrap_or(0);
@@ -420,6 +436,17 @@ mod tests {
         assert!(
             !mail(b"me@x@Example.org") && !mail(b"Me@X@Example.org") && !mail(b"Me@x@example.com")
         );
+    }
+
+    /// What is the same to [`Identity::matches`] is the same here, and nothing else.
+    #[test]
+    fn an_identity_has_one_canonical_form() {
+        let of = |kind, data| canonical(&IdPayload::new(kind, data)).collect::<vec::Vec<u8>>();
+        assert_eq!(of(IdType::FQDN, b"Gw.Example.ORG"), b"gw.example.org");
+        assert_eq!(of(IdType::RFC822_ADDR, b"Me@X@Example.ORG"), b"Me@X@example.org");
+        assert_eq!(of(IdType::RFC822_ADDR, b"Example.ORG"), b"example.org");
+        assert_eq!(of(IdType::KEY_ID, b"Key"), b"Key");
+        assert_eq!(of(IdType::DER_ASN1_DN, b"0\x02AB"), b"0\x02AB");
     }
 
     #[test]

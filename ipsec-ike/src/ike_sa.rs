@@ -1,7 +1,7 @@
 //! IKE SAs: what stays of one between its exchanges.
 
 use crate::buffers::BufferId;
-use crate::config::{self, Peer};
+use crate::config::{self, Peer, RemoteAuth};
 use crate::engine::{Env, Ike};
 use crate::event::ChildRef;
 use crate::timer::LINGER;
@@ -253,9 +253,14 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
     }
 
-    fn file_of(&self, peer: u16, identity: u64) -> u64 {
+    /// Names a peer: by its entry, and where many may come from one entry, by the identity as well. Never 0.
+    pub(crate) fn file_of(&self, peer: u16, identity: u64) -> u64 {
         let config = self.config.peers.get(usize::from(peer));
-        let one = config.is_some_and(|p| p.remote.is_some() || p.remote_id != Identity::Any);
+        let one = config.is_some_and(|p| {
+            // One key is one peer, whoever it says it is.
+            let one_key = matches!(p.auth.remote, RemoteAuth::RawPublicKey { .. });
+            p.remote.is_some() || p.remote_id != Identity::Any || one_key
+        });
         let identity = if one { 0 } else { identity };
         self.by_peer.hash(&[&peer.to_be_bytes(), &identity.to_be_bytes()]).max(1)
     }

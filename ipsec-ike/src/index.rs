@@ -27,6 +27,14 @@ impl<'r> HashIndex<'r> {
         }
         hasher.finish()
     }
+
+    /// The hash of a key given byte by byte.
+    pub(crate) fn hash_bytes(&self, bytes: impl Iterator<Item = u8>) -> u64 {
+        let [k0, k1] = self.key;
+        let mut hasher = SipHasher13::new_with_keys(k0, k1);
+        bytes.for_each(|byte| hasher.write(&[byte]));
+        hasher.finish()
+    }
 }
 
 impl<'r> Deref for HashIndex<'r> {

@@ -12,7 +12,7 @@ use crate::selectors;
 /// Memory for one address, or one of each family, that is given to a peer. All zero is free.
 #[derive(Clone, Copy)]
 pub struct Lease {
-    /// Whose it is, or was last.
+    /// Whose it is, or was last: see [`Ike::file_of`].
     identity: u64,
     taken: bool,
 }
@@ -87,6 +87,8 @@ impl<P: Provider> Ike<'_, P> {
             return Some(leased);
         }
         let pool = self.config.pool?;
+        let peer = self.sas.get(sa as usize)?.sa.peer;
+        let identity = self.file_of(peer, identity);
         // By the identity: without a division, and not guessed from outside.
         let len =
             usize::try_from(pool.len()).map_or(self.leases.len(), |n| n.min(self.leases.len()));

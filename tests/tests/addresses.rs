@@ -3,7 +3,9 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use ipsec::{AddressRange, Ask, ChildRef, Failure, GatewayEvent, Given, Pool, TrafficSelector};
+use ipsec::{
+    AddressRange, Ask, ChildRef, Failure, GatewayEvent, Given, Identity, Peer, Pool, TrafficSelector,
+};
 use ipsec_ike::wire::NotifyType;
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{HOST_A, HOST_B, LAN_B, Setup, Side, leak, leak_all, v4};
@@ -146,6 +148,33 @@ fn no_child_without_address(pair: &mut Pair<'_>) {
     for node in [&pair.a, &pair.b] {
         assert_eq!(node.statistics().ike_sas, 1, "{}", pair.log());
         assert_eq!(node.gateway.sad().inbound_sas().count(), 0, "{}", pair.log());
+    }
+}
+
+/// The case of a domain name does not count: whoever writes its own otherwise is the same, with the same address.
+#[test]
+fn one_identity_has_one_address_however_it_is_written() {
+    for (first, second) in [
+        (Identity::Fqdn("user.example"), Identity::Fqdn("User.EXAMPLE")),
+        (Identity::Email("user@example.org"), Identity::Email("user@Example.ORG")),
+    ] {
+        let mut setup = remote_user(8, Ask { ipv6: false, ..ALL }, POOL);
+        (setup.b.peers[0].remote, setup.b.peers[0].remote_id) = (None, Identity::Any);
+        setup.a.peers[0].local_id = first;
+        let other = setup.a.peers[0];
+        setup.a.peers.push(Peer { local_id: second, ..other });
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        for peer in [0, 1] {
+            let tunnel = ChildRef { peer, child: 0 };
+            pair.with(Side::A, |gateway, now, rng| gateway.initiate(now, rng, tunnel)).unwrap();
+            pair.run_for(SECOND);
+            pair.close_all(Side::A);
+            pair.run_for(60 * SECOND);
+        }
+        let all: Vec<_> = given(&pair.a).iter().map(|given| given.ipv4.unwrap()).collect();
+        assert_eq!(all.len(), 2, "{}", pair.log());
+        assert_eq!(all[0], all[1], "{}", pair.log());
     }
 }
 

@@ -17,7 +17,7 @@ use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{AuthKind, DownReason, Failure};
 use crate::exchange::{Kind, Maybe, Stage, Work};
-use crate::identity::{ClaimedId, Identity};
+use crate::identity::{self, ClaimedId, Identity};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
 use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
@@ -626,8 +626,10 @@ impl<P: Provider> Ike<'_, P> {
         bound.map_err(|_| Failure::Crypto)
     }
 
+    /// However an identity is written, and whatever its reserved octets are (RFC 7296 section 3.5), it has one hash.
     fn identity_hash(&self, id: &IdPayload<'_>) -> u64 {
-        self.by_peer.hash(&[&id.head(), id.data])
+        let kind = core::iter::once(id.kind.0);
+        self.by_peer.hash_bytes(kind.chain(identity::canonical(id)))
     }
 
     /// An SA is authenticated.
