@@ -4,7 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use ipsec::{
-    AddressRange, Ask, ChildRef, Failure, GatewayEvent, Given, Identity, Peer, Pool, TrafficSelector,
+    AddressRange, Ask, ChildRef, Failure, GatewayEvent, Given, Identity, Peer, Pool,
+    TrafficSelector,
 };
 use ipsec_ike::wire::NotifyType;
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
