@@ -299,6 +299,15 @@ impl<P: Provider> Contexts<'_, P> {
 }
 
 impl<P: Provider> Ike<'_, P> {
+    /// Whether there is room to ask the peer of `sa` for something, and to answer it besides: if each of two peers
+    /// gave its last room to a request, neither would ever be answered.
+    pub(crate) fn may_ask(&self, sa: u32) -> bool {
+        let last = self.sas.get(sa as usize).and_then(|slot| slot.sa.theirs.checked_sub(1));
+        let answers = last.is_some_and(|number| !self.contexts.is_handshake(number));
+        let needed = if answers || self.contexts.exchanges.len() < 2 { 1 } else { 2 };
+        self.free_exchanges.len() >= needed && self.buffers.free() >= 2
+    }
+
     /// Takes a context for an exchange after IKE_AUTH.
     pub(crate) fn begin_exchange(&mut self, sa: u32, kind: Kind, ours: bool) -> Option<u32> {
         let local = self.free_exchanges.pop()?;

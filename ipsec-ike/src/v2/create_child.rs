@@ -34,7 +34,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some((sa, config)) = self.child(number).map(|c| (c.ike, c.config)) else {
             return false;
         };
-        if self.free_exchanges.is_empty() || self.buffers.free() < 2 {
+        if !self.may_ask(sa) {
             return false;
         }
         let made = if rekey {

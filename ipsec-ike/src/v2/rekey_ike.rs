@@ -47,7 +47,7 @@ impl<P: Provider> Ike<'_, P> {
         if self.sa(sa).is_none_or(|sa| sa.state != SaState::Established) {
             return true; // the peer's rekey has replaced it meanwhile
         }
-        if self.free_exchanges.is_empty() || self.buffers.free() < 2 {
+        if !self.may_ask(sa) {
             return false;
         }
         let Some(successor) = self.new_sa(env, true) else { return false };
