@@ -204,6 +204,8 @@ impl<P: Provider> Gateway<'_, P> {
     /// A daemon behind a kernel asks this of everything that did not come out of a tunnel. Fragments after the first
     /// are for policies of any port, or those of their datagram's first one
     /// ([`Gateway::track_fragments`]); where it is not known, and one of the ports is to be protected, they do not pass.
+    /// A first fragment that does not pass is not remembered, so that strangers cannot fill the memory: those after it
+    /// are judged without ports, and complete no datagram.
     ///
     /// # Errors
     /// [`InboundError::Packet`], or [`InboundError::Clear`] for what policy does not let bypass.
