@@ -6,6 +6,7 @@
 use crate::child_sa::ChildState;
 use crate::engine::{Env, Ike, Refused};
 use crate::event::DownReason;
+use crate::ike_sa::SaState;
 use crate::wire::{Collected, Payloads};
 use core::ops::Range;
 
@@ -306,6 +307,19 @@ impl<P: Provider> Ike<'_, P> {
         let answers = last.is_some_and(|number| !self.contexts.is_handshake(number));
         let needed = if answers || self.contexts.exchanges.len() < 2 { 1 } else { 2 };
         self.free_exchanges.len() >= needed && self.buffers.free() >= 2
+    }
+
+    /// Frees a context that only keeps the last response of an SA which the peer has deleted. Looks at 64 of them, no more.
+    pub(crate) fn forget_farewell(&mut self, env: &mut Env<'_>) {
+        let first = self.contexts.handshake_numbers().end;
+        let farewell = self.contexts.exchanges.iter().take(64).position(|slot| {
+            let x = &slot.exchange;
+            let sa = self.sas.get(x.sa as usize);
+            x.stage == Stage::Answered && sa.is_some_and(|slot| slot.sa.state == SaState::Deleted)
+        });
+        if let Some(local) = farewell.and_then(|local| u32::try_from(local).ok()) {
+            self.end_exchange(env, first.saturating_add(local));
+        }
     }
 
     /// Takes a context for an exchange after IKE_AUTH.

@@ -264,6 +264,9 @@ impl<P: Provider> Ike<'_, P> {
         let last = self.sa(sa).and_then(|sa| sa.theirs.checked_sub(1));
         let reusable = last.filter(|n| !self.contexts.is_handshake(*n));
         if reusable.is_none() && self.free_exchanges.is_empty() {
+            self.forget_farewell(env);
+        }
+        if reusable.is_none() && self.free_exchanges.is_empty() {
             return Err(DatagramError::NoRoom);
         }
         let freed = usize::from(
