@@ -84,7 +84,10 @@ pub enum Answer<'p, P: Provider> {
 }
 
 impl<P: Provider> Job<'_, P> {
-    /// Does the work of key exchanges. A signature is another matter ([`Job::run_with`]), and fails here. `public` is scratch space for a public value; [`Group::public_len`] tells how much is needed.
+    /// Does the work of key exchanges. A signature is another matter ([`Job::run_with`]), and fails here.
+    ///
+    /// `public` is scratch space for a public value: [`Group::public_len`] tells how much one who begins needs,
+    /// [`Group::answer_len`] one who answers.
     pub fn run<'p>(self, rng: &mut dyn CryptoRng, public: &'p mut [u8]) -> Answer<'p, P> {
         match self {
             Self::Generate { group } => match P::Kx::start(group, rng, public) {

@@ -3,6 +3,7 @@
 //! Several algorithms of a kind in one proposal are alternatives, in order of preference. The words are the library's.
 
 use ipsec::ipsec_core::crypto::{Encr, Integ, Iv};
+use ipsec::ipsec_ike::jobs::MAX_PUBLIC;
 use ipsec::{ChildProposal, Group, IkeProposal, PrfId, Provider, Suite};
 use ipsec_rustcrypto::RustCrypto;
 
@@ -164,7 +165,11 @@ impl Keyword {
         let found = found.ok_or_else(|| format!("unknown algorithm `{word}`"))?;
         let is_supported = match found {
             Self::Prf(prf) => RustCrypto::PRFS.contains(&prf),
-            Self::Group(group) => RustCrypto::GROUPS.contains(&group),
+            // The daemon does its jobs at once, in the room that `settle_with` has.
+            Self::Group(group) => {
+                RustCrypto::GROUPS.contains(&group)
+                    && group.public_len().is_some_and(|len| len <= MAX_PUBLIC)
+            }
             Self::Encr(..) | Self::Integ(..) | Self::Esn(_) => true, // as suites
         };
         if is_supported { Ok(found) } else { Err(format!("`{word}` is not supported")) }

@@ -9,7 +9,7 @@ use super::{
 /// All payloads of a chain: those that may be there once as fields, the others by iterators.
 ///
 /// Every payload has been parsed. Their order is not looked at (RFC 7296 section 2.5). Payloads of unknown type are
-/// skipped, and so are those that are not supported yet: configuration, EAP.
+/// skipped, and so is EAP, which is not supported.
 #[derive(Clone, Debug)]
 pub struct Collected<'a> {
     /// Security association.
