@@ -2,9 +2,9 @@
 //! the certificate. The path is validated by `rustls-webpki`, without a heap.
 //!
 //! - The peer sends its own certificate first, and those of its issuers in any order; at most
-//!   [`MAX_CERTS`](crate::wire::MAX_CERTS) altogether. Nothing is fetched: no certificate, no revocation list, and no
+//!   [`MAX_CERTS`] altogether. Nothing is fetched: no certificate, no revocation list, and no
 //!   address in a certificate is ever looked at.
-//! - The identity is in the certificate ([`contains`]): a domain or mail name or an address as a subjectAltName, or a
+//! - The identity is in the certificate (`contains`): a domain or mail name or an address as a subjectAltName, or a
 //!   distinguished name as the subject or a subjectAltName. There are no wildcards, and the common name is not looked at.
 //! - A key usage, if there is one, is for digital signatures or non-repudiation (RFC 4945 section 5.1.3.2), and of issuers
 //!   for signing certificates. An extended key usage, if there is one, is for IKE (RFC 4945 section 5.1.3.12), or with
