@@ -1,5 +1,7 @@
 //! IKE SAs: what stays of one between its exchanges.
 
+use core::net::IpAddr;
+
 use crate::buffers::BufferId;
 use crate::config::{self, Peer, RemoteAuth};
 use crate::engine::{Env, Ike};
@@ -82,6 +84,8 @@ pub(crate) struct IkeSa {
     pub(crate) spi_i: u64,
     pub(crate) spi_r: u64,
     pub(crate) path: Path,
+    /// Where the peer was in IKE_SA_INIT: it has proven that it receives what is sent there.
+    pub(crate) proven: IpAddr,
     pub(crate) choice: IkeChoice,
     pub(crate) keys: IkeKeys,
     /// The counter of initialization vectors, never used twice.
@@ -126,6 +130,7 @@ impl IkeSa {
         spi_i: 0,
         spi_r: 0,
         path: Path::UNSPECIFIED,
+        proven: Path::UNSPECIFIED.remote.address,
         choice: IkeChoice::EMPTY,
         keys: IkeKeys::EMPTY,
         iv: 0,
@@ -168,7 +173,8 @@ impl IkeSa {
 
     /// Where it is.
     pub(crate) const fn ends(&self) -> Ends {
-        Ends { path: self.path, nat_local: self.nat_local, nat_remote: self.nat_remote }
+        let Self { path, proven, nat_local, nat_remote, .. } = *self;
+        Ends { path, proven, nat_local, nat_remote }
     }
 
     pub(crate) const fn agreed(&self) -> IkeAgreed {

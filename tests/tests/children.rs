@@ -15,7 +15,7 @@ use ipsec_testkit::link::Transport;
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{
     ADDRESS_A, ADDRESS_B, HOST_A, HOST_B, LAN_A, LAN_B, PRIVATE_A, PUBLIC_A, Setup, Side, leak_all,
-    network,
+    network, v4,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -190,6 +190,42 @@ fn transport_mode_through_a_nat() {
         pair.run_for(20 * SECOND);
     }
     pair.close_and_check(Side::A);
+}
+
+/// A message whose source says that the NAT has moved proves no address: transport mode stays with the one that was
+/// answered in IKE_SA_INIT, in this IKE SA and in those that replace it.
+#[test]
+fn transport_mode_through_a_nat_that_moved() {
+    for rekeyed in [false, true] {
+        for side in Side::BOTH {
+            let any: &[TrafficSelector] = leak_all([TrafficSelector::ANY_V4]);
+            let setup = hosts(Setup::new(3).behind_nat()).children(|child| {
+                child.mode = ModePolicy::RequireTransport;
+                (child.local, child.remote) = (any, any);
+            });
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.bring_up();
+            if rekeyed {
+                pair.rekey_ike(side).unwrap();
+                pair.run_for(20 * SECOND);
+                pair.rekey(side).unwrap();
+                pair.run_for(20 * SECOND);
+                assert_eq!((pair.a.failures(), pair.b.child_rekeys()), (vec![], 1));
+            }
+            let rekeys = pair.b.child_rekeys();
+            pair.link.nat(0).rebind_to(v4(203, 0, 113, 99));
+            if side == Side::B {
+                // B hears of it before.
+                pair.rekey_ike(Side::A).unwrap();
+                pair.run_for(20 * SECOND);
+            }
+            let _ = pair.rekey(side);
+            pair.run_for(20 * SECOND);
+            assert_eq!(pair.b.child_rekeys(), rekeys, "{}", pair.log());
+            assert!(!pair.b.failures().is_empty(), "{}", pair.log());
+        }
+    }
 }
 
 /// RFC 768: over the pseudo header, too. Zero: there is none.

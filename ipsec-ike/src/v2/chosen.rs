@@ -22,8 +22,18 @@ use crate::wire::{Collected, NotifyType, ProtocolId, TsPayload};
 #[derive(Clone, Copy)]
 pub(crate) struct Ends {
     pub(crate) path: Path,
+    /// The peer's address in IKE_SA_INIT.
+    pub(crate) proven: IpAddr,
     pub(crate) nat_local: bool,
     pub(crate) nat_remote: bool,
+}
+
+impl Ends {
+    /// Whether transport mode may be between them. Behind a NAT, the peer's address is where its last message seemed to
+    /// come from, which anybody can forge: only the one that answers went to is the peer's.
+    pub(crate) fn allow_transport(&self) -> bool {
+        !self.nat_remote || self.path.remote.address == self.proven
+    }
 }
 
 /// What a responder chose for a child that was asked for.
@@ -152,7 +162,7 @@ fn allow(
     config: &Child<'_>,
     ends: &Ends,
 ) -> Option<Allowed> {
-    if wants_transport && config.mode != ModePolicy::Tunnel {
+    if wants_transport && config.mode != ModePolicy::Tunnel && ends.allow_transport() {
         // RFC 7296 section 2.23.1: an address that a NAT replaces is looked at as it arrives here.
         let side = |ts: &TsPayload<'_>, nat, end: IpAddr, policy: &[TrafficSelector]| {
             let policy = selectors::of_host(policy, end);

@@ -65,7 +65,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let packet = self.packet_of(child);
         let child = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
         let (sa, config) = (child.ike, child.config);
-        let path = self.sas.get(sa as usize).map(|s| s.sa.path).ok_or(Failure::Protocol)?;
+        let ends = self.sas.get(sa as usize).map(|s| s.sa.ends()).ok_or(Failure::Protocol)?;
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let implemented = self.implemented_for(sa);
         if !proposal::can_offer_any(config.proposals, &implemented) {
@@ -82,10 +82,9 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
-            let ends = (path.local.address, path.remote.address);
-            let (own, peers) =
-                (selectors::of_host(&local, ends.0), selectors::of_host(&remote, ends.1));
-            transport = !own.is_empty() && !peers.is_empty();
+            let own = selectors::of_host(&local, ends.path.local.address);
+            let peers = selectors::of_host(&remote, ends.path.remote.address);
+            transport = ends.allow_transport() && !own.is_empty() && !peers.is_empty();
             if transport {
                 (local, remote) = (own, peers);
             } else if config.mode == ModePolicy::RequireTransport {

@@ -395,7 +395,7 @@ impl<P: Provider> Ike<'_, P> {
             sa.expire_at = env.now.after(CALLER_TIMEOUT);
         }
         let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
-        let (nat_local, nat_remote) = (sa.nat_local, sa.nat_remote);
+        let (proven, nat_local, nat_remote) = (sa.proven, sa.nat_local, sa.nat_remote);
         let lease = core::mem::take(&mut sa.lease);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
         let key_log = self.config.key_log;
@@ -405,6 +405,7 @@ impl<P: Provider> Ike<'_, P> {
         new.lease = lease;
         new.peer = peer_number;
         new.path = path;
+        new.proven = proven;
         new.nat_local = nat_local;
         new.nat_remote = nat_remote;
         new.heard = env.now;

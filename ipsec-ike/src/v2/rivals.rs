@@ -89,6 +89,7 @@ impl<P: Provider> Ike<'_, P> {
         new.replaces = Some(id);
         new.peer = peer;
         new.path = path;
+        new.proven = ends.proven;
         new.identity = identity;
         new.nat_local = ends.nat_local;
         new.nat_remote = ends.nat_remote;

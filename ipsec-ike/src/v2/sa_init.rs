@@ -347,6 +347,7 @@ impl<P: Provider> Ike<'_, P> {
         sa.choice = choice;
         sa.nat_local = status.local_behind;
         sa.nat_remote = status.remote_behind;
+        sa.proven = x.path.remote.address;
         Ok(())
     }
 
@@ -574,6 +575,7 @@ impl<P: Provider> Ike<'_, P> {
         let status = nat::detect::<P>(&collected, sa.spi_i, 0, &x.path);
         sa.nat_local = status.local_behind;
         sa.nat_remote = status.remote_behind;
+        sa.proven = x.path.remote.address;
         let header = Header::new(sa.spi_i, sa.spi_r, ExchangeType::IKE_SA_INIT, Flags::RESPONSE, 0);
         let choice = sa.choice;
         let offer = Offer {
