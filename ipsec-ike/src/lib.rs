@@ -38,6 +38,8 @@ mod retransmit;
 mod selectors;
 mod task;
 mod timer;
+#[cfg(feature = "ikev1")]
+mod v1;
 mod v2;
 pub mod wire;
 

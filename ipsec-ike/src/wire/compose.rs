@@ -75,6 +75,21 @@ impl<'b> MessageWriter<'b> {
         self.patch_length().ok_or(NoRoom)
     }
 
+    /// Bytes written so far.
+    #[cfg(feature = "ikev1")]
+    pub(super) const fn written_len(&self) -> usize {
+        self.w.len()
+    }
+
+    /// Appends zeros until what follows `from` is a multiple of `block_len`. Gives the length of the message.
+    #[cfg(feature = "ikev1")]
+    pub(super) fn pad(&mut self, from: usize, block_len: usize) -> Option<usize> {
+        let over = self.w.len().checked_sub(from)?.checked_rem(block_len)?;
+        let pad_len = if over == 0 { 0 } else { block_len.checked_sub(over)? };
+        self.w.reserve(pad_len)?.fill(0);
+        Some(self.w.len())
+    }
+
     fn open(&mut self, kind: PayloadType) -> Option<usize> {
         let start = self.w.len();
         self.w.bytes(&[0; PAYLOAD_HEADER_LEN])?;

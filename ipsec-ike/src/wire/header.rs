@@ -26,6 +26,8 @@ pub struct Version {
 impl Version {
     /// Version 2.0.
     pub const IKEV2: Self = Self { major: 2, minor: 0 };
+    /// Version 1.0 (RFC 2408).
+    pub const IKEV1: Self = Self { major: 1, minor: 0 };
 }
 
 /// An IKE header.

@@ -36,6 +36,9 @@ macro_rules! iana {
     };
 }
 
+#[cfg(feature = "ikev1")]
+pub(super) use iana as code_points;
+
 iana! {
     /// An exchange type of the IKE header (RFC 7296 section 3.1).
     ExchangeType(u8) {

@@ -40,6 +40,8 @@ mod sk;
 #[cfg(test)]
 mod testdata;
 mod ts;
+#[cfg(feature = "ikev1")]
+pub mod v1;
 mod vendor;
 
 pub use auth::{AuthPayload, DigitalSignature};

@@ -7,11 +7,11 @@ use super::compose::{MessageWriter, NoRoom};
 use super::iana::{AttributeType, PayloadType, ProtocolId, TransformType};
 
 /// Says in the first byte of a proposal that another follows; zero says that it is the last.
-const MORE_PROPOSALS: u8 = 2;
+pub(super) const MORE_PROPOSALS: u8 = 2;
 /// The same of a transform.
-const MORE_TRANSFORMS: u8 = 3;
+pub(super) const MORE_TRANSFORMS: u8 = 3;
 /// Says that an attribute has a value of two bytes in place of a length.
-const ATTRIBUTE_FORMAT: u16 = 0x8000;
+pub(super) const ATTRIBUTE_FORMAT: u16 = 0x8000;
 
 /// A security association payload: at least one proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Transform {
 }
 
 /// The contents of a proposal or transform. Its marker must say rightly whether it is the last.
-fn substructure<'a>(r: &mut Reader<'a>, more: u8) -> Option<Reader<'a>> {
+pub(super) fn substructure<'a>(r: &mut Reader<'a>, more: u8) -> Option<Reader<'a>> {
     let [marker, _] = r.array()?;
     let len = usize::from(r.u16()?);
     let contents = r.take(len.checked_sub(4)?)?;
@@ -239,7 +239,7 @@ impl ProposalWriter<'_, '_> {
     }
 }
 
-fn patch_length(w: &mut Writer<'_>, start: usize) -> Option<()> {
+pub(super) fn patch_length(w: &mut Writer<'_>, start: usize) -> Option<()> {
     let len = u16::try_from(w.len().checked_sub(start)?).ok()?;
     w.patch(start.checked_add(2)?, &len.to_be_bytes())
 }
