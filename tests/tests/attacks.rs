@@ -139,10 +139,24 @@ fn is_protected(datagram: &Datagram) -> bool {
     exchange_of(datagram) != Some(SA_INIT) && datagram.bytes != [0xff]
 }
 
+/// Counts what an attack delivers.
+fn counter() -> (Rc<RefCell<usize>>, impl Fn() + 'static) {
+    let count = Rc::new(RefCell::new(0));
+    let more = Rc::clone(&count);
+    (count, move || *more.borrow_mut() += 1)
+}
+
+/// How many datagrams were protected, and how many bytes they had.
+fn protected(sent: &[Captured]) -> (usize, usize) {
+    let all = sent.iter().filter(|c| is_protected(&c.datagram));
+    all.fold((0, 0), |(count, bytes), c| (count + 1, bytes + c.datagram.bytes.len()))
+}
+
 #[test]
 fn every_flipped_bit_is_refused() {
     for setup in setups() {
-        unmoved_by(&setup, |node, now, datagram| {
+        let (refused, another) = counter();
+        let sent = unmoved_by(&setup, move |node, now, datagram| {
             if !is_protected(datagram) {
                 return;
             }
@@ -151,30 +165,44 @@ fn every_flipped_bit_is_refused() {
                 changed.bytes[bit / 8] ^= 1 << (bit % 8);
                 if exchange_of(&changed) != Some(SA_INIT) {
                     must_refuse(node, now, &changed, "a flipped bit");
+                    another();
                 }
                 changed.bytes[bit / 8] ^= 1 << (bit % 8);
             }
         });
+        // At most one bit of each makes an IKE_SA_INIT of it.
+        let (count, bytes) = protected(&sent);
+        let refused = *refused.borrow();
+        assert!(
+            count > 50 && (bytes * 8 - count..=bytes * 8).contains(&refused),
+            "{count} {refused}"
+        );
     }
 }
 
 #[test]
 fn every_cut_and_every_longer_message_is_refused() {
     for setup in setups() {
-        unmoved_by(&setup, |node, now, datagram| {
+        let (refused, another) = counter();
+        let sent = unmoved_by(&setup, move |node, now, datagram| {
             if !is_protected(datagram) {
                 return;
             }
             for len in 0..datagram.bytes.len() {
                 let bytes = datagram.bytes[..len].to_vec();
                 must_refuse(node, now, &Datagram { bytes, ..*datagram }, "a cut message");
+                another();
             }
             for more in [1, 4, 16, 300] {
                 let mut bytes = datagram.bytes.clone();
                 bytes.resize(bytes.len() + more, 0);
                 must_refuse(node, now, &Datagram { bytes, ..*datagram }, "a longer message");
+                another();
             }
         });
+        let (count, bytes) = protected(&sent);
+        assert!(count > 50, "{count}");
+        assert_eq!(*refused.borrow(), bytes + 4 * count);
     }
 }
 
@@ -182,7 +210,8 @@ fn every_cut_and_every_longer_message_is_refused() {
 #[test]
 fn cut_messages_with_fitting_lengths_are_refused() {
     for setup in setups() {
-        unmoved_by(&setup, |node, now, datagram| {
+        let (refused, another) = counter();
+        let sent = unmoved_by(&setup, move |node, now, datagram| {
             let Some(at) = ike_offset(datagram).filter(|_| is_protected(datagram)) else { return };
             for len in at + 32..datagram.bytes.len() + 40 {
                 let mut bytes = datagram.bytes.clone();
@@ -195,8 +224,15 @@ fn cut_messages_with_fitting_lengths_are_refused() {
                 message[24..28].copy_from_slice(&total.to_be_bytes());
                 message[30..32].copy_from_slice(&(total as u16 - 28).to_be_bytes());
                 must_refuse(node, now, &Datagram { bytes, ..*datagram }, "a cut message");
+                another();
             }
         });
+        let messages = sent.iter().filter(|c| is_protected(&c.datagram));
+        let lens = messages.filter_map(|c| Some(c.datagram.bytes.len() - ike_offset(&c.datagram)?));
+        // From 32 bytes to 39 more than its own, which is the only length that is left out.
+        let expected: Vec<usize> = lens.map(|len| len - 32 + 39).collect();
+        assert!(expected.len() > 20, "{}", expected.len());
+        assert_eq!(*refused.borrow(), expected.iter().sum::<usize>());
     }
 }
 

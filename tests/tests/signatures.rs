@@ -3,19 +3,21 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, AuthKind, DatagramError, DownReason, Failure, InboundError, LocalAuth, RemoteAuth,
-    SIGNATURE_SCHEMES, SigningKey, Untrusted,
+    Auth, AuthKind, Child, ChildRef, DatagramError, DownReason, Failure, Identity, InboundError,
+    Job, LocalAuth, RemoteAuth, SIGNATURE_SCHEMES, SigningKey, Sizes, TrafficSelector, Untrusted,
 };
 use ipsec_core::crypto::{Curve, HashId, SignatureScheme};
 use ipsec_ike::identity::ClaimedId;
 use ipsec_ike::wire::{AuthMethod, MAX_CERTS};
 use ipsec_testkit::link::{Chance, Weather};
 use ipsec_testkit::pair::{Jobs, Memory, Pair};
-use ipsec_testkit::setup::{PSK, Setup, Side, leak, leak_all};
+use ipsec_testkit::setup::{PSK, Setup, Side, leak, leak_all, network};
 use ipsec_testkit::toy_keys::public_key;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+/// A network that nobody has.
+const LAN_C: TrafficSelector = network(192, 168, 3);
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// How a side proves itself.
@@ -150,7 +152,7 @@ fn fails(setup: &Setup) -> (Vec<Failure>, Vec<Failure>) {
 }
 
 fn claimed(side: Side) -> ClaimedId {
-    ClaimedId::of(&ipsec::Identity::Fqdn(name(side).1).payload(&mut [0; 16]))
+    ClaimedId::of(&Identity::Fqdn(name(side).1).payload(&mut [0; 16]))
 }
 
 /// Whose proof is not believed, and why. The peer is told AUTHENTICATION_FAILED, whatever the reason; or if it is already
@@ -373,6 +375,68 @@ fn repeated_requests_wait_for_the_job() {
     pair.flush(Side::B);
     assert!(pair.wait(10 * SECOND, Pair::is_up), "{}", pair.log());
     pair.close_and_check(Side::A);
+}
+
+/// Initiators that have proven nothing yet wait, each with its message, for a verification that takes its time. They do
+/// not get the last buffers: what is established goes on, and new keys come about.
+#[test]
+fn initiators_that_wait_for_a_job_leave_room_for_what_exists() {
+    for buffers in 6..24 {
+        let mut setup = setup(12, By::Psk, By::Psk);
+        setup.b.config.ike.cookie_threshold = usize::MAX;
+        let strangers = 6;
+        for side in Side::BOTH {
+            let plan = setup.plan(side);
+            plan.sizes = Sizes { window: 128, ..Sizes::for_tunnels(16) };
+            let mut waits = plan.peers[0];
+            waits.auth = Auth {
+                local: local(By::RawKey, side, SIGNATURE_SCHEMES),
+                remote: remote(By::RawKey, side.other(), SIGNATURE_SCHEMES),
+            };
+            waits.children = leak_all([Child::new("stranger", waits.children[0].local, &[LAN_C])]);
+            // The entry of the tunnel is found by its identities.
+            if side == Side::A {
+                waits.local_id = Identity::Fqdn("stranger.example");
+                plan.peers.extend([waits; 6]);
+            } else {
+                waits.remote_id = Identity::Fqdn("stranger.example");
+                plan.peers.push(waits);
+            }
+        }
+        setup.b.sizes.buffers = buffers;
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.b.jobs = Jobs::Held;
+        for peer in 1..=strangers {
+            let config = ChildRef { peer, child: 0 };
+            pair.with(Side::A, |gateway, now, rng| gateway.initiate(now, rng, config)).unwrap();
+        }
+        let mut verifications = Vec::new();
+        for _ in 0..20 {
+            pair.run_for(MOMENT);
+            let now = pair.now();
+            for id in core::mem::take(&mut pair.b.held) {
+                if matches!(pair.b.gateway.job(id), Some(Job::Verify(_))) {
+                    verifications.push(id);
+                } else {
+                    pair.b.run(now, id);
+                    pair.flush(Side::B);
+                }
+            }
+        }
+        assert!(!verifications.is_empty(), "{buffers}\n{}", pair.log());
+        assert!(buffers < 16 || verifications.len() > 2, "{buffers} {}", verifications.len());
+        pair.ping();
+        for side in Side::BOTH {
+            let rekeys = (pair.a.child_rekeys(), pair.b.child_rekeys());
+            pair.rekey(side).unwrap();
+            pair.run_for(MOMENT);
+            let now = (pair.a.child_rekeys(), pair.b.child_rekeys());
+            assert_eq!(now, (rekeys.0 + 1, rekeys.1 + 1), "{buffers} {side:?}\n{}", pair.log());
+        }
+        pair.ping();
+    }
 }
 
 /// Messages that no buffer can hold: the cause is told where it is seen.

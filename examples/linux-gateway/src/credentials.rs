@@ -280,6 +280,9 @@ mod tests {
 
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
     const PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    /// Self-signed, with this key.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIBOjCB7aADAgECAhQW+ytytfg7uW1QfJ3vODlVNu5KCTAFBgMrZXAwEjEQMA4G\nA1UEAwwHa29sa2F0YTAgFw0yNjExMjEwNTA5MDVaGA8yMTI2MTAyODA1MDkwNVow\nEjEQMA4GA1UEAwwHa29sa2F0YTAqMAUGAytlcAMhABm/RAlphM3+hUG6wWfcO5bI\nUIaqMLa2ywxcOK1wMWbho1MwUTAdBgNVHQ4EFgQUoozB+G5ZYNPgOudcliyXqNRI\nKTwwHwYDVR0jBBgwFoAUoozB+G5ZYNPgOudcliyXqNRIKTwwDwYDVR0TAQH/BAUw\nAwEB/zAFBgMrZXADQQB8ubxbJytlxVEMqXiOt76h4oTpGQ2ly2JZ8WHQ3H19wFuy\nQayq9W9TuvaPmrcCfny0XoaTipAZBiLaMO3sXnwB\n-----END CERTIFICATE-----\n";
+    const CRL: &str = "-----BEGIN X509 CRL-----\nMIGHMDswBQYDK2VwMBIxEDAOBgNVBAMMB2tvbGthdGEXDTI2MTEyMTA1MDkwNVoY\nDzIxMjYxMDI4MDUwOTA1WjAFBgMrZXADQQDQnqNsD4FAaqyL824ReqW2xLhyqg8B\n7UPtMv+F9DggMLnGYDlST6FGAHNxxglk3sIFQ1jToFGaCCowHKf20dwE\n-----END X509 CRL-----\n";
 
     fn check(folder: &Path, lines: &str) -> Result<Settings, String> {
         let text = format!(
@@ -322,6 +325,53 @@ mod tests {
         ] {
             let mistake = check(&folder, &good.replacen(was, is, 1)).err().unwrap_or_default();
             assert!(mistake.contains(why), "{mistake}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// The README's lines for certificates, with files that are there. Its first two blocks are checked with the file itself.
+    #[test]
+    fn the_certificates_of_the_readme() {
+        let folder =
+            std::env::temp_dir().join(format!("linux-gateway-readme-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, content) in [
+            ("crl.pem", CRL),
+            ("kolkata.pem", CERTIFICATE),
+            ("kolkata.key", KEY),
+            ("root.pem", CERTIFICATE),
+            ("delhi.pub", PUBLIC),
+        ] {
+            std::fs::write(folder.join(name), content).unwrap();
+        }
+        let readme = include_str!("../README.md");
+        let block = readme.split("```toml\n").nth(3).unwrap().split("```").next().unwrap();
+        let change = |text: &str, was: &str, is: &str| {
+            assert_eq!(text.matches(was).count(), 1, "{was}");
+            text.replace(was, is)
+        };
+        // It adds to the sections of the first block, and the key here is not of RSA.
+        let sections = "[[peer]]\nname = \"delhi\"\nlocal = \"10.8.0.1\"\nremote = \"10.8.0.2\"\n";
+        let mut text = change(block, "[[peer]]\n", sections);
+        text = change(&text, "\"rsa-pss-sha256\"", "\"ed25519\"");
+        for name in ["crl.pem", "kolkata.pem", "kolkata.key", "root.pem", "delhi.pub"] {
+            let path = format!("\"{}\"", folder.join(name).display());
+            text = change(&text, &format!("\"{name}\""), &path);
+        }
+        let file = folder.join("gateway.toml");
+        for remote in ["cert", "rawkey"] {
+            let said =
+                change(&text, "remote_auth = \"cert\"", &format!("remote_auth = \"{remote}\""));
+            std::fs::write(&file, said).unwrap();
+            let settings = Settings::read(&file).unwrap_or_else(|e| panic!("{e}"));
+            let peer = settings.gateway.ike.peers[0];
+            assert!(matches!(peer.local_id, Identity::Dn(_)));
+            assert!(matches!(peer.auth.local, LocalAuth::Certificate { .. }));
+            assert_eq!(settings.keyring.crls.len(), 1);
+            assert_eq!(
+                matches!(peer.auth.remote, RemoteAuth::Certificate { .. }),
+                remote == "cert"
+            );
         }
         std::fs::remove_dir_all(&folder).unwrap();
     }

@@ -332,6 +332,7 @@ impl<P: Provider> Ike<'_, P> {
         };
         let error = match checked {
             Ok(true) => return self.auth_proven(env, number, path, Some((collected, received))),
+            Ok(false) if !self.may_park() => return Err(DatagramError::NoRoom),
             Ok(false) => match self.auth_park(number, received, Role::Initiator, &id) {
                 Ok(()) => {
                     self.auth_wait(env, number, path, Work::Verify);
@@ -346,6 +347,13 @@ impl<P: Provider> Ike<'_, P> {
         let integrity = error == Failure::AuthenticationFailed;
         self.auth_refuse(env, sa_number, number, path, error);
         Err(if integrity { DatagramError::Integrity } else { DatagramError::Refused })
+    }
+
+    /// Whether a message of an initiator that has proven nothing yet may be kept. The last two buffers are for what is
+    /// established, or the last one if nobody else is half-open. Who is refused asks again.
+    const fn may_park(&self) -> bool {
+        let reserve = if self.half_open_count > 1 { 2 } else { 1 };
+        self.buffers.free() > reserve
     }
 
     /// Waits for a job of a handshake that the peer began: nothing else is taken until it is done.

@@ -155,7 +155,10 @@ impl<P: Provider> Ike<'_, P> {
             self.abandon_child(env, number, Failure::DeletedMeanwhile, false);
             return Err(DatagramError::Refused);
         }
-        let group_fits = collected.ke.map_or(Group::NONE, |ke| ke.group) == group;
+        let group_fits = match collected.ke {
+            Some(ke) => ke.group == group && group.answer_len() == Some(ke.data.len()),
+            None => group == Group::NONE,
+        };
         if accepted.is_err() || !group_fits || collected.nonce.is_none() {
             // Authentic and wrong: what the peer believes to have is not there (RFC 7296 section 2.21.3).
             self.abandon_child(env, number, accepted.err().unwrap_or(Failure::Protocol), true);

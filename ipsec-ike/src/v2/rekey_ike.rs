@@ -129,6 +129,7 @@ impl<P: Provider> Ike<'_, P> {
             let choice = proposal::accept_ike(&answer, peer.proposals, &implemented)?;
             let spi = answer.single()?.spi_u64().filter(|spi| *spi != 0)?;
             let ke = collected.ke.filter(|ke| ke.group == group && choice.group == group);
+            let ke = ke.filter(|ke| group.answer_len() == Some(ke.data.len()));
             (ke.is_some() && collected.nonce.is_some()).then_some((choice, spi))
         });
         let Some((choice, spi)) = accepted else {

@@ -341,6 +341,9 @@ impl<P: Provider> Ike<'_, P> {
         if choice.group != x.group || ke.group != x.group || spi_r == 0 {
             return Err(DatagramError::Unexpected);
         }
+        if x.group.answer_len() != Some(ke.data.len()) {
+            return Err(DatagramError::Unexpected); // a forged answer costs no key exchange
+        }
         let status = nat::detect::<P>(&collected, message.header.initiator_spi, spi_r, &x.path);
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         sa.spi_r = spi_r;
@@ -438,9 +441,10 @@ impl<P: Provider> Ike<'_, P> {
         if choice.group.public_len() != Some(ke.data.len()) {
             return Err(DatagramError::Unexpected);
         }
-        // Two for the messages, and two for what is established.
+        // Two for the messages, and two for what is established; and one with which those before it can go on.
+        let needed = if self.half_open_count == 0 { 4 } else { 5 };
         if (is_there && self.half_open_from(source, true, proven) >= proven)
-            || self.buffers.free() < 4
+            || self.buffers.free() < needed
             || self.free_sas.is_empty()
         {
             return Err(DatagramError::NoRoom);
