@@ -172,6 +172,7 @@ pub(crate) struct Pools {
     exchanges: Vec<ExchangeSlot<Toy>>,
     children: Vec<ChildSlot>,
     buffers: Vec<u8>,
+    assembly: Vec<u8>,
     links: Vec<u32>,
     deadlines: Vec<Deadline>,
 }
@@ -186,6 +187,7 @@ impl Pools {
             exchanges: (0..n).map(|_| ExchangeSlot::EMPTY).collect(),
             children: (0..n).map(|_| ChildSlot::EMPTY).collect(),
             buffers: vec![0; buffers * BUFFER_LEN],
+            assembly: vec![0; BUFFER_LEN],
             links: vec![0; IkeMemory::<Toy>::links(sas, n, n, n, buffers)],
             deadlines: vec![Deadline::EMPTY; sas + 3 * n],
         }
@@ -199,6 +201,7 @@ impl Pools {
             children: &mut self.children,
             buffers: &mut self.buffers,
             buffer_len: BUFFER_LEN,
+            assembly: &mut self.assembly,
             links: &mut self.links,
             deadlines: &mut self.deadlines,
             leases: &mut [],

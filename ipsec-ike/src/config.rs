@@ -67,6 +67,10 @@ pub struct Peer<'r> {
     pub retransmission: Retransmission,
     /// Encapsulate ESP in UDP even when no NAT is found.
     pub force_encapsulation: bool,
+    /// A protected message that makes a longer IP packet than this is sent in fragments, and fragments are taken from the
+    /// peer, if it agrees (RFC 7383). 1280 gets through every IPv6 path; what is less than 256 counts as that. `None`:
+    /// neither; so it is too without [`IkeMemory::assembly`](crate::IkeMemory::assembly).
+    pub fragment_size: Option<u16>,
     /// What to ask it for when we begin (RFC 7296 section 2.19). The peer then narrows [`Child::local`], which should
     /// be everything, to the address that it gives.
     pub asks: Ask,
@@ -97,6 +101,7 @@ impl<'r> Peer<'r> {
             liveness: Some(Duration::from_secs(30)),
             retransmission: Retransmission::DEFAULT,
             force_encapsulation: false,
+            fragment_size: Some(1280),
             asks: Ask::NOTHING,
             assigns: false,
         }

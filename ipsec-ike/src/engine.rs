@@ -43,8 +43,12 @@ pub struct IkeMemory<'r, P: Provider> {
     pub children: &'r mut [ChildSlot],
     /// Messages: `buffers.len() / buffer_len` of them.
     pub buffers: &'r mut [u8],
-    /// The largest message, in bytes.
+    /// The largest message, in bytes. With fragments (RFC 7383), some more: each takes about 60 bytes more when sent, and
+    /// 4 when received.
     pub buffer_len: usize,
+    /// Where a message that came in fragments is put together: as long as the largest one, at most `buffer_len`. If
+    /// empty, fragmentation is not offered to peers.
+    pub assembly: &'r mut [u8],
     /// [`IkeMemory::links`] words.
     pub links: &'r mut [u32],
     /// One for each slot of `sas`, `handshakes`, `exchanges` and `children`.
@@ -86,6 +90,8 @@ pub struct Ike<'r, P: Provider> {
     pub(crate) packets: &'r mut [Flow],
     pub(crate) leases: &'r mut [Lease],
     pub(crate) buffers: Buffers<'r>,
+    /// Where a message that came in fragments is put together. Lent out while that message is handled.
+    pub(crate) assembly: &'r mut [u8],
     pub(crate) free_sas: SlotList<'r>,
     pub(crate) free_handshakes: SlotList<'r>,
     /// Numbered from zero, unlike the contexts.
@@ -140,6 +146,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             children,
             buffers,
             buffer_len,
+            assembly,
             links,
             deadlines,
             leases,
@@ -166,6 +173,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             sources: HashIndex::new(links.take(h), links.take(h), source_key),
             by_peer: HashIndex::new(links.take(s), links.take(s), peer_key),
             buffers: Buffers::new(buffers, buffer_len, links.take(buffer_count.saturating_mul(2))),
+            assembly,
             deadlines: Deadlines::new(deadlines),
             slot_mask: u64::from(
                 u32::MAX.checked_shr(slots.saturating_sub(1).leading_zeros()).unwrap_or(0),

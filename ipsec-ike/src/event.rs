@@ -466,6 +466,16 @@ pub enum Failure {
         /// An error that came back without proof of its origin, and may be the reason.
         hint: Option<NotifyType>,
     },
+    /// The peer does not answer a message that many paths do not carry, and that could not be sent in fragments
+    /// (RFC 7383): fragmentation is turned off on one of the two sides, or the peer does not know it.
+    FragmentationNeeded {
+        /// Which request.
+        exchange: ExchangeType,
+        /// How often it was sent.
+        tries: u8,
+        /// Bytes of the message.
+        len: u32,
+    },
     /// An answer that breaks the protocol, although it is authentic.
     Protocol,
     /// A pool of ours is exhausted.
@@ -596,6 +606,11 @@ impl core::fmt::Display for Failure {
                 f.write_str("none of the configured algorithms is implemented")
             }
             Self::Refused(notify) => write!(f, "the peer refused: {notify}"),
+            Self::FragmentationNeeded { exchange, tries, len } => write!(
+                f,
+                "the peer does not answer {exchange}, sent {tries} times: the message has {len} bytes, which many \
+                 paths lose, and fragmentation was not agreed on"
+            ),
             Self::PeerSilent { exchange, tries, hint } => {
                 write!(f, "no answer to {exchange} after {tries} tries")?;
                 match hint {

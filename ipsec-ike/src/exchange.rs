@@ -155,6 +155,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) received: Parked,
     pub(crate) message: BufferId,
+    /// Of the message that is being sent, the bytes that are sent already: fragments are sent one by one.
+    pub(crate) sent: usize,
     pub(crate) retransmit: Retransmit,
     /// When our request is due again.
     pub(crate) again_at: Instant,
@@ -182,6 +184,7 @@ impl<P: Provider> Exchange<P> {
         nonce: [0; NONCE_LEN],
         received: Parked::NONE,
         message: BufferId::NONE,
+        sent: 0,
         retransmit: Retransmit::EMPTY,
         again_at: Instant::ZERO,
         negotiation: Negotiation::EMPTY,
@@ -380,6 +383,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(slot) = self.sas.get_mut(sa as usize) {
             if slot.sa.ours == number.saturating_add(1) {
                 slot.sa.ours = 0;
+                self.buffers.release(slot.sa.partial_mut(true));
             }
             if slot.sa.theirs == number.saturating_add(1) {
                 slot.sa.theirs = 0;

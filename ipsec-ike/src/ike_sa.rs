@@ -81,6 +81,8 @@ pub(crate) struct IkeSa {
     pub(crate) keepalive_due: bool,
     /// Another SA has taken its place: its end is not told.
     pub(crate) replaced: bool,
+    /// Both sides understand fragments (RFC 7383 section 2.3).
+    pub(crate) fragments: bool,
     pub(crate) spi_i: u64,
     pub(crate) spi_r: u64,
     pub(crate) path: Path,
@@ -108,6 +110,8 @@ pub(crate) struct IkeSa {
     pub(crate) lease: u32,
     /// What the peer gave to us, until it has been told.
     pub(crate) given: BufferId,
+    /// Fragments of the peer's request, and of its response.
+    partial: [BufferId; 2],
     pub(crate) replaces: Option<IkeId>,
     pub(crate) down: DownReason,
     pub(crate) heard: Instant,
@@ -127,6 +131,7 @@ impl IkeSa {
         nat_remote: false,
         keepalive_due: false,
         replaced: false,
+        fragments: false,
         spi_i: 0,
         spi_r: 0,
         path: Path::UNSPECIFIED,
@@ -143,6 +148,7 @@ impl IkeSa {
         identity: 0,
         lease: 0,
         given: BufferId::NONE,
+        partial: [BufferId::NONE; 2],
         replaces: None,
         down: DownReason::Closed,
         heard: Instant::ZERO,
@@ -189,6 +195,17 @@ impl IkeSa {
         }
     }
 
+    /// The fragments of a message that is not complete.
+    pub(crate) const fn partial(&self, response: bool) -> BufferId {
+        let [requests, responses] = self.partial;
+        if response { responses } else { requests }
+    }
+
+    pub(crate) const fn partial_mut(&mut self, response: bool) -> &mut BufferId {
+        let [requests, responses] = &mut self.partial;
+        if response { responses } else { requests }
+    }
+
     /// The next initialization vector's counter.
     pub(crate) const fn next_iv(&mut self) -> u64 {
         self.iv = self.iv.saturating_add(1);
@@ -227,6 +244,8 @@ impl<'r, P: Provider> Ike<'r, P> {
     pub(crate) fn release_sa(&mut self, number: u32) {
         self.free_lease(number);
         self.forget_given(number);
+        self.forget_partial(number, false);
+        self.forget_partial(number, true);
         if let Some(slot) = self.sas.get_mut(number as usize)
             && slot.sa.state != SaState::Empty
         {

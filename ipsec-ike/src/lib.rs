@@ -23,6 +23,7 @@ mod engine;
 mod error;
 pub mod event;
 mod exchange;
+mod fragment;
 mod from_packet;
 pub mod identity;
 mod ike_sa;

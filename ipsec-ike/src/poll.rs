@@ -4,6 +4,7 @@ use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::Lifetime;
 use ipsec_core::mode::{Mode, Tunnel};
+use ipsec_core::path::Path;
 use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 
 use crate::buffers::BufferId;
@@ -14,6 +15,7 @@ use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
+use crate::wire::Header;
 
 /// What stands before an IKE message on the port that ESP uses too (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
@@ -49,16 +51,19 @@ impl<P: Provider> Ike<'_, P> {
     pub fn poll_transmit(&mut self, buf: &mut [u8]) -> Result<Option<Transmit>, BufferTooSmall> {
         if !self.reply.message.is_none() {
             let path = self.reply.path;
-            let len = self.copy_out(self.reply.message, path.local.port, buf)?;
+            let len = self.copy_out(self.buffers.bytes(self.reply.message), path, buf)?;
             self.buffers.release(&mut self.reply.message);
             return Ok(Some(Transmit { path, len }));
         }
         while let Some(number) = self.transmits.first() {
-            let sent = match number.checked_sub(u32::try_from(self.contexts.len()).unwrap_or(0)) {
-                Some(sa) => self.keepalive(sa, buf)?,
-                None => self.message(number, buf)?,
-            };
-            let _ = self.transmits.pop();
+            let (sent, more) =
+                match number.checked_sub(u32::try_from(self.contexts.len()).unwrap_or(0)) {
+                    Some(sa) => (self.keepalive(sa, buf)?, false),
+                    None => self.message(number, buf)?,
+                };
+            if !more {
+                let _ = self.transmits.pop();
+            }
             if let Some(transmit) = sent {
                 return Ok(Some(transmit));
             }
@@ -66,21 +71,30 @@ impl<P: Provider> Ike<'_, P> {
         Ok(None)
     }
 
-    fn message(&mut self, number: u32, buf: &mut [u8]) -> Result<Option<Transmit>, BufferTooSmall> {
-        let Some(x) = self.contexts.exchange(number) else { return Ok(None) };
+    /// The message of an exchange, or its next fragment, and whether there are more.
+    fn message(
+        &mut self,
+        number: u32,
+        buf: &mut [u8],
+    ) -> Result<(Option<Transmit>, bool), BufferTooSmall> {
+        let Some(x) = self.contexts.exchange(number) else { return Ok((None, false)) };
         if !matches!(x.stage, Stage::Response | Stage::Answered) {
-            return Ok(None);
+            return Ok((None, false));
         }
         let message = self.outgoing(number);
         let path = match self.sas.get(x.sa as usize) {
             Some(slot) if x.ours && x.kind != Kind::SaInit => slot.sa.path,
             _ => x.path,
         };
-        if message.is_none() {
-            return Ok(None);
+        let rest = self.buffers.bytes(message).get(x.sent..).unwrap_or_default();
+        let Ok(header) = Header::parse(rest) else { return Ok((None, false)) };
+        let next = usize::try_from(header.length).unwrap_or(rest.len()).min(rest.len());
+        let len = self.copy_out(rest.get(..next).unwrap_or_default(), path, buf)?;
+        let more = next < rest.len();
+        if let Some(x) = self.contexts.get(number) {
+            x.sent = if more { x.sent.saturating_add(next) } else { 0 };
         }
-        let len = self.copy_out(message, path.local.port, buf)?;
-        Ok(Some(Transmit { path, len }))
+        Ok((Some(Transmit { path, len }), more))
     }
 
     /// The message of an exchange that is, or was, sent.
@@ -107,9 +121,14 @@ impl<P: Provider> Ike<'_, P> {
         Ok(Some(Transmit { path: sa.sa.path, len: needed }))
     }
 
-    fn copy_out(&self, id: BufferId, port: u16, buf: &mut [u8]) -> Result<usize, BufferTooSmall> {
-        let message = self.buffers.bytes(id);
-        let marker: &[u8] = if port == self.config.ports.ike { &[] } else { &NON_ESP_MARKER };
+    fn copy_out(
+        &self,
+        message: &[u8],
+        path: Path,
+        buf: &mut [u8],
+    ) -> Result<usize, BufferTooSmall> {
+        let plain = path.local.port == self.config.ports.ike;
+        let marker: &[u8] = if plain { &[] } else { &NON_ESP_MARKER };
         let needed = marker.len().saturating_add(message.len());
         let mut writer =
             bytes::Writer::new(buf.get_mut(..needed).ok_or(BufferTooSmall { needed })?);

@@ -73,6 +73,10 @@ impl<P: Provider> Ike<'_, P> {
             self.sa_down(env, number, DownReason::Expired);
             return;
         }
+        if self.partial_until(number).is_some_and(|until| now >= until) {
+            self.forget_partial(number, false);
+        }
+        let Some(sa) = self.sa(number) else { return };
         if now >= sa.rekey_at && sa.state == SaState::Established {
             sa.rekey_at = Instant::MAX;
             sa.want |= ike_sa::want::REKEY;
@@ -95,11 +99,12 @@ impl<P: Provider> Ike<'_, P> {
     /// Sets the deadline of an established SA.
     pub(crate) fn schedule_sa(&mut self, now: Instant, number: u32) {
         let liveness = self.peer_of(number).and_then(|p| p.liveness);
+        let partial = self.partial_until(number);
         let Some(sa) = self.sa(number) else { return };
         if !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
             return;
         }
-        let mut at = sa.expire_at;
+        let mut at = sa.expire_at.min(partial.unwrap_or(Instant::MAX));
         if sa.state == SaState::Established {
             at = at.min(sa.rekey_at);
         }
@@ -221,8 +226,9 @@ impl<P: Provider> Ike<'_, P> {
         }
         let exchange =
             if kind == Kind::SaInit { ExchangeType::IKE_SA_INIT } else { ExchangeType::IKE_AUTH };
-        let failure = match hint {
-            Some(NotifyType::NO_PROPOSAL_CHOSEN) => Failure::ProposalRefused,
+        let failure = match (hint, self.too_long_for_paths(number)) {
+            (Some(NotifyType::NO_PROPOSAL_CHOSEN), _) => Failure::ProposalRefused,
+            (None, Some(len)) => Failure::FragmentationNeeded { exchange, tries, len },
             _ => Failure::PeerSilent { exchange, tries, hint },
         };
         self.handshake_failed(env, number, failure);
@@ -265,17 +271,21 @@ impl<P: Provider> Ike<'_, P> {
             slot.sa.send_id = x.message_id.wrapping_add(1);
         }
         x.stage = Stage::Response;
+        x.sent = 0;
         let (retransmit, at) = crate::retransmit::Retransmit::start(env.now, &rules);
         x.retransmit = retransmit;
         x.again_at = at;
         self.transmits.push(number);
         self.deadlines.set(self.context_node(number), Some(at));
+        // Fragments of an answer to an earlier request, perhaps with other keys.
+        self.forget_partial(sa, true);
     }
 
     /// Sends a response, and keeps it for a peer that asks again.
     pub(crate) fn send_response(&mut self, env: &Env<'_>, number: u32, keep: Duration) {
         let Some(x) = self.contexts.get(number) else { return };
         x.stage = Stage::Answered;
+        x.sent = 0;
         self.transmits.push(number);
         self.give_up_after(env, number, keep);
     }

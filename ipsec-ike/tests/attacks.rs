@@ -117,6 +117,7 @@ impl Side {
             children: leak((0..children).map(|_| ChildSlot::EMPTY).collect()),
             buffers: leak(vec![0; 1500 * buffers]),
             buffer_len: 1500,
+            assembly: leak(vec![0; 1500]),
             links: leak(vec![0; links]),
             deadlines: leak(vec![Deadline::EMPTY; sas + handshakes + exchanges + children]),
             leases: &mut [],

@@ -101,6 +101,7 @@ impl Side {
             children: leak((0..n).map(|_| ChildSlot::EMPTY).collect()),
             buffers: leak(vec![0; 2048 * 16]),
             buffer_len: 2048,
+            assembly: leak(vec![0; 2048]),
             links: leak(vec![0; IkeMemory::<RustCrypto>::links(n, n, n, n, 16)]),
             deadlines: leak(vec![Deadline::EMPTY; 4 * n]),
             leases: &mut [],

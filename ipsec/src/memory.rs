@@ -221,6 +221,8 @@ impl<
                 children: &mut self.children,
                 buffers: self.buffers.as_flattened_mut(),
                 buffer_len: BUFFER_LEN,
+                // Who wants messages in fragments lends this apart.
+                assembly: &mut [],
                 links: &mut self.links,
                 deadlines: &mut self.deadlines,
                 // Who gives addresses away lends this apart.
@@ -373,6 +375,7 @@ pub struct Pools<P: Provider, S: Store> {
     children: S::Of<ChildSlot>,
     buffers: S::Of<u8>,
     buffer_len: usize,
+    assembly: S::Of<u8>,
     links: S::Of<u32>,
     deadlines: S::Of<Deadline>,
     leases: S::Of<Lease>,
@@ -399,6 +402,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
             exchanges: fill::<S, _>(sizes.exchanges, || ExchangeSlot::EMPTY),
             children: fill::<S, _>(children, || ChildSlot::EMPTY),
             buffers: fill::<S, _>(sizes.buffers.saturating_mul(sizes.buffer_len), || 0),
+            assembly: fill::<S, _>(sizes.buffer_len, || 0),
             buffer_len: sizes.buffer_len,
             links: fill::<S, _>(sizes.links::<P>(), || 0),
             deadlines: fill::<S, _>(sizes.deadlines(), || Deadline::EMPTY),
@@ -436,6 +440,7 @@ impl<P: Provider, S: Store> Pools<P, S> {
                 children: self.children.as_mut(),
                 buffers: self.buffers.as_mut(),
                 buffer_len: self.buffer_len,
+                assembly: self.assembly.as_mut(),
                 links: self.links.as_mut(),
                 deadlines: self.deadlines.as_mut(),
                 leases: self.leases.as_mut(),

@@ -41,7 +41,7 @@ use crate::toy::Toy;
 use crate::toy_keys::Authority;
 
 /// Room for the largest IKE message.
-const DATAGRAM: usize = 4096;
+const DATAGRAM: usize = 8192;
 /// Ports of the hosts behind the gateways.
 const HOST_PORT: u16 = 4242;
 /// So many steps without any progress of time are a busy loop.

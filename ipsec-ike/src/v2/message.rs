@@ -2,11 +2,13 @@
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
+use zeroize::Zeroize;
 
 use crate::buffers::BufferId;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::exchange::{Kind, Parked, Stage};
+use crate::fragment;
 use crate::ike_sa::SaState;
 use crate::protect;
 use crate::timer::RESPONSE_KEPT;
@@ -97,35 +99,68 @@ impl<P: Provider> Ike<'_, P> {
 
         let message = Message::parse(datagram)?;
         let encrypted = message.collect()?.encrypted.ok_or(DatagramError::Unexpected)?;
-        if encrypted.fragment.is_some() {
-            return Err(DatagramError::Unexpected);
-        }
+        let again = context.is_some() && !header.is_response();
+        self.is_fragment_wanted(number, header, &encrypted, again)?;
         let shape = suite.shape().ok_or(DatagramError::Crypto)?;
         let layout = encrypted.layout(datagram.len(), &shape)?;
         let keys = self.sas.get(number as usize).map(|s| &s.sa.keys);
         let keys = keys.ok_or(DatagramError::UnknownSpi)?;
         protect::open::<P>(keys, suite, role, &layout, datagram)
             .map_err(|_| DatagramError::Integrity)?;
-        let text = datagram.get(layout.text()).unwrap_or_default();
+        let text = strip_padding(datagram.get(layout.text()).unwrap_or_default());
 
         // From here on, the message is the peer's: at least of whoever made the key exchange with us.
-        let inner = strip_padding(text).and_then(|text| {
-            Collected::collect(Payloads::inner(encrypted.first, text)).map(|c| (c, text))
+        let Some(fragment) = encrypted.fragment.filter(|_| !again) else {
+            let inner = text.map(|text| Inner { text, first: encrypted.first });
+            return self.opened(env, number, path, header, context, inner);
+        };
+        let kept = self.keep_fragment(env, number, header, (encrypted.first, fragment), text?);
+        if kept == Err(DatagramError::NoRoom) && self.buffers.free() > 0 {
+            self.tell_too_long(number, path);
+        }
+        if !kept? {
+            return Ok(());
+        }
+        let assembly = core::mem::take(&mut self.assembly);
+        let done = match self.assemble(number, header, assembly) {
+            Some((len, first)) => {
+                let inner = Inner { text: assembly.get(..len).unwrap_or_default(), first };
+                self.opened(env, number, path, header, context, Ok(inner))
+            }
+            None => {
+                self.tell_too_long(number, path);
+                Err(DatagramError::NoRoom)
+            }
+        };
+        assembly.zeroize();
+        self.assembly = assembly;
+        done
+    }
+
+    /// A message that is authentic, whole and decrypted. `context`: whose response it is, or what it was answered by.
+    fn opened(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        path: Path,
+        header: &Header,
+        context: Option<u32>,
+        inner: Result<Inner<'_>, WireError>,
+    ) -> Result<(), DatagramError> {
+        let inner = inner.and_then(|inner| {
+            let collected = Collected::collect(Payloads::inner(inner.first, inner.text))?;
+            Ok((collected, inner))
         });
         if context.is_none() || header.is_response() {
+            // Fragments of the same message, if it came whole as well.
+            self.forget_partial(number, header.is_response());
             // Newer than all before: a repeated request may come from anywhere.
             self.heard_from(env, number, path);
         }
         match (context, header.is_response()) {
             (Some(context), true) => {
-                let (collected, text) = inner?;
-                self.response(
-                    env,
-                    number,
-                    context,
-                    &collected,
-                    Inner { text, first: encrypted.first },
-                )
+                let (collected, received) = inner?;
+                self.response(env, number, context, &collected, received)
             }
             (Some(context), false) => {
                 // A request again: the same response again (RFC 7296 section 2.1).
@@ -140,9 +175,8 @@ impl<P: Provider> Ike<'_, P> {
                 }
             }
             (None, _) => match inner {
-                Ok((collected, text)) => {
-                    let parked = Inner { text, first: encrypted.first };
-                    self.request(env, number, path, header, &collected, parked)
+                Ok((collected, received)) => {
+                    self.request(env, number, path, header, &collected, received)
                 }
                 Err(error) => {
                     let Some((kind, data)) = error.notify() else { return Err(error.into()) };
@@ -345,7 +379,9 @@ impl<P: Provider> Ike<'_, P> {
         if x.message.is_none() {
             x.message = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         }
+        x.sent = 0;
         let (message, ours, message_id) = (x.message, x.ours, x.message_id);
+        let path = x.path;
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let mut flags = if ours { Flags(0) } else { Flags::RESPONSE };
         if sa.initiator {
@@ -354,16 +390,23 @@ impl<P: Provider> Ike<'_, P> {
         let header = Header::new(sa.spi_i, sa.spi_r, exchange, flags, message_id);
         let suite = sa.choice.suite;
         let shape = suite.shape().ok_or(DatagramError::Crypto)?;
-        let counter = sa.next_iv();
+        let peer = self.config.peers.get(usize::from(sa.peer)).filter(|_| sa.fragments);
+        let longest = peer.and_then(|peer| fragment::longest(peer, path)).unwrap_or(usize::MAX);
         let buffer = self.buffers.bytes_mut(message);
         let layout = MessageWriter::new(buffer, &header)
             .and_then(|w| w.begin_sk(&shape))
             .and_then(|mut w| fill(&mut w).map(|()| w))
             .and_then(SkWriter::finish)
             .map_err(|_: NoRoom| DatagramError::NoRoom)?;
-        protect::seal::<P>(&sa.keys, suite, sa.role(), counter, &layout, buffer)
-            .map_err(|_| DatagramError::Crypto)?;
-        self.buffers.set_len(message, layout.len());
+        let len = if layout.len() > longest {
+            fragment::seal::<P>(sa, &header, &layout, longest, buffer)?
+        } else {
+            let counter = sa.next_iv();
+            protect::seal::<P>(&sa.keys, suite, sa.role(), counter, &layout, buffer)
+                .map_err(|_| DatagramError::Crypto)?;
+            layout.len()
+        };
+        self.buffers.set_len(message, len);
         Ok(())
     }
 

@@ -397,6 +397,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
         let (proven, nat_local, nat_remote) = (sa.proven, sa.nat_local, sa.nat_remote);
+        let fragments = sa.fragments;
         let lease = core::mem::take(&mut sa.lease);
         sa.nat_local = false; // one of the two keeps the NAT's mapping
         let key_log = self.config.key_log;
@@ -409,6 +410,7 @@ impl<P: Provider> Ike<'_, P> {
         new.proven = proven;
         new.nat_local = nat_local;
         new.nat_remote = nat_remote;
+        new.fragments = fragments;
         new.heard = env.now;
         new.sent = env.now;
         new.rekey_at = rekey_at;

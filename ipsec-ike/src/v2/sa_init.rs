@@ -19,6 +19,7 @@ use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, Failure};
 use crate::exchange::{Kind, Maybe, Stage, Work};
+use crate::fragment;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
 use crate::nat;
@@ -34,6 +35,10 @@ const MAX_RETRIES: u8 = 5;
 const PER_SOURCE: usize = 8;
 /// Half-open exchanges that were begun in the name of one address, before it is asked for cookies.
 const UNPROVEN_PER_SOURCE: usize = 2;
+
+/// RFC 7383 section 2.3: both sides say so, or nothing is sent in fragments.
+const FRAGMENTATION_SUPPORTED: Notify<'static> =
+    Notify::new(NotifyType::IKEV2_FRAGMENTATION_SUPPORTED, &[]);
 
 /// What goes into an IKE_SA_INIT message besides the proposal.
 struct Offer<'a> {
@@ -165,6 +170,7 @@ impl<P: Provider> Ike<'_, P> {
             Public::OfLastRequest => own_public(old).ok_or(NoRoom)?,
         };
         let header = Header::new(spi_i, 0, ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
+        let fragments = fragment::is_wanted(peer, self.assembly);
         let mut w = MessageWriter::new(new, &header)?;
         if handshake.cookie_len > 0 {
             // RFC 7296 section 2.6: the cookie comes first, all else stays the same.
@@ -179,6 +185,9 @@ impl<P: Provider> Ike<'_, P> {
             hide: peer.force_encapsulation,
         };
         offer.write::<P>(&mut w, spi_i, 0)?;
+        if fragments {
+            w.notify(&FRAGMENTATION_SUPPORTED)?;
+        }
         proof::write_hashes(&mut w, core::iter::once(peer))?;
         w.finish()
     }
@@ -351,6 +360,8 @@ impl<P: Provider> Ike<'_, P> {
         sa.nat_local = status.local_behind;
         sa.nat_remote = status.remote_behind;
         sa.proven = x.path.remote.address;
+        sa.fragments = fragment::is_wanted(peer, self.assembly)
+            && collected.notify(FRAGMENTATION_SUPPORTED.kind).is_some();
         Ok(())
     }
 
@@ -580,6 +591,9 @@ impl<P: Provider> Ike<'_, P> {
         sa.nat_local = status.local_behind;
         sa.nat_remote = status.remote_behind;
         sa.proven = x.path.remote.address;
+        sa.fragments = fragment::is_wanted(peer, self.assembly)
+            && collected.notify(FRAGMENTATION_SUPPORTED.kind).is_some();
+        let fragments = sa.fragments;
         let header = Header::new(sa.spi_i, sa.spi_r, ExchangeType::IKE_SA_INIT, Flags::RESPONSE, 0);
         let choice = sa.choice;
         let offer = Offer {
@@ -594,6 +608,9 @@ impl<P: Provider> Ike<'_, P> {
             .and_then(|mut w| {
                 w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &[]))?;
                 offer.write::<P>(&mut w, spi_i, spi_r)?;
+                if fragments {
+                    w.notify(&FRAGMENTATION_SUPPORTED)?;
+                }
                 if SignatureHashes::of(&collected).is_some() {
                     proof::write_hashes(&mut w, Self::candidates(peers, path))?;
                 }

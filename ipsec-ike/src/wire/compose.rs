@@ -8,7 +8,7 @@ use ipsec_core::crypto::Shape;
 use super::chain::PAYLOAD_HEADER_LEN;
 use super::header::{Header, LENGTH_AT, NEXT_PAYLOAD_AT};
 use super::iana::PayloadType;
-use super::sk::SkLayout;
+use super::sk::{Fragment, SkLayout};
 
 /// The buffer is too small for the message, or a payload would exceed what its length fields can say. What was
 /// written is to be discarded.
@@ -63,6 +63,25 @@ impl<'b> MessageWriter<'b> {
     /// Begins the encrypted payload, which takes in every payload that is appended from now on.
     pub fn begin_sk(mut self, shape: &Shape) -> Result<SkWriter<'b>, NoRoom> {
         let start = self.open(PayloadType::SK).ok_or(NoRoom)?;
+        self.begin_text(start, shape)
+    }
+
+    /// Begins an encrypted fragment (RFC 7383 section 2.5), which takes in what [`SkWriter::keep`] says. `first` is the
+    /// type of the first payload of the whole message in the first fragment, and none in others.
+    pub fn begin_skf(
+        mut self,
+        shape: &Shape,
+        first: PayloadType,
+        fragment: Fragment,
+    ) -> Result<SkWriter<'b>, NoRoom> {
+        let start = self.open(PayloadType::SKF).ok_or(NoRoom)?;
+        self.w.patch(start, &[first.0]).ok_or(NoRoom)?;
+        self.w.u16(fragment.number).ok_or(NoRoom)?;
+        self.w.u16(fragment.total).ok_or(NoRoom)?;
+        self.begin_text(start, shape)
+    }
+
+    fn begin_text(mut self, start: usize, shape: &Shape) -> Result<SkWriter<'b>, NoRoom> {
         let iv = self.w.len();
         self.w.reserve(shape.iv_len).ok_or(NoRoom)?.fill(0);
         let Shape { block_len, icv_len, .. } = *shape;
@@ -122,6 +141,11 @@ pub struct SkWriter<'b> {
 }
 
 impl SkWriter<'_> {
+    /// Takes in the next `len` bytes of the buffer as they are: the text of a fragment, or a part of it.
+    pub fn keep(&mut self, len: usize) -> Result<(), NoRoom> {
+        self.message.w.advance(len).ok_or(NoRoom)
+    }
+
     /// Ends the message: pads the text to the cipher's block with the least padding, and leaves room for the ICV. IV
     /// and ICV are zero until the caller writes them, and the text is plain until the caller encrypts it.
     pub fn finish(mut self) -> Result<SkLayout, NoRoom> {
