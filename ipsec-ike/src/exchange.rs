@@ -383,7 +383,6 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(slot) = self.sas.get_mut(sa as usize) {
             if slot.sa.ours == number.saturating_add(1) {
                 slot.sa.ours = 0;
-                self.buffers.release(slot.sa.partial_mut(true));
             }
             if slot.sa.theirs == number.saturating_add(1) {
                 slot.sa.theirs = 0;
@@ -401,6 +400,9 @@ impl<P: Provider> Ike<'_, P> {
             self.release_sa(index);
         }
         self.rival_left(env, sa, rival, ours);
+        if ours {
+            self.forget_partial(sa, true);
+        }
         if let Some(slot) = self.contexts.handshakes.get_mut(number as usize) {
             let handshake = &mut slot.handshake;
             for id in [&mut handshake.request, &mut handshake.response, &mut handshake.alternative]

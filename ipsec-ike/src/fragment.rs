@@ -11,7 +11,6 @@ use ipsec_core::crypto::{Provider, Shape};
 use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
 
-use crate::buffers::BufferId;
 use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -22,6 +21,8 @@ use crate::wire::{
     Encrypted, Fragment, Header, MessageWriter, NoRoom, PayloadType, SkLayout, strip_padding,
 };
 
+/// Whether all of this is linked.
+pub(crate) const LINKED: bool = cfg!(feature = "fragments");
 /// The shortest limit on packets: below, little but headers would fit.
 const MIN_PACKET: u16 = 256;
 /// Headers of UDP and of IPv4 or IPv6, without options, and the non-ESP marker.
@@ -42,7 +43,14 @@ pub(crate) fn longest(peer: &Peer<'_>, path: Path) -> Option<usize> {
 
 /// Whether fragments are offered to a peer, and taken from it.
 pub(crate) const fn is_wanted(peer: &Peer<'_>, assembly: &[u8]) -> bool {
-    peer.fragment_size.is_some() && !assembly.is_empty()
+    LINKED && peer.fragment_size.is_some() && !assembly.is_empty()
+}
+
+/// Bytes of the first of the messages that lie one after another: each says how long it is.
+pub(crate) fn next_len(messages: &[u8]) -> usize {
+    let header = if LINKED { Header::parse(messages).ok() } else { None };
+    let len = header.and_then(|header| usize::try_from(header.length).ok());
+    len.unwrap_or(usize::MAX).min(messages.len())
 }
 
 /// Where a message is cut.
@@ -230,6 +238,9 @@ impl<'r, P: Provider> Ike<'r, P> {
         again: bool,
     ) -> Result<(), DatagramError> {
         let Some(fragment) = encrypted.fragment else { return Ok(()) };
+        if !LINKED {
+            return Err(DatagramError::Unexpected);
+        }
         let sa = self.sas.get(number as usize).map(|s| &s.sa).ok_or(DatagramError::UnknownSpi)?;
         // RFC 7383 section 2.5: only the first says what the inner payloads begin with.
         let first = fragment.number == 1 || encrypted.first == PayloadType::NONE;
@@ -306,14 +317,14 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// Gives up the fragments of a message that is not complete.
     pub(crate) fn forget_partial(&mut self, number: u32, response: bool) {
-        if let Some(slot) = self.sas.get_mut(number as usize) {
+        if let Some(slot) = self.sas.get_mut(number as usize).filter(|_| LINKED) {
             self.buffers.release(slot.sa.partial_mut(response));
         }
     }
 
     /// When the fragments of a request are given up.
     pub(crate) fn partial_until(&self, number: u32) -> Option<Instant> {
-        let id: BufferId = self.sas.get(number as usize)?.sa.partial(false);
+        let id = self.sas.get(number as usize).filter(|_| LINKED)?.sa.partial(false);
         Partial::of(self.buffers.bytes(id)).map(|(partial, _)| partial.until)
     }
 

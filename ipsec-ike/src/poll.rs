@@ -13,9 +13,9 @@ use crate::engine::{Ike, Node, Refused, Transmit};
 use crate::error::BufferTooSmall;
 use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
+use crate::fragment;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
-use crate::wire::Header;
 
 /// What stands before an IKE message on the port that ESP uses too (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
@@ -87,8 +87,7 @@ impl<P: Provider> Ike<'_, P> {
             _ => x.path,
         };
         let rest = self.buffers.bytes(message).get(x.sent..).unwrap_or_default();
-        let Ok(header) = Header::parse(rest) else { return Ok((None, false)) };
-        let next = usize::try_from(header.length).unwrap_or(rest.len()).min(rest.len());
+        let next = fragment::next_len(rest);
         let len = self.copy_out(rest.get(..next).unwrap_or_default(), path, buf)?;
         let more = next < rest.len();
         if let Some(x) = self.contexts.get(number) {

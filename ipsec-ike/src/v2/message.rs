@@ -110,7 +110,7 @@ impl<P: Provider> Ike<'_, P> {
         let text = strip_padding(datagram.get(layout.text()).unwrap_or_default());
 
         // From here on, the message is the peer's: at least of whoever made the key exchange with us.
-        let Some(fragment) = encrypted.fragment.filter(|_| !again) else {
+        let Some(fragment) = encrypted.fragment.filter(|_| fragment::LINKED && !again) else {
             let inner = text.map(|text| Inner { text, first: encrypted.first });
             return self.opened(env, number, path, header, context, inner);
         };
@@ -390,7 +390,11 @@ impl<P: Provider> Ike<'_, P> {
         let header = Header::new(sa.spi_i, sa.spi_r, exchange, flags, message_id);
         let suite = sa.choice.suite;
         let shape = suite.shape().ok_or(DatagramError::Crypto)?;
-        let peer = self.config.peers.get(usize::from(sa.peer)).filter(|_| sa.fragments);
+        let peer = self
+            .config
+            .peers
+            .get(usize::from(sa.peer))
+            .filter(|_| fragment::LINKED && sa.fragments);
         let longest = peer.and_then(|peer| fragment::longest(peer, path)).unwrap_or(usize::MAX);
         let buffer = self.buffers.bytes_mut(message);
         let layout = MessageWriter::new(buffer, &header)
