@@ -215,6 +215,14 @@ impl ChildKeys {
         one_of_two(&self.bytes, self.len, sender)
     }
 
+    /// Room for the keying material of the SA that carries data from the initiator of the exchange, and of the other, each
+    /// of `len` bytes. `None` if that is too much.
+    #[cfg(feature = "ikev1")]
+    pub(crate) fn room(&mut self, len: usize) -> Option<(&mut [u8], &mut [u8])> {
+        self.len = u8::try_from(len).ok()?;
+        self.bytes.get_mut(..len.checked_mul(2)?)?.split_at_mut_checked(len)
+    }
+
     fn fill<P: Provider>(
         &mut self,
         id: PrfId,

@@ -169,6 +169,7 @@
 mod aes_key;
 mod block_mac;
 mod blocks;
+mod cbc_only;
 mod ccm;
 mod chacha;
 mod cipher;
@@ -194,7 +195,7 @@ pub use sign::{PrivateKey, RustCryptoVerifier, SoftwareKey, Verifier};
 use core::marker::PhantomData;
 
 use ipsec_core::bytes;
-use ipsec_core::crypto::{CryptoError, Group, HashId, Integ, PrfId, Provider, Suite};
+use ipsec_core::crypto::{CryptoError, Encr, Group, HashId, Integ, PrfId, Provider, Suite};
 use sha1::{Digest, Sha1};
 use sha2::{Sha256, Sha384, Sha512};
 
@@ -223,8 +224,18 @@ impl<S: Select> Provider for Only<S> {
         match id {
             HashId::Sha384 if S::HmacSha384::ON => digest::<Sha384>(parts, out),
             HashId::Sha512 if S::HmacSha512::ON => digest::<Sha512>(parts, out),
+            #[cfg(feature = "legacy")]
+            HashId::Md5 if S::HmacMd5::ON => digest::<md5::Md5>(parts, out),
             _ => hash(id, parts, out),
         }
+    }
+
+    fn cbc_encrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        cbc_only::encrypt::<S>(encr, key, iv, text)
+    }
+
+    fn cbc_decrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        cbc_only::decrypt::<S>(encr, key, iv, text)
     }
 }
 

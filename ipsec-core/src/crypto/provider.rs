@@ -50,6 +50,8 @@ impl core::error::Error for CryptoError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HashId {
+    /// MD5, 16 bytes: IKEv1 with peers that have nothing else. Never of a signature.
+    Md5,
     /// SHA-1, 20 bytes: NAT detection (RFC 7296 section 2.23).
     Sha1,
     /// SHA-256, 32 bytes.
@@ -64,6 +66,7 @@ impl HashId {
     /// Bytes of output.
     pub const fn output_len(self) -> usize {
         match self {
+            Self::Md5 => 16,
             Self::Sha1 => 20,
             Self::Sha256 => 32,
             Self::Sha384 => 48,
@@ -71,9 +74,10 @@ impl HashId {
         }
     }
 
-    /// Its number among the hash functions of signatures (RFC 7427 section 4).
+    /// Its number among the hash functions of signatures (RFC 7427 section 4); MD5 has none, and gives the reserved zero.
     pub const fn signature_hash(self) -> SignatureHash {
         match self {
+            Self::Md5 => SignatureHash(0),
             Self::Sha1 => SignatureHash::SHA1,
             Self::Sha256 => SignatureHash::SHA2_256,
             Self::Sha384 => SignatureHash::SHA2_384,
@@ -244,6 +248,25 @@ pub trait Provider: 'static {
 
     /// Hashes `parts`, in order, into `out`, which has exactly [`HashId::output_len`] bytes.
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError>;
+
+    /// Encrypts `text`, whole blocks, in CBC mode and does nothing else: IKEv1, whose messages have no integrity check
+    /// value (RFC 2409 appendix B). The length of `key` says which key size is meant; `iv` is a block.
+    ///
+    /// A provider that is not used for IKEv1 leaves it as it is.
+    ///
+    /// # Errors
+    /// [`CryptoError::Unsupported`] if `encr` has no CBC mode here, [`CryptoError::Length`] if a length does not fit; then
+    /// `text` is as it was.
+    fn cbc_encrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        let _ = (encr, key, iv, text);
+        Err(CryptoError::Unsupported)
+    }
+
+    /// Decrypts what [`Provider::cbc_encrypt`] has made. Errors as there.
+    fn cbc_decrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        let _ = (encr, key, iv, text);
+        Err(CryptoError::Unsupported)
+    }
 
     /// Whether `suite` is implemented.
     fn has_suite(suite: Suite) -> bool {

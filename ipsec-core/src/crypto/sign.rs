@@ -118,7 +118,11 @@ impl SignatureScheme {
             Self::Ecdsa(HashId::Sha384) => &ECDSA_SHA384,
             Self::Ecdsa(HashId::Sha512) => &ECDSA_SHA512,
             Self::Ed25519 => &ED25519,
-            Self::RsaPss(HashId::Sha1) | Self::RsaIkev1 | Self::EcdsaRaw(_) => return None,
+            Self::RsaPkcs1(HashId::Md5)
+            | Self::RsaPss(HashId::Md5 | HashId::Sha1)
+            | Self::Ecdsa(HashId::Md5)
+            | Self::RsaIkev1
+            | Self::EcdsaRaw(_) => return None,
         })
     }
 
