@@ -53,6 +53,8 @@ pub struct Peer<'r> {
     pub remote_id: Identity<'r>,
     /// How both sides prove it.
     pub auth: Auth<'r>,
+    /// A further secret, which makes what is agreed safe from quantum computers. `None`: none.
+    pub ppk: Option<Ppk<'r>>,
     /// Acceptable algorithms for IKE, in order of preference.
     pub proposals: &'r [IkeProposal<'r>],
     /// The tunnels to this peer.
@@ -94,6 +96,7 @@ impl<'r> Peer<'r> {
             local_id: local.1,
             remote_id: remote.1,
             auth: Auth::psk(key),
+            ppk: None,
             proposals: IkeProposal::DEFAULT,
             children: &[],
             rekey_after: Duration::from_secs(4 * 3600),
@@ -170,6 +173,20 @@ impl<'r> Auth<'r> {
     pub const fn psk(key: &'r [u8]) -> Self {
         Self { local: LocalAuth::Psk(key), remote: RemoteAuth::Psk(key) }
     }
+}
+
+/// A post-quantum pre-shared key (RFC 8784): a secret that goes into the keys of children and of later IKE SAs, and into
+/// both proofs, whatever these are made with. Who has recorded everything, and can undo the key exchange one day, does not
+/// have it. What IKE_AUTH itself says, he reads then.
+#[derive(Clone, Copy)]
+pub struct Ppk<'r> {
+    /// Its name, which both sides know: a PPK_ID of the type FIXED. At most a few dozen bytes.
+    pub id: &'r [u8],
+    /// The secret: at least 256 bits of entropy (RFC 8784 section 6).
+    pub key: &'r [u8],
+    /// Do without if the peer does not have it? A peer that is not asked to prove itself by a signature of ours is then
+    /// offered both ways; where we sign, the peer must have it if it has any such key.
+    pub required: bool,
 }
 
 /// How we prove who we are.

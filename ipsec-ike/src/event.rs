@@ -264,6 +264,8 @@ pub struct IkeAgreed {
     pub prf: PrfId,
     /// Key exchange.
     pub group: Group,
+    /// Whether a post-quantum pre-shared key went into it (RFC 8784).
+    pub ppk: bool,
     /// Whether a NAT is before us.
     pub nat_local: bool,
     /// Whether a NAT is before the peer.
@@ -395,6 +397,9 @@ pub enum Failure {
         /// Ours.
         wanted: AuthKind,
     },
+    /// The peer does not use the post-quantum pre-shared key that the configuration requires, or names one that we do not
+    /// have and gives no proof without it (RFC 8784).
+    PpkNotShared,
     /// The peer says that our proof is wrong (AUTHENTICATION_FAILED): another pre-shared key, or it does not believe our
     /// signature or certificate, or does not know our identity.
     AuthenticationRefused,
@@ -546,6 +551,9 @@ impl core::fmt::Display for Failure {
             Self::MethodRefused { used, wanted } => {
                 write!(f, "the peer authenticates itself by {used}, and has to do so by {wanted}")
             }
+            Self::PpkNotShared => f.write_str(
+                "the two sides have no post-quantum pre-shared key in common; compare ppk on both sides",
+            ),
             Self::AuthenticationRefused => f.write_str(
                 "authentication refused by the peer: the pre-shared keys differ, or it does not believe our certificate, or it does not know our identity",
             ),

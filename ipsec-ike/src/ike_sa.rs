@@ -83,6 +83,8 @@ pub(crate) struct IkeSa {
     pub(crate) replaced: bool,
     /// Both sides understand fragments (RFC 7383 section 2.3).
     pub(crate) fragments: bool,
+    /// A PPK went into its keys, or into those of the first SA that it replaces.
+    pub(crate) ppk: bool,
     pub(crate) spi_i: u64,
     pub(crate) spi_r: u64,
     pub(crate) path: Path,
@@ -132,6 +134,7 @@ impl IkeSa {
         keepalive_due: false,
         replaced: false,
         fragments: false,
+        ppk: false,
         spi_i: 0,
         spi_r: 0,
         path: Path::UNSPECIFIED,
@@ -190,6 +193,7 @@ impl IkeSa {
             suite: self.choice.suite,
             prf: self.choice.prf,
             group: self.choice.group,
+            ppk: self.ppk,
             nat_local: self.nat_local,
             nat_remote: self.nat_remote,
         }

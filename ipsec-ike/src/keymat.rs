@@ -111,6 +111,12 @@ impl IkeKeys {
         self.part(at, self.encryption_len)
     }
 
+    /// SK_d = prf+ (PPK, SK_d') (RFC 8784 section 3).
+    pub(crate) fn mix<P: Provider>(&mut self, prf: PrfId, ppk: &[u8]) -> Result<(), CryptoError> {
+        let sk_d = self.bytes.get_mut(..self.sk_d_len.into()).ok_or(CryptoError::Length)?;
+        mix_in::<P>(prf, ppk, sk_d)
+    }
+
     fn part(&self, at: usize, len: u8) -> &[u8] {
         self.bytes.get(at..at.saturating_add(len.into())).unwrap_or_default()
     }
@@ -137,6 +143,7 @@ impl IkeKeys {
         let mut stream = PrfPlus::<P>::new(&prf, choice.prf, seed)?;
         stream.fill(self.bytes.get_mut(..len).ok_or(CryptoError::Length)?)?;
         auth.len = stored_len(prf_len)?;
+        auth.mixed = [false; 2];
         stream.fill(auth.bytes.get_mut(..prf_len.saturating_mul(2)).ok_or(CryptoError::Length)?)?;
         self.sk_d_len = stored_len(prf_len)?;
         self.integrity_len = stored_len(shape.integ_key_len)?;
@@ -150,11 +157,35 @@ impl IkeKeys {
 pub(crate) struct AuthKeys {
     bytes: [u8; 2 * MAX_PRF],
     len: u8,
+    /// Into which of the two a PPK has been mixed.
+    mixed: [bool; 2],
 }
 
 impl AuthKeys {
     /// No keys: what an empty slot holds.
-    pub(crate) const EMPTY: Self = Self { bytes: [0; 2 * MAX_PRF], len: 0 };
+    pub(crate) const EMPTY: Self = Self { bytes: [0; 2 * MAX_PRF], len: 0, mixed: [false; 2] };
+
+    /// SK_p = prf+ (PPK, SK_p') of one side, once (RFC 8784 section 3). Before [`AuthKeys::bind`].
+    pub(crate) fn mix<P: Provider>(
+        &mut self,
+        prf: PrfId,
+        side: Role,
+        ppk: &[u8],
+    ) -> Result<(), CryptoError> {
+        let mixed = self.mixed.get_mut(side.index()).ok_or(CryptoError::Length)?;
+        if core::mem::replace(mixed, true) {
+            return Ok(());
+        }
+        let len = usize::from(self.len);
+        let at = side.index().saturating_mul(len);
+        let sk_p = self.bytes.get_mut(at..at.saturating_add(len)).ok_or(CryptoError::Length)?;
+        mix_in::<P>(prf, ppk, sk_p)
+    }
+
+    /// Whether a PPK has been mixed into SK_p of this side.
+    pub(crate) fn is_mixed(&self, side: Role) -> bool {
+        self.mixed.get(side.index()).copied().unwrap_or_default()
+    }
 
     /// Puts prf (SK_p, ID') in place of SK_p: the last part of what is signed (RFC 7296 section 2.15). `head` and `data`
     /// are the identity of `sender`, as sent. A signature needs SK_p for nothing else.
@@ -358,6 +389,14 @@ fn nonces_as_key<'k>(
     room.get(..len)
 }
 
+/// Replaces a key by prf+ (PPK, key).
+fn mix_in<P: Provider>(prf: PrfId, ppk: &[u8], key: &mut [u8]) -> Result<(), CryptoError> {
+    let mut mixed = Zeroizing::new([0; MAX_PRF]);
+    let mixed = mixed.get_mut(..key.len()).ok_or(CryptoError::Length)?;
+    prf_plus::<P>(&P::Prf::new(prf, ppk)?, prf, &[key], mixed)?;
+    bytes::copy(key, mixed).ok_or(CryptoError::Length)
+}
+
 fn one_of_two(bytes: &[u8], len: u8, which: Role) -> &[u8] {
     let len = usize::from(len);
     let at = which.index().saturating_mul(len);
@@ -470,6 +509,28 @@ mod tests {
         assert_eq!(concatenated(&keys), &hex(DKM)[..3 * 20 + 2 * 20]);
         assert!(keys.0.integrity(Role::Initiator).is_empty());
         assert_eq!(keys.0.encryption(Role::Initiator), &hex(DKM)[20..40]);
+    }
+
+    /// RFC 8784 section 3: each of the three keys is prf+ (PPK, key). The value is HMAC-SHA-256 (PPK, key | 0x01), computed
+    /// with Python's `hmac`.
+    #[test]
+    fn a_post_quantum_pre_shared_key() {
+        const MIXED: &str = "a1b3d7f2ca7d9bbd6b2217c61f49e632693490646833d382f34860beeb37e324";
+        let prf = PrfId::HMAC_SHA2_256;
+        let ppk: Vec<u8> = (0..32).collect();
+        let mut auth = AuthKeys { bytes: [7; 2 * MAX_PRF], len: 32, mixed: [false; 2] };
+        // A second time changes nothing.
+        for _ in 0..2 {
+            auth.mix::<RustCrypto>(prf, Role::Responder, &ppk).unwrap();
+            assert_eq!(auth.sk_p(Role::Initiator), [7; 32]);
+            assert_eq!(auth.sk_p(Role::Responder), hex(MIXED));
+        }
+        assert!(auth.is_mixed(Role::Responder) && !auth.is_mixed(Role::Initiator));
+        let bytes = [7; MAX_PRF + 2 * MAX_KEYMAT];
+        let mut keys = IkeKeys { bytes, sk_d_len: 32, integrity_len: 16, encryption_len: 0 };
+        keys.mix::<RustCrypto>(prf, &ppk).unwrap();
+        assert_eq!(keys.sk_d(), hex(MIXED));
+        assert_eq!(keys.integrity(Role::Initiator), [7; 16]);
     }
 
     /// RFC 7296 section 2.18: the old function makes SKEYSEED, the new one the keys.

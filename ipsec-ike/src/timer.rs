@@ -228,6 +228,7 @@ impl<P: Provider> Ike<'_, P> {
             if kind == Kind::SaInit { ExchangeType::IKE_SA_INIT } else { ExchangeType::IKE_AUTH };
         let failure = match (hint, self.too_long_for_paths(number)) {
             (Some(NotifyType::NO_PROPOSAL_CHOSEN), _) => Failure::ProposalRefused,
+            (Some(NotifyType::USE_PPK), _) => Failure::PpkNotShared,
             (None, Some(len)) => Failure::FragmentationNeeded { exchange, tries, len },
             _ => Failure::PeerSilent { exchange, tries, hint },
         };

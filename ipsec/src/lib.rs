@@ -157,7 +157,7 @@ pub use ipsec_ike::auth::{
 };
 pub use ipsec_ike::config::{
     Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, ModePolicy, Peer, Pool, Ports,
-    RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
+    Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 pub use ipsec_ike::event::{
     AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,

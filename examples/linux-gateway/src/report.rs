@@ -242,7 +242,7 @@ fn way(path: &Path) -> String {
 }
 
 fn ike_agreed(agreed: &IkeAgreed) -> String {
-    let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, nat_local, nat_remote } =
+    let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, ppk, nat_local, nat_remote } =
         agreed;
     let nat = match (nat_local, nat_remote) {
         (false, false) => "none",
@@ -250,8 +250,9 @@ fn ike_agreed(agreed: &IkeAgreed) -> String {
         (false, true) => "there",
         (true, true) => "both",
     };
+    let ppk = if *ppk { ", PPK" } else { "" };
     format!(
-        "spis={initiator_spi:016x}/{responder_spi:016x} suite={suite}, {prf}, {group} nat={nat}"
+        "spis={initiator_spi:016x}/{responder_spi:016x} suite={suite}, {prf}, {group}{ppk} nat={nat}"
     )
 }
 

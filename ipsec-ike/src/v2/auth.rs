@@ -8,6 +8,7 @@ use super::chosen::{Chosen, Ends, Unmet};
 use super::configuration::{Asks, ConfigReply};
 use super::message::Inner;
 use super::negotiation::Answered;
+use super::ppk;
 use super::proof::{self, Proof};
 use super::sa_init::nonce_of;
 use crate::auth::{Untrusted, pad, signature};
@@ -56,7 +57,7 @@ impl<P: Provider> Ike<'_, P> {
                 made
             }
         };
-        let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        let (x, _) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;
         x.message_id = 1;
         x.path = path;
@@ -64,15 +65,25 @@ impl<P: Provider> Ike<'_, P> {
         let local_id = peer.local_id.or_address(path.local.address);
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
+        let ppk = self.ppk_to_use(number);
         if let LocalAuth::Psk(key) = peer.auth.local {
-            let mut proof = [0; MAX_PRF];
+            let (mut proof, mut without) = ([0; MAX_PRF], None);
+            if let Some(ppk) = ppk {
+                if !ppk.required {
+                    let _ = self.own_proof(number, key, &id, &mut proof).ok_or(Failure::Crypto)?;
+                    without = Some(proof);
+                }
+                self.mix_auth(number, Role::Initiator, &ppk)?;
+            }
             let len = self.own_proof(number, key, &id, &mut proof).ok_or(Failure::Crypto)?;
-            return self.auth_send(
-                env,
-                number,
-                &Proof::Shared(proof.get(..len).unwrap_or_default()),
-            );
+            let without = without.as_ref().and_then(|w| w.get(..len));
+            let proof = Proof::Shared(proof.get(..len).unwrap_or_default());
+            return self.auth_send(env, number, &proof, without);
         }
+        if let Some(ppk) = ppk {
+            self.mix_auth(number, Role::Initiator, &ppk)?;
+        }
+        let (_, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         handshake.auth.bind::<P>(prf, Role::Initiator, &id).map_err(|_| Failure::Crypto)?;
         if let Err(failure) = self.own_signature(number) {
             // What the peer understands is known from an answer that nobody vouches for.
@@ -96,20 +107,22 @@ impl<P: Provider> Ike<'_, P> {
         let proof = Proof::Signature(method, scheme, signature);
         if !ours {
             self.auth_answer_parked(env, number, &proof);
-        } else if let Err(failure) = self.auth_send(env, number, &proof) {
+        } else if let Err(failure) = self.auth_send(env, number, &proof, None) {
             self.handshake_failed(env, number, failure);
         }
     }
 
-    /// Sends our request.
+    /// Sends our request. `without_ppk`: our proof for a peer that does not have the PPK.
     fn auth_send(
         &mut self,
         env: &mut Env<'_>,
         number: u32,
         proof: &Proof<'_>,
+        without_ppk: Option<&[u8]>,
     ) -> Result<(), Failure> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         let (path, config) = (x.path, handshake.child);
+        let mixed = handshake.auth.is_mixed(Role::Initiator);
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
         let offer = self.child_offer(child)?;
@@ -133,7 +146,11 @@ impl<P: Provider> Ike<'_, P> {
             proof.write(w)?;
             peer.asks.write(w)?;
             offer.write_sa(w, &spi, false)?;
-            offer.write_selectors(w)
+            offer.write_selectors(w)?;
+            if let Some(ppk) = peer.ppk.filter(|_| mixed) {
+                ppk::write(w, &ppk, without_ppk)?;
+            }
+            Ok(())
         })
         .map_err(|_| self.not_composed(number))?;
         self.send_request(env, number);
@@ -176,6 +193,10 @@ impl<P: Provider> Ike<'_, P> {
         if !pad::accepts(&peer.auth.remote, auth.method) {
             let wanted = AuthKind::of(&peer.auth.remote);
             self.doubt(env, number, Failure::MethodRefused { used: auth.method, wanted });
+            return Err(DatagramError::Refused);
+        }
+        if let Err(failure) = self.ppk_confirmed(number, collected) {
+            self.doubt(env, number, failure);
             return Err(DatagramError::Refused);
         }
         let claimed = ClaimedId::of(&id);
@@ -228,6 +249,10 @@ impl<P: Provider> Ike<'_, P> {
         identity: u64,
         answer: Option<Answered>,
     ) -> Result<(), DatagramError> {
+        if let Err(failure) = self.mix_ppk(number) {
+            self.handshake_failed(env, number, failure);
+            return Err(DatagramError::Crypto);
+        }
         self.wipe_handshake(number);
         self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
@@ -320,16 +345,16 @@ impl<P: Provider> Ike<'_, P> {
         if let (Some(index), Some(sa)) = (known, self.sa(sa_number)) {
             sa.peer = index;
         }
-        let checked = match entry {
-            Err(denied) => Err(denied.failure),
-            Ok((_, peer)) => match peer.auth.remote {
+        let checked = entry.map_err(|denied| denied.failure).and_then(|(_, peer)| {
+            let auth = self.ppk_named(number, peer, collected, &auth)?;
+            match peer.auth.remote {
                 RemoteAuth::Psk(key) if self.is_proven(number, key, &id, &auth) => Ok(true),
                 RemoteAuth::Psk(_) => Err(Failure::AuthenticationFailed),
                 _ => signature::check(&peer.auth.remote, collected, &auth)
                     .map(|()| false)
                     .map_err(|reason| Failure::Untrusted { claimed: ClaimedId::of(&id), reason }),
-            },
-        };
+            }
+        });
         let error = match checked {
             Ok(true) => return self.auth_proven(env, number, path, Some((collected, received))),
             Ok(false) if !self.may_park() => return Err(DatagramError::NoRoom),
@@ -458,6 +483,7 @@ impl<P: Provider> Ike<'_, P> {
         if !self.limit_sas(env, sa_number, (index, identity), true) {
             return Err(DatagramError::NoRoom);
         }
+        let ppk = self.mix_ppk(number).map_err(|_| DatagramError::Crypto)?;
         self.end_exchange(env, number);
         let Some(sa) = self.sa(sa_number) else { return Err(DatagramError::Stale) };
         sa.path = path;
@@ -468,7 +494,7 @@ impl<P: Provider> Ike<'_, P> {
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
         let config = self.assign(sa_number, identity, asks, &mut child);
         let made = self.answer_child(env, number, index, child, (&ni, &nr));
-        if let Err(e) = self.compose_auth(number, proof, config, made) {
+        if let Err(e) = self.compose_auth(number, proof, ppk, config, made) {
             // A message longer than a buffer: nothing can be said.
             self.refuse(Some(index), None, path, self.not_composed(number));
             self.end_exchange(env, number);
@@ -487,6 +513,7 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         proof: &Proof<'_>,
+        ppk: bool,
         config: Option<ConfigReply<'_>>,
         child: Result<u32, NotifyType>,
     ) -> Result<(), DatagramError> {
@@ -503,6 +530,9 @@ impl<P: Provider> Ike<'_, P> {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
+            if ppk {
+                w.notify(&Notify::new(NotifyType::PPK_IDENTITY, &[]))?;
+            }
             if let Some(config) = &config {
                 config.write(w)?;
             }

@@ -11,6 +11,7 @@ mod install;
 mod message;
 mod negotiation;
 mod offer;
+mod ppk;
 mod proof;
 mod rekey_ike;
 pub(crate) mod rivals;

@@ -148,7 +148,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let trust = self.config.peers.get(usize::from(sa.peer))?.auth.remote;
         let parked = self.parked(number)?;
         let id = if sa.initiator { parked.id_r } else { parked.id_i }?;
-        let (named, signature) = signature::read(&parked.auth?)?;
+        let (named, signature) = signature::read(&self.proof_of_peer(number, &parked)?)?;
         let message = self.signed(number, sa.peer_role())?;
         let certs = parked.certs();
         Some(VerifyJob { peer: sa.peer, id, trust, message, signature, certs, named })

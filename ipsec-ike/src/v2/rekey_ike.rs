@@ -395,7 +395,7 @@ impl<P: Provider> Ike<'_, P> {
             // Its initiator deletes it; if that gets lost, it ends by itself.
             sa.expire_at = env.now.after(CALLER_TIMEOUT);
         }
-        let (peer_number, path, identity) = (sa.peer, sa.path, sa.identity);
+        let (peer_number, path, identity, ppk) = (sa.peer, sa.path, sa.identity, sa.ppk);
         let (proven, nat_local, nat_remote) = (sa.proven, sa.nat_local, sa.nat_remote);
         let fragments = sa.fragments;
         let lease = core::mem::take(&mut sa.lease);
@@ -405,6 +405,7 @@ impl<P: Provider> Ike<'_, P> {
         new.state = SaState::Established;
         new.replaced = false;
         new.lease = lease;
+        new.ppk = ppk;
         new.peer = peer_number;
         new.path = path;
         new.proven = proven;

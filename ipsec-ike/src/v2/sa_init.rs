@@ -189,6 +189,9 @@ impl<P: Provider> Ike<'_, P> {
             w.notify(&FRAGMENTATION_SUPPORTED)?;
         }
         proof::write_hashes(&mut w, core::iter::once(peer))?;
+        if peer.ppk.is_some() {
+            w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;
+        }
         w.finish()
     }
 
@@ -352,6 +355,14 @@ impl<P: Provider> Ike<'_, P> {
         }
         if x.group.answer_len() != Some(ke.data.len()) {
             return Err(DatagramError::Unexpected); // a forged answer costs no key exchange
+        }
+        if peer.ppk.is_some_and(|ppk| ppk.required)
+            && collected.notify(NotifyType::USE_PPK).is_none()
+        {
+            // Nobody vouches for this answer: another one may come.
+            handshake.hint = Some(NotifyType::USE_PPK);
+            handshake.disturbed = true;
+            return Err(DatagramError::Refused);
         }
         let status = nat::detect::<P>(&collected, message.header.initiator_spi, spi_r, &x.path);
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
@@ -613,6 +624,10 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 if SignatureHashes::of(&collected).is_some() {
                     proof::write_hashes(&mut w, Self::candidates(peers, path))?;
+                }
+                let ppk = Self::candidates(peers, path).any(|peer| peer.ppk.is_some());
+                if ppk && collected.notify(NotifyType::USE_PPK).is_some() {
+                    w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;
                 }
                 // RFC 7296 section 1.2: the initiator is told whom we trust before it says who it is.
                 proof::write_cert_req::<P>(&mut w, Self::candidates(peers, path))?;
