@@ -376,10 +376,27 @@ pub enum Failure {
     },
     /// The peer found nothing acceptable in what we offer (NO_PROPOSAL_CHOSEN).
     ProposalRefused,
-    /// The peer wants a key-exchange group that we do not allow, or one side wants PFS and the other does not.
+    /// The peer wants another key-exchange group than we asked for (INVALID_KE_PAYLOAD), which we do not allow.
     GroupRefused {
         /// The group it wants.
         wanted: Group,
+        /// The group that we asked for.
+        ours: Group,
+    },
+    /// All else fits, and the two sides do not agree on a child's own key exchange, for perfect forward secrecy: one
+    /// wants none, or they want different groups. The first child of an IKE SA has none (RFC 7296 section 1.2), so this
+    /// shows when it is rekeyed.
+    PfsMismatch {
+        /// The group that the peer sent a value of; [`Group::NONE`] without.
+        theirs: Group,
+        /// The first that the configuration allows; [`Group::NONE`] if it wants none.
+        ours: Group,
+    },
+    /// The peer has agreed to a child with these algorithms before, and refuses to replace it: it wants another key
+    /// exchange with it, or none (RFC 7296 section 1.3).
+    PfsRefused {
+        /// The group that we asked for; [`Group::NONE`] without.
+        ours: Group,
     },
     /// The peer's proof is wrong: the two sides do not have the same pre-shared key.
     AuthenticationFailed,
@@ -468,6 +485,8 @@ pub enum Failure {
         exchange: ExchangeType,
         /// How often it was sent.
         tries: u8,
+        /// It went to the port for NAT traversal, where nothing of the peer's came from yet.
+        nat_port: bool,
         /// An error that came back without proof of its origin, and may be the reason.
         hint: Option<NotifyType>,
     },
@@ -538,9 +557,17 @@ impl core::fmt::Display for Failure {
             Self::ProposalRefused => f.write_str(
                 "the peer accepts none of our proposals; compare the algorithms on both sides",
             ),
-            Self::GroupRefused { wanted } => write!(
+            Self::GroupRefused { wanted, ours } => write!(
                 f,
-                "the peer wants key exchange {wanted}, which is not allowed here (PFS on one side only?)"
+                "the peer wants key exchange {wanted}, which is not allowed here; we asked for {ours}"
+            ),
+            Self::PfsMismatch { theirs, ours } => write!(
+                f,
+                "PFS differs: the peer's key exchange for the child SA is {theirs}, and ours is {ours}"
+            ),
+            Self::PfsRefused { ours } => write!(
+                f,
+                "PFS differs: the peer refuses new keys for the child SA with our key exchange, {ours}"
             ),
             Self::AuthenticationFailed => f.write_str(
                 "authentication failed: the pre-shared keys differ, or somebody is in between",
@@ -619,11 +646,15 @@ impl core::fmt::Display for Failure {
                 "the peer does not answer {exchange}, sent {tries} times: the message has {len} bytes, which many \
                  paths lose, and fragmentation was not agreed on"
             ),
-            Self::PeerSilent { exchange, tries, hint } => {
+            Self::PeerSilent { exchange, tries, nat_port, hint } => {
                 write!(f, "no answer to {exchange} after {tries} tries")?;
                 match hint {
                     Some(hint) => write!(f, " (an unauthenticated {hint} came back)"),
-                    None => f.write_str(": is UDP 500 and 4500 open on the way?"),
+                    None if *exchange == ExchangeType::IKE_SA_INIT => {
+                        f.write_str(": nothing ever came back")
+                    }
+                    None if *nat_port => f.write_str(": there were answers from UDP 500, and none from 4500"),
+                    None => f.write_str(": there was an answer to IKE_SA_INIT"),
                 }
             }
             Self::Protocol => f.write_str("the peer broke the protocol"),

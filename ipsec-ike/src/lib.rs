@@ -19,6 +19,7 @@ mod child_sa;
 mod command;
 pub mod config;
 mod cookie;
+pub mod diagnosis;
 mod engine;
 mod error;
 pub mod event;

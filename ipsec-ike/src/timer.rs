@@ -226,11 +226,13 @@ impl<P: Provider> Ike<'_, P> {
         }
         let exchange =
             if kind == Kind::SaInit { ExchangeType::IKE_SA_INIT } else { ExchangeType::IKE_AUTH };
+        let port = self.contexts.get(number).map(|x| x.path.local.port);
+        let nat_port = port.is_some_and(|port| port != self.config.ports.ike);
         let failure = match (hint, self.too_long_for_paths(number)) {
             (Some(NotifyType::NO_PROPOSAL_CHOSEN), _) => Failure::ProposalRefused,
             (Some(NotifyType::USE_PPK), _) => Failure::PpkNotShared,
             (None, Some(len)) => Failure::FragmentationNeeded { exchange, tries, len },
-            _ => Failure::PeerSilent { exchange, tries, hint },
+            _ => Failure::PeerSilent { exchange, tries, nat_port, hint },
         };
         self.handshake_failed(env, number, failure);
     }

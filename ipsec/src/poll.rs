@@ -211,11 +211,11 @@ impl<P: Provider> Gateway<'_, P> {
             Event::Failed { peer, child, path, ours, failure } => {
                 let retry_at = now.after(self.retry_after);
                 match (child, peer) {
-                    (Some(config), _) => self.tunnels.give_up(config, retry_at),
+                    (Some(config), _) if ours => self.tunnels.give_up(config, retry_at),
                     // It is not known which of the peer's tunnels it is about. What others asked for is no reason to
                     // give up what we did.
                     (None, Some(peer)) if ours => self.tunnels.give_up_all(peer, retry_at),
-                    (None, _) => {}
+                    _ => {}
                 }
                 Step::Tell(GatewayEvent::Failed { peer, child, path, failure })
             }

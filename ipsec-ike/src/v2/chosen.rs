@@ -58,6 +58,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Unmet {
     pub(crate) refusal: Refusal,
     pub(crate) failure: Option<Failure>,
+    /// The child of the configuration that comes closest.
+    pub(crate) child: Option<u16>,
 }
 
 /// What of a peer's request for a child is allowed by one configuration.
@@ -85,7 +87,7 @@ impl<P: Provider> Ike<'_, P> {
         only: Option<u16>,
         with_group: bool,
     ) -> Result<Chosen, Unmet> {
-        let unmet = |kind| Unmet { refusal: Refusal::new(kind), failure: None };
+        let unmet = |kind| Unmet { refusal: Refusal::new(kind), failure: None, child: None };
         let (Some(offer), Some(ts_i), Some(ts_r)) = (collected.sa, collected.ts_i, collected.ts_r)
         else {
             return Err(unmet(NotifyType::INVALID_SYNTAX));
@@ -95,7 +97,7 @@ impl<P: Provider> Ike<'_, P> {
         let implemented = Implemented::of::<P>().through(encapsulated);
         let sent_group = collected.ke.map(|ke| ke.group);
         let sent = |kind| collected.notify(kind).is_some();
-        let (mut common_traffic, mut mode_refused) = (false, false);
+        let (mut closest, mut mode_refused, mut pfs) = (None, false, None);
         for (child, config) in (0u16..).zip(peer.children) {
             if only.is_some_and(|only| only != child) {
                 continue;
@@ -107,17 +109,21 @@ impl<P: Provider> Ike<'_, P> {
                 mode_refused |= !wanted && config.mode == ModePolicy::RequireTransport;
                 continue;
             };
-            common_traffic = true;
-            let found = proposal::choose_child(
-                &offer,
-                config.proposals,
-                &implemented,
-                sent_group,
-                with_group,
-            );
-            let Some((proposed, choice, spi)) = found else { continue };
+            let choose = |with_group| {
+                let ours = config.proposals;
+                proposal::choose_child(&offer, ours, &implemented, sent_group, with_group)
+            };
+            let Some((proposed, choice, spi)) = choose(with_group) else {
+                if pfs.is_none() && with_group && choose(false).is_some() {
+                    let ours = proposal::first_child_group(config.proposals, &implemented);
+                    (pfs, closest) = (Some(ours.unwrap_or(Group::NONE)), Some(child));
+                }
+                closest = closest.or(Some(child));
+                continue;
+            };
             if choice.group != Group::NONE && sent_group != Some(choice.group) {
-                return Err(Unmet { refusal: Refusal::group(choice.group), failure: None });
+                let refusal = Refusal::group(choice.group);
+                return Err(Unmet { refusal, failure: None, child: None });
             }
             let spi = bytes::Reader::new(spi).u32().and_then(Spi::new);
             let spi = spi.ok_or(unmet(NotifyType::INVALID_SYNTAX))?;
@@ -140,9 +146,12 @@ impl<P: Provider> Ike<'_, P> {
             });
         }
         let ah_only = offer.proposals().all(|p| p.protocol == ProtocolId::AH);
-        let (failure, kind) = if common_traffic && ah_only && encapsulated {
+        let (failure, kind) = if closest.is_some() && ah_only && encapsulated {
             (Failure::AhBehindNat, NotifyType::NO_PROPOSAL_CHOSEN)
-        } else if common_traffic {
+        } else if let Some(ours) = pfs {
+            let theirs = sent_group.unwrap_or(Group::NONE);
+            (Failure::PfsMismatch { theirs, ours }, NotifyType::NO_PROPOSAL_CHOSEN)
+        } else if closest.is_some() {
             let offered = proposal::offer_of(&offer);
             (Failure::NoProposal { offered }, NotifyType::NO_PROPOSAL_CHOSEN)
         } else if mode_refused {
@@ -151,7 +160,7 @@ impl<P: Provider> Ike<'_, P> {
             let (theirs, ours) = (ts_i.known().next(), ts_r.known().next());
             (Failure::NoSelectors { theirs, ours }, NotifyType::TS_UNACCEPTABLE)
         };
-        Err(Unmet { refusal: Refusal::new(kind), failure: Some(failure) })
+        Err(Unmet { refusal: Refusal::new(kind), failure: Some(failure), child: closest })
     }
 }
 

@@ -183,7 +183,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             } else {
                 (NotifyType::FAILED_CP_REQUIRED, Failure::AddressNotAsked)
             };
-            *child = Err(Unmet { refusal: Refusal::new(kind), failure: Some(failure) });
+            let refusal = Refusal::new(kind);
+            *child = Err(Unmet { refusal, failure: Some(failure), child: None });
             return None;
         };
         let leased = Leased {
@@ -209,7 +210,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         chosen.said &= !child_sa::said::MORE_SELECTORS;
         if chosen.selectors.remote.is_empty() {
             let failure = Some(Failure::NoSelectors { theirs, ours });
-            *child = Err(Unmet { refusal: Refusal::new(NotifyType::TS_UNACCEPTABLE), failure });
+            let (refusal, found) = (Refusal::new(NotifyType::TS_UNACCEPTABLE), chosen.child);
+            *child = Err(Unmet { refusal, failure, child: Some(found) });
         }
     }
 }

@@ -192,7 +192,7 @@ impl<P: Provider> Ike<'_, P> {
             .is_some_and(|c| proposal::allows_child_group(c.proposals, &implemented, wanted));
         if !allowed || wanted == used || retries >= MAX_RETRIES {
             self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
-            self.fail(env, number, Some(config), Failure::GroupRefused { wanted });
+            self.fail(env, number, Some(config), Failure::GroupRefused { wanted, ours: used });
             self.next_task(env, sa);
             return Err(DatagramError::Refused);
         }
@@ -248,7 +248,13 @@ impl<P: Provider> Ike<'_, P> {
                 }
             }
             _ => {
+                let old = replaces.and_then(|id| self.child_number(id)).and_then(|n| self.child(n));
+                let old = old.map(|old| old.choice.group);
+                let ours = self.contexts.get(number).map_or(Group::NONE, |x| x.group);
                 let failure = match kind {
+                    NotifyType::NO_PROPOSAL_CHOSEN if old.is_some_and(|old| old == Group::NONE) => {
+                        Failure::PfsRefused { ours }
+                    }
                     NotifyType::NO_PROPOSAL_CHOSEN => Failure::ProposalRefused,
                     NotifyType::TS_UNACCEPTABLE => Failure::SelectorsRefused,
                     kind => Failure::Refused(kind),

@@ -252,9 +252,10 @@ impl<P: Provider> Ike<'_, P> {
         let path = self.contexts.get(number).map_or(Path::UNSPECIFIED, |x| x.path);
         let chosen = match chosen {
             Ok(chosen) => chosen,
-            Err(Unmet { refusal, failure }) => {
+            Err(Unmet { refusal, failure, child }) => {
                 if let Some(failure) = failure {
-                    self.refuse(Some(index), None, path, failure);
+                    let child = child.map(|child| ChildRef { peer: index, child });
+                    self.refuse(Some(index), child, path, failure);
                 }
                 return Err(refusal);
             }

@@ -8,6 +8,7 @@ use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::SignatureScheme;
 use ipsec_ike::auth::{self, Authenticator, Credentials, SignatureHashes, Untrusted, VerifyJob};
 use ipsec_ike::config::{Auth, Child, Config, Peer};
+use ipsec_ike::diagnosis;
 use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Given, Offered};
 use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
 use ipsec_ike::jobs::{run_jobs, run_jobs_with};
@@ -85,6 +86,8 @@ fn engine() {
         fn(_, _) -> _: <DatagramError as Display>::fmt, <CommandError as Display>::fmt;
         fn(_, _) -> _: <BufferTooSmall as Display>::fmt, <DownReason as Display>::fmt;
         fn(_, _) -> _: <Offered as Display>::fmt, <Failure as Display>::fmt;
+        fn(_) -> _: diagnosis::ike_offer, diagnosis::child_offer;
+        fn(_, _) -> _: diagnosis::in_dispute;
     }
 }
 
