@@ -194,6 +194,12 @@ impl<P: Provider> Protection<P> {
         })
     }
 
+    pub(crate) fn move_to(&mut self, path: Path) {
+        self.path = path;
+        self.encapsulation =
+            if path.remote.port == 0 { Encapsulation::Ip } else { Encapsulation::Udp };
+    }
+
     /// ESP or AH.
     pub const fn protocol(&self) -> Protocol {
         match self.transform {

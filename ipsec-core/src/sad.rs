@@ -427,17 +427,18 @@ impl<'r, P: Provider> Sad<'r, P> {
         })
     }
 
-    /// Moves an outbound SA to another path. Says whether the SA was there.
+    /// Moves an outbound SA to another path, whose ports tell whether its packets travel in UDP from now on: 0 where they do
+    /// not, as with AH. Says whether the SA was there.
     pub fn move_outbound(&mut self, id: OutboundId, path: Path) -> bool {
         let Some(OutboundSlot { state: OutboundState::Live(sa), .. }) = self.outbound_slot(id)
         else {
             return false;
         };
-        sa.protection.path = path;
+        sa.protection.move_to(path);
         true
     }
 
-    /// Moves an inbound SA to another path, from which its packets are expected. Says whether the SA was there. A
+    /// Moves an inbound SA to another path, from which its packets are expected: as [`Sad::move_outbound`]. Says whether the SA was there. A
     /// multicast SA, which is found by its path, does not move.
     pub fn move_inbound(&mut self, id: InboundId, path: Path) -> bool {
         const MULTICAST: u8 = FoundBy::Destination as u8;
@@ -449,7 +450,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         else {
             return false;
         };
-        sa.protection.path = path;
+        sa.protection.move_to(path);
         true
     }
 

@@ -158,7 +158,12 @@ impl<P: Provider> Ike<'_, P> {
             return;
         };
         sa.path.remote = remote;
-        let mut next = sa.children;
+        self.tell_moved(number);
+    }
+
+    /// Has the caller told that the children of an SA are at another path.
+    pub(crate) fn tell_moved(&mut self, number: u32) {
+        let mut next = self.sa(number).map_or(0, |sa| sa.children);
         while let Some(index) = next.checked_sub(1) {
             let Some(child) = self.child(index) else { return };
             next = child.next;

@@ -7,7 +7,7 @@ use ipsec_core::crypto::{Curve, Group, HashId, PrfId, SignatureScheme, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::mode::Tunnel;
 use ipsec_core::sa::AhAlign;
-use ipsec_core::selector::{DscpSet, FromPacket, TrafficSelector};
+use ipsec_core::selector::{AddressRange, DscpSet, FromPacket, TrafficSelector};
 
 use crate::identity::Identity;
 
@@ -79,6 +79,9 @@ pub struct Peer<'r> {
     /// It has to ask us for an address of [`Config::pool`], and may use no other: of [`Child::remote`], which may be
     /// everything, its children get that address.
     pub assigns: bool,
+    /// How its SAs may move to other addresses (RFC 4555), if at all. It needs
+    /// [`Ike::support_mobike`](crate::Ike::support_mobike).
+    pub mobike: Option<&'r Mobike<'r>>,
 }
 
 impl<'r> Peer<'r> {
@@ -107,6 +110,7 @@ impl<'r> Peer<'r> {
             fragment_size: Some(1280),
             asks: Ask::NOTHING,
             assigns: false,
+            mobike: None,
         }
     }
 }
@@ -127,6 +131,33 @@ pub struct Ask {
 impl Ask {
     /// For nothing.
     pub const NOTHING: Self = Self { ipv4: false, ipv6: false, dns: false };
+}
+
+/// How SAs with a peer move to other addresses (RFC 4555). A responder that supports it should wait long for answers, so
+/// that the initiator has the time to move: [`Retransmission`], five minutes or more (section 3.11).
+#[derive(Clone, Copy, Debug)]
+pub struct Mobike<'r> {
+    /// NATs may be on a path, and are looked for. `false`: what comes through one does not move an SA that we began.
+    pub nats: bool,
+    /// Before traffic goes to another address of the peer, it has to show that it receives there (section 3.7). `false`
+    /// is for networks in which nobody can send from another's address.
+    pub check: bool,
+    /// A peer that began the SA may move to these addresses only. Empty: to any.
+    pub within: &'r [AddressRange],
+    /// Addresses that we can be reached at besides: the peer is told of them (section 3.4).
+    pub others: &'r [IpAddr],
+}
+
+impl Mobike<'static> {
+    /// To anywhere, through NATs, after a check.
+    pub const ANYWHERE: Self = Self { nats: true, check: true, within: &[], others: &[] };
+}
+
+impl Mobike<'_> {
+    /// Whether a peer may move to this address.
+    pub(crate) fn accepts(&self, address: IpAddr) -> bool {
+        self.within.is_empty() || self.within.iter().any(|range| range.contains(address))
+    }
 }
 
 /// Addresses and what else there is to give to peers that ask (RFC 7296 section 2.19). As many are given away as there

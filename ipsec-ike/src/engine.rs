@@ -10,6 +10,8 @@ use ipsec_core::selector::Flow;
 use ipsec_core::time::Instant;
 use rand_core::CryptoRng;
 
+use core::net::IpAddr;
+
 use crate::buffers::{BufferId, Buffers};
 use crate::child_sa::{ChildSlot, ChildState};
 use crate::config::Config;
@@ -19,6 +21,7 @@ use crate::exchange::{Contexts, ExchangeSlot, HandshakeSlot, Stage};
 use crate::ike_sa::{IkeSlot, SaState};
 use crate::index::HashIndex;
 use crate::pool::Lease;
+use crate::v2::mobike::Mobile;
 
 /// What every input brings along.
 pub struct Env<'e> {
@@ -120,6 +123,10 @@ pub struct Ike<'r, P: Provider> {
     /// The one failure that belongs to no exchange; later ones are lost until it has been told.
     pub(crate) refusal: Option<Refused>,
     pub(crate) slot_mask: u64,
+    /// Once MOBIKE is supported.
+    pub(crate) mobile: Option<&'static Mobile<P>>,
+    /// Our address of the configuration that is gone, and what we have in place of it.
+    pub(crate) moved: Option<(IpAddr, IpAddr)>,
 }
 
 /// A failure of no exchange.
@@ -187,6 +194,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             cookies: CookieSecrets::EMPTY,
             reply: Reply { message: BufferId::NONE, path: Path::UNSPECIFIED },
             refusal: None,
+            mobile: None,
+            moved: None,
         };
         engine.cookies.rotate(Instant::ZERO, rng);
         engine

@@ -66,6 +66,8 @@ pub enum CommandError {
     Unknown,
     /// Local: the peer's address, or ours, is not configured; only it can begin.
     NoAddress,
+    /// Local: the SA cannot move there: without MOBIKE, or to an address of the other IP version.
+    Immovable,
     /// Capacity: a pool is exhausted.
     NoRoom,
 }
@@ -75,6 +77,7 @@ impl core::fmt::Display for CommandError {
         f.write_str(match self {
             Self::Unknown => "no such peer, child or SA",
             Self::NoAddress => "the peer's address or ours is not configured",
+            Self::Immovable => "the SA cannot move there",
             Self::NoRoom => "a pool is exhausted",
         })
     }

@@ -148,7 +148,7 @@ pub enum Event<'a> {
     ChildMoved {
         /// The child.
         child: ChildId,
-        /// Its path now.
+        /// Its path now. The ports tell how its packets travel: 0 where not in UDP.
         path: Path,
     },
     /// Something did not come about.
@@ -477,6 +477,8 @@ pub enum Failure {
     AhBehindNat,
     /// The provider implements nothing of what the configuration would offer.
     NothingToOffer,
+    /// There is a NAT on the way, which the peer does not allow (RFC 4555 section 3.9).
+    UnexpectedNat,
     /// The peer refused in another way.
     Refused(NotifyType),
     /// The peer does not answer.
@@ -637,6 +639,9 @@ impl core::fmt::Display for Failure {
             Self::AhBehindNat => f.write_str(
                 "AH does not get through the NAT on the way; use ESP, or none of UDP encapsulation",
             ),
+            Self::UnexpectedNat => {
+                f.write_str("there is a NAT on the way, which the peer does not allow")
+            }
             Self::NothingToOffer => {
                 f.write_str("none of the configured algorithms is implemented")
             }

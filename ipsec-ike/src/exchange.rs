@@ -62,6 +62,8 @@ pub(crate) enum Kind {
     DeleteChild,
     /// Deletion of the IKE SA.
     DeleteIke,
+    /// An address update, or another INFORMATIONAL request of MOBIKE.
+    Mobike,
     /// An empty INFORMATIONAL request, or any of the peer's.
     Informational,
 }

@@ -8,6 +8,7 @@ use crate::engine::{Env, Ike};
 use crate::event::ChildRef;
 use crate::timer::LINGER;
 use crate::v2::chosen::Ends;
+use crate::v2::mobike::Check;
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
@@ -56,6 +57,10 @@ pub(crate) mod want {
     pub(crate) const LIVENESS: u8 = 4;
     /// Some child of this SA wants something.
     pub(crate) const CHILD: u8 = 8;
+    /// MOBIKE: the peer is to be told where we are.
+    pub(crate) const UPDATE: u8 = 16;
+    /// MOBIKE: the peer is to show that it is where it says.
+    pub(crate) const CHECK: u8 = 32;
 }
 
 /// What the caller has not been told yet.
@@ -79,6 +84,13 @@ pub(crate) struct IkeSa {
     pub(crate) nat_local: bool,
     pub(crate) nat_remote: bool,
     pub(crate) keepalive_due: bool,
+    /// Both sides support MOBIKE.
+    pub(crate) mobike: bool,
+    /// MOBIKE: we say where it goes, as the initiator of the first SA, of which this may be the hundredth (RFC 4555
+    /// section 2.1).
+    pub(crate) decides: bool,
+    /// MOBIKE: whether traffic may go to the peer's address.
+    pub(crate) check: Check,
     /// Another SA has taken its place: its end is not told.
     pub(crate) replaced: bool,
     /// Both sides understand fragments (RFC 7383 section 2.3).
@@ -90,6 +102,8 @@ pub(crate) struct IkeSa {
     pub(crate) path: Path,
     /// Where the peer was in IKE_SA_INIT: it has proven that it receives what is sent there.
     pub(crate) proven: IpAddr,
+    /// MOBIKE: how the peer saw us last, hashed; 0 if that is not known.
+    pub(crate) mapping: u32,
     pub(crate) choice: IkeChoice,
     pub(crate) keys: IkeKeys,
     /// The counter of initialization vectors, never used twice.
@@ -132,6 +146,9 @@ impl IkeSa {
         nat_local: false,
         nat_remote: false,
         keepalive_due: false,
+        mobike: false,
+        decides: false,
+        check: Check::None,
         replaced: false,
         fragments: false,
         ppk: false,
@@ -139,6 +156,7 @@ impl IkeSa {
         spi_r: 0,
         path: Path::UNSPECIFIED,
         proven: Path::UNSPECIFIED.remote.address,
+        mapping: 0,
         choice: IkeChoice::EMPTY,
         keys: IkeKeys::EMPTY,
         iv: 0,
@@ -184,6 +202,35 @@ impl IkeSa {
     pub(crate) const fn ends(&self) -> Ends {
         let Self { path, proven, nat_local, nat_remote, .. } = *self;
         Ends { path, proven, nat_local, nat_remote }
+    }
+
+    /// What an SA that replaces it has to know of its moves.
+    pub(crate) const fn moving(&self) -> (bool, bool, Check, u32) {
+        (self.mobike, self.decides, self.check, self.mapping)
+    }
+
+    /// Takes what the SA knew that it replaces. What that one has asked is asked again.
+    pub(crate) fn take_moving(
+        &mut self,
+        (mobike, decides, check, mapping): (bool, bool, Check, u32),
+    ) {
+        self.mobike = mobike;
+        self.decides = decides;
+        self.mapping = mapping;
+        if check != Check::None {
+            self.check = Check::Due;
+            self.want |= want::CHECK;
+        }
+    }
+
+    /// Where the packets of a child go: while it is not shown that the peer is at a new address, to the last one of which it
+    /// was.
+    pub(crate) fn data_path(&self, encapsulated: bool) -> Path {
+        let mut path = self.path;
+        if self.check != Check::None {
+            path.remote.address = self.proven;
+        }
+        if encapsulated { path } else { path.with_ports(0, 0) }
     }
 
     pub(crate) const fn agreed(&self) -> IkeAgreed {

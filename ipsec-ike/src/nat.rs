@@ -5,8 +5,8 @@ use core::net::IpAddr;
 use ipsec_core::crypto::{CryptoError, HashId, Provider};
 use ipsec_core::path::{Endpoint, Path};
 
-use crate::wire::Collected;
 use crate::wire::iana::NotifyType;
+use crate::wire::{Collected, MessageWriter, NoRoom, Notify};
 
 /// Bytes of a NAT detection notify.
 pub(crate) const DETECTION_LEN: usize = 20;
@@ -44,6 +44,24 @@ pub(crate) fn detection<P: Provider>(
     let mut out = [0; DETECTION_LEN];
     P::hash(HashId::Sha1, &[&spi_i, &spi_r, address, &endpoint.port.to_be_bytes()], &mut out)?;
     Ok(out)
+}
+
+/// Writes both notifies for a message that travels along `path`. To hide our own endpoint, so that ESP travels in UDP, at
+/// least 20 bytes of `hidden` stand for its hash.
+pub(crate) fn write<P: Provider>(
+    w: &mut MessageWriter<'_>,
+    (spi_i, spi_r): (u64, u64),
+    path: Path,
+    hidden: Option<&[u8]>,
+) -> Result<(), NoRoom> {
+    let detection = |endpoint| detection::<P>(spi_i, spi_r, endpoint).map_err(|_| NoRoom);
+    let mut source = detection(path.local)?;
+    if let Some(hidden) = hidden {
+        source = *hidden.first_chunk().ok_or(NoRoom)?;
+    }
+    w.notify(&Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, &source))?;
+    let destination = detection(path.remote)?;
+    w.notify(&Notify::new(NotifyType::NAT_DETECTION_DESTINATION_IP, &destination))
 }
 
 /// Compares what the peer knew of both endpoints with those that its message travelled between.

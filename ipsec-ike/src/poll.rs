@@ -289,8 +289,9 @@ impl<P: Provider> Ike<'_, P> {
             }
             Told::ChildMoved(number) => {
                 let id = self.child_id(number);
-                let sa = self.child(number)?.ike;
-                Some(Event::ChildMoved { child: id, path: self.sa(sa)?.path })
+                let (sa, encapsulated) = self.child(number).map(|c| (c.ike, c.encapsulated))?;
+                let path = self.sas.get(sa as usize)?.sa.data_path(encapsulated);
+                Some(Event::ChildMoved { child: id, path })
             }
             Told::ChildLeaves(number) => {
                 let id = self.child_id(number);
@@ -327,7 +328,7 @@ impl<P: Provider> Ike<'_, P> {
             Direction::Outbound => (child.spi_out, us),
         };
         let encapsulated = child.encapsulated;
-        let path = if encapsulated { sa.path } else { sa.path.with_ports(0, 0) };
+        let path = sa.data_path(encapsulated);
         let id = self.child_id(slot);
         let protection = match Algorithms::from(child.choice.suite) {
             Algorithms::Ah(integ, _) => Algorithms::Ah(integ, config.ah_align),

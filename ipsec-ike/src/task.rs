@@ -23,8 +23,14 @@ impl<P: Provider> Ike<'_, P> {
         if want & ike_sa::want::CLOSE != 0 {
             room = self.delete_ike_begin(env, number);
         } else {
-            if want & ike_sa::want::CHILD != 0 {
-                room = self.child_task(env, number);
+            const MOVES: u8 = ike_sa::want::UPDATE | ike_sa::want::CHECK;
+            if want & MOVES != 0
+                && let Some(mobile) = self.mobile
+            {
+                room = (mobile.begin)(self, env, number);
+            }
+            if want & ike_sa::want::CHILD != 0 && self.is_at_rest(number) {
+                room &= self.child_task(env, number);
             }
             if want & ike_sa::want::REKEY != 0 && self.is_at_rest(number) {
                 room &= self.rekey_ike_begin(env, number);

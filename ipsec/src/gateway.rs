@@ -1,9 +1,11 @@
 //! The gateway: what is configured, what is known, and the commands that change it.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::fragments::{FragmentSlot, FragmentTable};
+use ipsec_core::path::Path;
 use ipsec_core::sad::{Sad, SadEventKind};
 use ipsec_core::selector::{Flow, MAX_SELECTORS, SelectorList, Selectors, TrafficSelector};
 use ipsec_core::spd::{Action, Policy, Spd};
@@ -387,6 +389,40 @@ impl<'r, P: Provider> Gateway<'r, P> {
         ike: IkeId,
     ) -> Result<(), CommandError> {
         self.ike.close_ike(&mut Env { now, rng, spis: &mut self.sad }, ike)
+    }
+
+    /// Supports MOBIKE (RFC 4555) with those peers whose entry says so
+    /// ([`Peer::mobike`](ipsec_ike::config::Peer::mobike)). To be called before anything else. A program that does not call it
+    /// links nothing of it.
+    pub fn support_mobike(&mut self) {
+        self.ike.support_mobike();
+    }
+
+    /// Our address has changed, or another path is to be taken: moves an IKE SA and its children, as
+    /// [`Ike::move_ike`](ipsec_ike::Ike::move_ike) says.
+    ///
+    /// # Errors
+    /// See [`CommandError`].
+    pub fn move_ike(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        ike: IkeId,
+        path: Path,
+    ) -> Result<(), CommandError> {
+        self.ike.move_ike(&mut Env { now, rng, spis: &mut self.sad }, ike, path)
+    }
+
+    /// Our address `from` is gone, and `to` is there: moves all IKE SAs that can be, and gives their number
+    /// ([`Ike::move_address`](ipsec_ike::Ike::move_address)). Its cost grows with the number of IKE SAs.
+    pub fn move_address(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        from: IpAddr,
+        to: IpAddr,
+    ) -> usize {
+        self.ike.move_address(&mut Env { now, rng, spis: &mut self.sad }, from, to)
     }
 
     /// Ends all IKE SAs and their children, on both sides: for a program that ends. Drive the gateway until

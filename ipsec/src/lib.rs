@@ -156,7 +156,7 @@ pub use ipsec_ike::auth::{
     Authenticator, CertVerifier, Credentials, SignJob, Untrusted, VerifyJob,
 };
 pub use ipsec_ike::config::{
-    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, ModePolicy, Peer, Pool, Ports,
+    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, ModePolicy, Peer, Pool, Ports,
     Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 pub use ipsec_ike::event::{

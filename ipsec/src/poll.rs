@@ -6,7 +6,7 @@ use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::path::Path;
-use ipsec_core::sa::{Encapsulation, SaParams};
+use ipsec_core::sa::SaParams;
 use ipsec_core::sad::InstallError;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
@@ -179,11 +179,6 @@ impl<P: Provider> Gateway<'_, P> {
                 };
                 self.path_mtus.moved(number);
                 let (tunnel, inbound, outbound) = (pair.tunnel, pair.inbound, pair.outbound);
-                let sa = outbound.and_then(|id| self.sad.outbound(id));
-                let path = match sa.map(|sa| sa.protection.encapsulation) {
-                    Some(Encapsulation::Udp) => path,
-                    _ => path.with_ports(0, 0),
-                };
                 if let Some(id) = outbound {
                     self.sad.move_outbound(id, path);
                 }

@@ -32,8 +32,9 @@ pub mod conformance;
 #[cfg(feature = "std")]
 pub mod engines;
 #[cfg(feature = "std")]
-pub mod keylog;
+pub mod insider;
 #[cfg(feature = "std")]
+pub mod keylog;
 pub mod link;
 #[cfg(feature = "std")]
 pub mod pair;

@@ -167,10 +167,13 @@ impl<'r, P: Provider> Node<'r, P> {
         let (peers, pools) = memory;
         let mut rng = SeededRng::new(seed);
         let config = GatewayConfig { ike: Config { peers, ..plan.config.ike }, ..plan.config };
-        let gateway = match Gateway::new(&config, pools.lend(), &mut rng) {
+        let mut gateway = match Gateway::new(&config, pools.lend(), &mut rng) {
             Ok(gateway) => gateway,
             Err(e) => panic!("{side:?}: {e}"),
         };
+        if config.ike.peers.iter().any(|peer| peer.mobike.is_some()) {
+            gateway.support_mobike();
+        }
         Self {
             side,
             gateway,

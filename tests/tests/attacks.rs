@@ -11,6 +11,7 @@ use ipsec::{
     Instant, Path, Retransmission, Statistics,
 };
 use ipsec_ike::wire::NotifyType;
+use ipsec_testkit::insider::Insider;
 use ipsec_testkit::link::{Captured, Datagram, Transport, Verdict};
 use ipsec_testkit::pair::{Memory, Node, Pair};
 use ipsec_testkit::rng::SeededRng;
@@ -559,48 +560,6 @@ fn an_impostor_who_answers_first_does_not_win() {
         pair.run_for(2 * MINUTE);
         pair.ping();
         pair.close_and_check(Side::A);
-    }
-}
-
-/// Whoever has the keys of an IKE SA: an initiator that has not proven anything yet, or a peer that misbehaves.
-struct Insider {
-    keys: IkeKeysLog,
-    initiator: bool,
-    iv: u64,
-}
-
-impl Insider {
-    fn of(node: &Node<'_>, initiator: bool) -> Self {
-        let keys = node.events.iter().rev().find_map(|(_, event)| match event {
-            GatewayEvent::IkeKeys(keys) => Some(keys.clone()),
-            _ => None,
-        });
-        Self { keys: keys.unwrap(), initiator, iv: 1 << 40 }
-    }
-
-    /// A message of these payloads (RFC 7296 section 3.14), AES-GCM.
-    fn message(&mut self, exchange: u8, flags: u8, id: u32, first: u8, payloads: &[u8]) -> Vec<u8> {
-        let flags = flags | if self.initiator { 0x08 } else { 0 };
-        let key = if self.initiator { self.keys.encryption_i() } else { self.keys.encryption_r() };
-        let (key, salt) = key.split_at(key.len() - 4);
-        let cipher = <Toy as Provider>::Cipher::new(self.keys.suite, key, &[]).unwrap();
-        self.iv += 1;
-        let iv = self.iv.to_be_bytes();
-        let mut text = payloads.to_vec();
-        text.push(0);
-        let total = 28 + 4 + 8 + text.len() + 16;
-        let mut head = self.keys.initiator_spi.to_be_bytes().to_vec();
-        head.extend(self.keys.responder_spi.to_be_bytes());
-        head.extend([46, 0x20, exchange, flags]);
-        head.extend(id.to_be_bytes());
-        head.extend((total as u32).to_be_bytes());
-        head.extend([first, 0]);
-        head.extend((total as u16 - 28).to_be_bytes());
-        let mut icv = [0; 16];
-        let nonce = [salt, &iv].concat();
-        let work = Work { nonce: &nonce, head: &head, text: &mut text, tail: &[], icv: &mut icv };
-        cipher.seal(work).unwrap();
-        [&head[..], &iv, &text, &icv].concat()
     }
 }
 

@@ -23,7 +23,7 @@ use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
 use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
 use crate::wire::{
-    Collected, ExchangeType, Header, IdPayload, NoRoom, Notify, NotifyType, PayloadType,
+    Collected, ExchangeType, Header, IdPayload, Message, NoRoom, Notify, NotifyType, PayloadType,
 };
 
 impl<P: Provider> Ike<'_, P> {
@@ -41,9 +41,11 @@ impl<P: Provider> Ike<'_, P> {
         let (sa_number, config) = (x.sa, handshake.child);
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
         let nat_port = self.config.ports.nat;
+        let moves = peer.mobike.is_some() && self.detects_nats(number);
         let sa = self.sa(sa_number).ok_or(Failure::Protocol)?;
-        if sa.nat_local || sa.nat_remote || peer.force_encapsulation {
-            // RFC 7296 section 2.23: with a NAT between, everything moves to port 4500.
+        if sa.nat_local || sa.nat_remote || peer.force_encapsulation || moves {
+            // RFC 7296 section 2.23: with a NAT between, everything moves to port 4500; with MOBIKE, in any case, since one may
+            // be on another path (RFC 4555 section 3.3).
             sa.path = sa.path.with_ports(nat_port, peer.ports.nat);
         }
         sa.send_id = 2;
@@ -98,6 +100,14 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
+    /// Whether the responder looks for NATs.
+    fn detects_nats(&mut self, number: u32) -> bool {
+        let Some((_, handshake)) = self.contexts.handshake(number) else { return false };
+        let response = Message::parse(self.buffers.bytes(handshake.response));
+        let collected = response.and_then(|message| message.collect());
+        collected.is_ok_and(|c| c.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some())
+    }
+
     /// Our key has signed.
     pub(crate) fn auth_signed(&mut self, env: &mut Env<'_>, number: u32, signature: &[u8]) {
         let Some(x) = self.contexts.get(number) else { return };
@@ -131,6 +141,7 @@ impl<P: Provider> Ike<'_, P> {
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
         let first = self.sas_of(config.peer, 0).all(|(_, sa)| !sa.is_authenticated());
+        let mobile = self.mobile.zip(peer.mobike);
         self.compose(number, ExchangeType::IKE_AUTH, |w| {
             w.id(PayloadType::IDI, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
@@ -150,7 +161,7 @@ impl<P: Provider> Ike<'_, P> {
             if let Some(ppk) = peer.ppk.filter(|_| mixed) {
                 ppk::write(w, &ppk, without_ppk)?;
             }
-            Ok(())
+            mobile.map_or(Ok(()), |(mobile, policy)| (mobile.write_auth)(policy, path, true, w))
         })
         .map_err(|_| self.not_composed(number))?;
         self.send_request(env, number);
@@ -212,6 +223,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             let (identity, answer) = (self.identity_hash(&id), self.answered(number, collected));
             self.take_config(sa_number, collected);
+            self.take_mobike(sa_number, Self::moves(collected));
             return self.auth_completed(env, sa_number, number, identity, answer);
         }
         // What is plain to see costs no job.
@@ -329,6 +341,10 @@ impl<P: Provider> Ike<'_, P> {
             // Sent on by somebody on the path: without a NAT, an address does not change.
             return Err(DatagramError::Unexpected);
         }
+        if self.mobile.is_some_and(|mobile| !(mobile.is_direct)(collected, path)) {
+            self.auth_refuse(env, sa_number, number, path, Failure::UnexpectedNat);
+            return Err(DatagramError::Refused);
+        }
         let (Some(id), Some(auth)) = (collected.id_i, collected.auth) else {
             self.auth_refuse(env, sa_number, number, path, Failure::Protocol);
             return Err(DatagramError::Unexpected);
@@ -439,6 +455,7 @@ impl<P: Provider> Ike<'_, P> {
         Some(Asked {
             identity: self.identity_hash(&collected.id_i?),
             initial_contact: collected.notify(NotifyType::INITIAL_CONTACT).is_some(),
+            moves: Self::moves(collected),
             asks: Asks::of(collected),
             child: Self::find_child(collected, self.peer_of(sa)?, &ends, None, false),
         })
@@ -469,7 +486,7 @@ impl<P: Provider> Ike<'_, P> {
         asked: Asked,
         proof: &Proof<'_>,
     ) -> Result<(), DatagramError> {
-        let Asked { identity, initial_contact, asks, mut child } = asked;
+        let Asked { identity, initial_contact, moves, asks, mut child } = asked;
         let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
         let index = self.sa(sa_number).map(|sa| sa.peer).ok_or(DatagramError::Stale)?;
         let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
@@ -489,6 +506,7 @@ impl<P: Provider> Ike<'_, P> {
         sa.path = path;
         sa.send_id = 0;
         self.file_sa(sa_number, identity);
+        self.take_mobike(sa_number, moves);
         self.sa_up(env, sa_number);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
@@ -526,12 +544,18 @@ impl<P: Provider> Ike<'_, P> {
         let local_id = peer.local_id.or_address(x.path.local.address);
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
+        let path = x.path;
+        let agreed = self.sas.get(x.sa as usize).is_some_and(|slot| slot.sa.mobike);
+        let mobile = self.mobile.zip(peer.mobike).filter(|_| agreed);
         self.compose(number, ExchangeType::IKE_AUTH, |w| {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
             if ppk {
                 w.notify(&Notify::new(NotifyType::PPK_IDENTITY, &[]))?;
+            }
+            if let Some((mobile, policy)) = mobile {
+                (mobile.write_auth)(policy, path, false, w)?;
             }
             if let Some(config) = &config {
                 config.write(w)?;
@@ -559,6 +583,7 @@ impl<P: Provider> Ike<'_, P> {
         let kind = match failure {
             Failure::Protocol => NotifyType::INVALID_SYNTAX,
             Failure::NoRoom => NotifyType::TEMPORARY_FAILURE,
+            Failure::UnexpectedNat => NotifyType::UNEXPECTED_NAT_DETECTED,
             _ => NotifyType::AUTHENTICATION_FAILED,
         };
         self.refuse(peer, None, path, failure);
@@ -609,6 +634,8 @@ impl<P: Provider> Ike<'_, P> {
         let Some(collected) = self.parked(number) else { return };
         let Some(id) = collected.id_r else { return };
         let (identity, answer) = (self.identity_hash(&id), self.answered(number, &collected));
+        let moves = Self::moves(&collected);
+        self.take_mobike(sa, moves);
         self.take_parked_config(sa, number);
         self.release_parked(number);
         let _ = self.auth_completed(env, sa, number, identity, answer);
@@ -662,6 +689,21 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?;
         let bound = handshake.auth.bind::<P>(sa.sa.choice.prf, sender, id);
         bound.map_err(|_| Failure::Crypto)
+    }
+
+    /// Whether the peer supports MOBIKE.
+    fn moves(collected: &Collected<'_>) -> bool {
+        collected.notify(NotifyType::MOBIKE_SUPPORTED).is_some()
+    }
+
+    /// RFC 4555 section 3.3: MOBIKE is for SAs whose both sides support it.
+    fn take_mobike(&mut self, number: u32, moves: bool) {
+        let policy = self.peer_of(number).is_some_and(|peer| peer.mobike.is_some());
+        let agreed = moves && policy && self.mobile.is_some();
+        if let Some(sa) = self.sa(number) {
+            sa.mobike = agreed;
+            sa.decides = sa.initiator;
+        }
     }
 
     /// However an identity is written, and whatever its reserved octets are (RFC 7296 section 3.5), it has one hash.
@@ -730,6 +772,7 @@ impl core::ops::Deref for Nonce {
 struct Asked {
     identity: u64,
     initial_contact: bool,
+    moves: bool,
     asks: Asks,
     child: Result<Chosen, Unmet>,
 }

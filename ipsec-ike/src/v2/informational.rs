@@ -3,6 +3,7 @@
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 
+use super::mobike::Response;
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -10,7 +11,7 @@ use crate::event::{ChildId, DownReason};
 use crate::exchange::Kind;
 use crate::ike_sa;
 use crate::timer::{LINGER, RESPONSE_KEPT, RETRY};
-use crate::wire::{Collected, ExchangeType, Header, ProtocolId};
+use crate::wire::{Collected, ExchangeType, Header, Notify, ProtocolId};
 
 /// Children that one message can delete; more are told of one by one.
 const MAX_DELETED: usize = 16;
@@ -20,6 +21,11 @@ type DeletedSpis = heapless::Vec<u32, MAX_DELETED>;
 impl<P: Provider> Ike<'_, P> {
     /// Asks a silent peer whether it lives (RFC 7296 section 2.4). `false` if there is no room.
     pub(crate) fn liveness_begin(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        let looks = self.sa(sa).is_some_and(|sa| sa.mobike && sa.decides && sa.nat_local);
+        if let Some(mobile) = self.mobile.filter(|_| looks) {
+            // RFC 4555 section 3.8: has the NAT given us another port?
+            return (mobile.begin)(self, env, sa);
+        }
         let Some(context) = self.begin_request(sa, Kind::Informational) else { return false };
         if let Some(sa) = self.sa(sa) {
             sa.want &= !ike_sa::want::LIVENESS;
@@ -51,6 +57,13 @@ impl<P: Provider> Ike<'_, P> {
             self.sa_down(env, sa, DownReason::Deleted);
             return Ok(());
         }
+        let mobile = self.mobile.filter(|_| self.sas.get(sa as usize).is_some_and(|s| s.sa.mobike));
+        if let Some(mobile) = mobile
+            && let Err(kind) = (mobile.request)(self, env, sa, path, collected)
+        {
+            self.answer_error(env, context, ExchangeType::INFORMATIONAL, &Notify::new(kind, &[]));
+            return Err(DatagramError::Refused);
+        }
         let (mut esp, mut ah) = (DeletedSpis::new(), DeletedSpis::new());
         let deleting = self.child_being_deleted(sa);
         let outbound = collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));
@@ -75,7 +88,12 @@ impl<P: Provider> Ike<'_, P> {
                 self.stay_with(env, sa, replaces);
             }
         }
+        let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
+        let spis = self.sa(sa).map_or((0, 0), |sa| (sa.spi_i, sa.spi_r));
         let written = self.compose(context, ExchangeType::INFORMATIONAL, |w| {
+            if let Some(mobile) = mobile {
+                (mobile.write_response)(&Response { spis, path, peer }, collected, w)?;
+            }
             for (protocol, spis) in [(ProtocolId::ESP, &esp), (ProtocolId::AH, &ah)] {
                 if !spis.is_empty() {
                     w.delete(protocol, spis)?;
@@ -87,6 +105,9 @@ impl<P: Provider> Ike<'_, P> {
             self.send_response(env, context, RESPONSE_KEPT);
         } else {
             self.end_exchange(env, context);
+        }
+        if mobile.is_some() {
+            self.next_task(env, sa);
         }
         Ok(())
     }

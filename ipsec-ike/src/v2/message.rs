@@ -195,7 +195,8 @@ impl<P: Provider> Ike<'_, P> {
             return;
         }
         sa.heard = sa.heard.max(env.now);
-        if sa.path.local.address == path.local.address {
+        // RFC 4555 section 3.8: with MOBIKE, the initiator says when it has moved.
+        if sa.path.local.address == path.local.address && !sa.mobike {
             self.move_sa(number, path.remote);
         }
     }
@@ -261,6 +262,12 @@ impl<P: Provider> Ike<'_, P> {
             }
             Kind::DeleteIke => {
                 self.delete_ike_response(env, number, context);
+                Ok(())
+            }
+            Kind::Mobike => {
+                if let Some(mobile) = self.mobile {
+                    (mobile.response)(self, env, number, context, collected);
+                }
                 Ok(())
             }
             Kind::Informational => {

@@ -9,6 +9,7 @@ pub(crate) mod disturbed;
 mod informational;
 mod install;
 mod message;
+pub(crate) mod mobike;
 mod negotiation;
 mod offer;
 mod ppk;

@@ -240,7 +240,7 @@ impl<P: Provider> Ike<'_, P> {
         let busy = match rekeying {
             // RFC 7296 section 2.8.2: both sides rekey it; the nonces tell which SA stays.
             Some(x) => x.rival.sa != 0,
-            None => !matches!(kind, Kind::None | Kind::Informational),
+            None => !matches!(kind, Kind::None | Kind::Informational | Kind::Mobike),
         };
         let colliding = rekeying.is_some();
         if busy {
@@ -384,11 +384,17 @@ impl<P: Provider> Ike<'_, P> {
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
         let rekey_at = jittered(env, peer.rekey_after);
+        let asking = self.sa(old).and_then(|sa| sa.ours.checked_sub(1));
+        let updating =
+            asking.and_then(|n| self.contexts.exchange(n)).map(|x| x.kind) == Some(Kind::Mobike);
         let Some(sa) = self.sa(old) else { return };
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
         // Who wished to close the old one wishes to close the new one.
-        let close = core::mem::take(&mut sa.want) & ike_sa::want::CLOSE;
+        let want = core::mem::take(&mut sa.want) & (ike_sa::want::CLOSE | ike_sa::want::UPDATE);
+        let moving = sa.moving();
+        // What was asked of it is asked again.
+        let want = want | if updating { ike_sa::want::UPDATE } else { 0 };
         if ours {
             sa.want = ike_sa::want::CLOSE;
         } else {
@@ -417,7 +423,8 @@ impl<P: Provider> Ike<'_, P> {
         new.rekey_at = rekey_at;
         new.expire_at = env.now.after(peer.expire_after);
         new.replaces = Some(id);
-        new.want = close;
+        new.want = want;
+        new.take_moving(moving);
         new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
         self.events.push(successor);
         self.file_sa(successor, identity);

@@ -83,6 +83,7 @@ impl<P: Provider> Ike<'_, P> {
         let id = self.ike_id(old);
         let Some(sa) = self.sa(old) else { return };
         let (peer, path, ends, identity) = (sa.peer, sa.path, sa.ends(), sa.identity);
+        let moving = sa.moving();
         let Some(new) = self.sa(number) else { return };
         new.state = SaState::Waiting;
         new.replaced = true; // it has not been told of, and perhaps never is
@@ -91,6 +92,7 @@ impl<P: Provider> Ike<'_, P> {
         new.path = path;
         new.proven = ends.proven;
         new.identity = identity;
+        new.take_moving(moving);
         new.nat_local = ends.nat_local;
         new.nat_remote = ends.nat_remote;
         new.heard = env.now;

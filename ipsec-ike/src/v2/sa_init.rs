@@ -59,15 +59,8 @@ impl Offer<'_> {
     ) -> Result<(), NoRoom> {
         w.ke(self.group, self.public)?;
         w.nonce(self.nonce)?;
-        let detection = |endpoint| nat::detection::<P>(spi_i, spi_r, endpoint).map_err(|_| NoRoom);
-        let mut source = detection(self.path.local)?;
-        if self.hide {
-            // Any wrong hash will do; this one stays the same when the message is written again.
-            bytes::copy(&mut source, self.nonce.get(..20).ok_or(NoRoom)?).ok_or(NoRoom)?;
-        }
-        w.notify(&Notify::new(NotifyType::NAT_DETECTION_SOURCE_IP, &source))?;
-        let destination = detection(self.path.remote)?;
-        w.notify(&Notify::new(NotifyType::NAT_DETECTION_DESTINATION_IP, &destination))
+        // Any wrong hash will do; this one stays the same when the message is written again.
+        nat::write::<P>(w, (spi_i, spi_r), self.path, self.hide.then_some(self.nonce))
     }
 }
 
@@ -85,6 +78,7 @@ impl<P: Provider> Ike<'_, P> {
         let (Some(local), Some(remote)) = (peer.local, peer.remote) else {
             return Err(CommandError::NoAddress);
         };
+        let local = self.moved.filter(|(from, _)| *from == local).map_or(local, |(_, to)| to);
         let group = proposal::first_ike_group(peer.proposals, &Implemented::of::<P>())
             .ok_or(CommandError::Unknown)?;
         if self.free_sas.is_empty() || self.buffers.free() < 2 {

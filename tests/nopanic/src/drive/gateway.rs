@@ -67,6 +67,8 @@ fn commands() {
         fn(_) -> _: GatewayConfig::new;
         fn(_, _, _) -> _: Gateway::new, Gateway::close_all;
         fn(_, _, _, _) -> _: Gateway::initiate, Gateway::rekey, Gateway::rekey_ike, Gateway::close, Gateway::close_ike;
+        fn(_) -> _: Gateway::support_mobike;
+        fn(_, _, _, _, _) -> _: Gateway::move_ike, Gateway::move_address;
         fn(_) -> _: Gateway::is_idle, Gateway::statistics, tunnels, Gateway::sad, Gateway::spd, Gateway::ike;
         fn(_) -> _: Gateway::config, Gateway::counters;
         fn(_, _) -> _: Gateway::tunnel, Gateway::overhead, Gateway::child, <SetupError as Display>::fmt;

@@ -82,6 +82,8 @@ fn engine() {
         fn(_, _) -> _: Ike::remember_packets, Ike::packets_for;
         fn(_, _, _) -> _: Ike::initiate, Ike::rekey_child, Ike::close_child, Ike::rekey_ike, Ike::close_ike;
         fn(_, _, _) -> _: Ike::heard, Ike::peer_moved;
+        fn(_) -> _: Ike::support_mobike;
+        fn(_, _, _, _) -> _: Ike::move_ike, Ike::move_address;
         fn(_) -> _: ChildId::index, <DatagramError as From<WireError>>::from;
         fn(_, _) -> _: <DatagramError as Display>::fmt, <CommandError as Display>::fmt;
         fn(_, _) -> _: <BufferTooSmall as Display>::fmt, <DownReason as Display>::fmt;
