@@ -50,12 +50,14 @@ pub(crate) struct Mobile<P: Provider> {
     /// Takes the response to that.
     pub(crate) response: fn(&mut Ike<'_, P>, &mut Env<'_>, u32, u32, &Collected<'_>),
     /// Acts on an INFORMATIONAL request, or says which error it is answered with.
-    pub(crate) request:
-        fn(&mut Ike<'_, P>, &mut Env<'_>, u32, Path, &Collected<'_>) -> Result<(), NotifyType>,
+    pub(crate) request: Request<P>,
     /// Writes what the response to it says.
     pub(crate) write_response:
         fn(&Response<'_>, &Collected<'_>, &mut MessageWriter<'_>) -> Result<(), NoRoom>,
 }
+
+type Request<P> =
+    fn(&mut Ike<'_, P>, &mut Env<'_>, u32, Path, &Collected<'_>) -> Result<(), NotifyType>;
 
 /// What a response depends on.
 pub(crate) struct Response<'a> {
