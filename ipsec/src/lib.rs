@@ -156,8 +156,8 @@ pub use ipsec_ike::auth::{
     Authenticator, CertVerifier, Credentials, SignJob, Untrusted, VerifyJob,
 };
 pub use ipsec_ike::config::{
-    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, ModePolicy, Peer, Pool, Ports,
-    Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
+    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, ModePolicy, Peer,
+    Pool, Ports, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 pub use ipsec_ike::event::{
     AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,
