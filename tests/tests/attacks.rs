@@ -5,10 +5,9 @@ use core::time::Duration;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ipsec::ipsec_core::crypto::{PacketCipher, Provider, Work};
 use ipsec::{
-    ChildId, ChildRef, DatagramError, Endpoint, GatewayEvent, IkeId, IkeKeysLog, InboundError,
-    Instant, Path, Retransmission, Statistics,
+    ChildId, ChildRef, DatagramError, Endpoint, IkeId, InboundError, Instant, Path, Retransmission,
+    Statistics,
 };
 use ipsec_ike::wire::NotifyType;
 use ipsec_testkit::insider::Insider;
@@ -16,7 +15,6 @@ use ipsec_testkit::link::{Captured, Datagram, Transport, Verdict};
 use ipsec_testkit::pair::{Memory, Node, Pair};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, Setup, Side, v4};
-use ipsec_testkit::toy::Toy;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
