@@ -457,3 +457,233 @@ pub(crate) fn nat_d<P: Provider>(
     let (cookie_i, cookie_r) = (cookie_i.to_be_bytes(), cookie_r.to_be_bytes());
     Digest::of_hash::<P>(hash, &[&cookie_i, &cookie_r, address, &endpoint.port.to_be_bytes()])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::v1::protect;
+    use crate::wire::HEADER_LEN;
+    use crate::wire::v1::testdata::{CONVERSATIONS, Conversation, PSK, bytes as hex};
+    use crate::wire::v1::{Collected, ExchangeType, Message, Payloads};
+    use ipsec_rustcrypto::RustCrypto;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    /// NIST's component test vectors for SP 800-135, IKEv1 with signatures and SHA-1, the first one
+    /// (`ikev1_dsa`: Ni of 64 bits, Nr of 64 bits, g^xy of 1024 bits).
+    #[test]
+    fn nist_vector_of_signatures() {
+        let secret = hex(
+            "2a2e0bbe8da3657a83f3d35826e49e2d38e557e912a1b9e6c30c63577b3eab715466202862027f2c26f3090743555579\
+             611771db0b92bef93834432a3a7762fc8a0f4889fd281d6082770d10a40d7bad61e832f041e620d6787e7f62ab2861dd\
+             fbe272e0d9d3cdec5f1bbf750e24b8b32d6d714968ad69ce5086c32ad2742ebc",
+        );
+        let prf = PrfId::HMAC_SHA1;
+        let (ni, nr) = (hex("ced5635da6796075"), hex("6244b427712fb776"));
+        let mut skeyid = Skeyid::EMPTY;
+        skeyid.from_secret::<RustCrypto>(prf, &ni, &nr, &secret).unwrap();
+        assert_eq!(skeyid.0.bytes(), hex("dc37ac99de6dcfbd1ee74af7fb36f9b4b0a7829d"));
+        let mut keys = Phase1Keys::EMPTY;
+        let aes = Protection { encr: Encr::AES_CBC, key_bits: 128, prf };
+        let cookies = (0x382e_5c8b_0a3f_a307, 0xba4b_7616_700a_2413);
+        keys.derive::<RustCrypto>(aes, &skeyid, &secret, cookies.0, cookies.1).unwrap();
+        assert_eq!(keys.skeyid_d(), hex("486293ed547adb562cefdaf43d3d8457b196f2b6"));
+        assert_eq!(keys.skeyid_a(), hex("f4053b5ca07e59bb41b8f401037ca90b72b3917e"));
+        // SKEYID_e, of which AES-128 takes the beginning.
+        assert_eq!(keys.key(), &hex("49a1d53a80fb77e663552964fbbcb45092021473")[..16]);
+    }
+
+    /// One conversation of strongSwan with itself, followed by someone who knows the pre-shared key and the shared secrets.
+    struct Follower {
+        protection: Protection,
+        keys: Phase1Keys,
+        skeyid: Skeyid,
+        phase_1: Iv,
+        /// The vectors of exchanges of phase 2.
+        ivs: Vec<(u32, Iv)>,
+    }
+
+    impl Follower {
+        fn open(&mut self, datagram: &mut [u8], message_id: u32) {
+            let known = self.ivs.iter().position(|(id, _)| *id == message_id);
+            let iv = match known {
+                Some(at) => self.ivs.remove(at).1,
+                None if message_id == 0 => self.phase_1,
+                None => self.phase_1.of_phase_2::<RustCrypto>(self.protection, message_id).unwrap(),
+            };
+            let mut again = datagram.to_vec();
+            let next = protect::open::<RustCrypto>(self.protection, self.keys.key(), &iv, datagram)
+                .unwrap();
+            if message_id == 0 {
+                self.phase_1 = next;
+            } else {
+                self.ivs.push((message_id, next));
+            }
+            // And back.
+            let sealed = again.clone();
+            bytes::copy(&mut again, datagram).unwrap();
+            let sealing =
+                protect::seal::<RustCrypto>(self.protection, self.keys.key(), &iv, &mut again)
+                    .unwrap();
+            assert_eq!((again, sealing), (sealed, next));
+        }
+    }
+
+    fn follow(conversation: &Conversation) {
+        let what = conversation.what;
+        let prf = conversation.prf;
+        let (encr, key_bits) = conversation.cipher;
+        let protection = Protection { encr, key_bits, prf };
+        let secrets = conversation.secrets.map(hex);
+        let expected = conversation.keys.map(hex);
+        let mut sa_i = Vec::new();
+        let (mut ke, mut nonce) = (Vec::<Vec<u8>>::new(), Vec::<Vec<u8>>::new());
+        let (mut quick_nonces, mut quick_spis) = (Vec::<Vec<u8>>::new(), Vec::new());
+        let mut proofs = 0;
+        let mut follower: Option<Follower> = None;
+        for said in conversation.said {
+            let mut datagram = said.datagram();
+            let header = Message::parse(&datagram).unwrap().header;
+            let id = header.message_id;
+            if header.is_encrypted() {
+                let follower = follower.as_mut().unwrap();
+                follower.open(&mut datagram, id);
+                assert_eq!(datagram[HEADER_LEN..], said.plain(), "{what}");
+            }
+            let all =
+                Collected::collect(Payloads::padded(header.next_payload, &datagram[HEADER_LEN..]))
+                    .unwrap();
+            if id == 0 {
+                sa_i.extend(
+                    all.sa.iter().take(usize::from(sa_i.is_empty())).flat_map(|sa| sa.body()),
+                );
+                ke.extend(all.ke.map(<[u8]>::to_vec));
+                nonce.extend(all.nonce.map(<[u8]>::to_vec));
+                if ke.len() == 2 && follower.is_none() {
+                    let (cookie_i, cookie_r) = (header.initiator_cookie, header.responder_cookie);
+                    let mut skeyid = Skeyid::EMPTY;
+                    skeyid.from_psk::<RustCrypto>(prf, PSK, &nonce[0], &nonce[1]).unwrap();
+                    assert_eq!(skeyid.0.bytes(), expected[0], "{what}");
+                    let mut keys = Phase1Keys::EMPTY;
+                    keys.derive::<RustCrypto>(protection, &skeyid, &secrets[0], cookie_i, cookie_r)
+                        .unwrap();
+                    let derived = [keys.skeyid_d(), keys.skeyid_a(), keys.key()];
+                    assert_eq!(derived, [&expected[1][..], &expected[2], &expected[3]], "{what}");
+                    let phase_1 = Iv::of_phase_1::<RustCrypto>(protection, &ke[0], &ke[1]).unwrap();
+                    assert_eq!(phase_1.bytes(), expected[4], "{what}");
+                    follower =
+                        Some(Follower { protection, keys, skeyid, phase_1, ivs: Vec::new() });
+                }
+                // The proofs: Main Mode's are encrypted, and the responder's of Aggressive Mode is not.
+                if let (Some(hash), Some(follower)) = (all.hash, &follower) {
+                    let seen = Seen {
+                        g_xi: &ke[0],
+                        g_xr: &ke[1],
+                        cookie_i: header.initiator_cookie,
+                        cookie_r: header.responder_cookie,
+                        sa_i: &sa_i,
+                    };
+                    let sent =
+                        conversation.said.iter().position(|s| core::ptr::eq(s, said)).unwrap();
+                    let sender = if sent % 2 == 0 { Role::Initiator } else { Role::Responder };
+                    // Aggressive Mode: the initiator's identity was in its first message.
+                    let first = conversation.said[0].datagram();
+                    let first = Message::parse(&first).unwrap().collect().unwrap();
+                    let identity = all.id.or(first.id).unwrap();
+                    let proof =
+                        follower.skeyid.proof::<RustCrypto>(prf, sender, &seen, &identity).unwrap();
+                    assert!(proof.matches(hash), "{what}: {sender:?}");
+                    proofs += 1;
+                }
+                continue;
+            }
+            let follower = follower.as_ref().unwrap();
+            let (a, hash) = (follower.keys.skeyid_a(), all.hash.unwrap());
+            assert_eq!(all.first, crate::wire::v1::PayloadType::HASH);
+            let covered = all.after_first;
+            let (ni, nr) = (quick_nonces.first(), quick_nonces.get(1));
+            let expected = match (header.exchange, ni, nr) {
+                (ExchangeType::QUICK_MODE, Some(ni), None) => {
+                    hash_2::<RustCrypto>(prf, a, id, ni, covered)
+                }
+                (ExchangeType::QUICK_MODE, Some(ni), Some(nr)) => {
+                    hash_3::<RustCrypto>(prf, a, id, ni, nr)
+                }
+                _ => hash_1::<RustCrypto>(prf, a, id, covered),
+            };
+            assert!(expected.unwrap().matches(hash), "{what}: {}", header.exchange);
+            let nonce: Option<Vec<u8>> = all.nonce.map(<[u8]>::to_vec);
+            quick_nonces.extend(nonce);
+            let spi = all.sa.and_then(|sa| Spi::new(sa.single()?.spi_u32()?));
+            quick_spis.extend(spi);
+        }
+        assert_eq!((proofs, quick_spis.len()), (2, 2), "{what}");
+        let follower = follower.unwrap();
+        let seed = Phase2Seed {
+            prf,
+            skeyid_d: follower.keys.skeyid_d(),
+            secret: (!secrets[1].is_empty()).then_some(&secrets[1]),
+            ni: &quick_nonces[0],
+            nr: &quick_nonces[1],
+        };
+        let mut child = ChildKeys::EMPTY;
+        let [to_initiator, to_responder] = quick_spis[..] else { panic!() };
+        seed.child::<RustCrypto>(&mut child, conversation.suite, to_responder, to_initiator)
+            .unwrap();
+        let expected = conversation.child.map(hex);
+        assert_eq!(child.of(Role::Initiator), expected[0], "{what}");
+        assert_eq!(child.of(Role::Responder), expected[1], "{what}");
+    }
+
+    /// RFC 2409 sections 5, 5.5, 5.7 and appendix B, as strongSwan understands them: keys, vectors, hashes, and every
+    /// message in clear.
+    #[test]
+    fn conversations_of_strongswan() {
+        let has = |c: &&Conversation| {
+            let (encr, key_bits) = c.cipher;
+            RustCrypto::SUITES.iter().any(|s| s.encr == encr && s.key_bits == key_bits)
+        };
+        let followed = CONVERSATIONS.iter().filter(has).map(follow).count();
+        assert!(followed >= 3, "without `legacy` all but one");
+    }
+
+    /// RFC 3947 section 3.2: the hash of phase 1 over cookies, address and port.
+    #[test]
+    fn nat_discovery_of_strongswan() {
+        let of = |at: usize| CONVERSATIONS[0].said[at].datagram();
+        let (request, answer) = (of(2), of(3));
+        let (request, answer) =
+            (Message::parse(&request).unwrap(), Message::parse(&answer).unwrap());
+        let header = request.header;
+        let digest = |address: [u8; 4], port| {
+            let endpoint = Endpoint { address: address.into(), port };
+            let cookies = (header.initiator_cookie, header.responder_cookie);
+            nat_d::<RustCrypto>(HashId::Sha1, cookies.0, cookies.1, endpoint).unwrap()
+        };
+        let (sun, moon) = (digest([192, 0, 2, 2], 500), digest([192, 0, 2, 1], 500));
+        let sent =
+            |m: &Message<'_>| m.collect().unwrap().nat_d().map(<[u8]>::to_vec).collect::<Vec<_>>();
+        // kernel-libipsec pretends that there is a NAT, by a wrong hash of the sender's endpoint.
+        assert!(sun.matches(&sent(&request)[0]) && moon.matches(&sent(&answer)[0]));
+        assert!(!sun.matches(&sent(&request)[1]) && !moon.matches(&sent(&request)[1]));
+    }
+
+    #[test]
+    fn a_failure_leaves_no_key() {
+        let mut skeyid = Skeyid::EMPTY;
+        skeyid.from_psk::<RustCrypto>(PrfId::HMAC_SHA1, b"key", b"ni", b"nr").unwrap();
+        let aes = Protection { encr: Encr::AES_CBC, key_bits: 128, prf: PrfId::HMAC_SHA1 };
+        let mut keys = Phase1Keys::EMPTY;
+        keys.derive::<RustCrypto>(aes, &skeyid, b"secret", 1, 2).unwrap();
+        for broken in [
+            Protection { encr: Encr::AES_CTR, ..aes },
+            Protection { key_bits: 0, ..aes },
+            Protection { prf: PrfId(u16::MAX), ..aes },
+        ] {
+            assert!(keys.derive::<RustCrypto>(broken, &skeyid, b"secret", 1, 2).is_err());
+            assert!(keys.key().is_empty() && keys.skeyid_d().is_empty());
+        }
+        assert!(!Digest::EMPTY.matches(&[]));
+    }
+}

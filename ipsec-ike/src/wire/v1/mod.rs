@@ -37,6 +37,8 @@ mod message;
 mod nat_oa;
 mod notify;
 mod sa;
+#[cfg(test)]
+pub(crate) mod testdata;
 
 pub use attributes::{Attribute, Attributes, AttributesPayload, AttributesWriter};
 pub use chain::{Payload, Payloads};
