@@ -4,6 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use ipsec_core::crypto::{Curve, Group, HashId, PrfId, SignatureScheme, Suite};
+#[cfg(feature = "ikev1")]
+use ipsec_core::crypto::{Encr, Integ};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::mode::Tunnel;
 use ipsec_core::sa::AhAlign;
@@ -113,6 +115,34 @@ impl<'r> Peer<'r> {
             mobike: None,
         }
     }
+}
+
+/// Algorithms for phase 1: any of the ciphers, with any of the functions, with any of the groups.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug)]
+pub struct Phase1Proposal<'r> {
+    /// Encryption in CBC mode; [`Suite::integ`] is none, since messages are authenticated by the hash.
+    pub suites: &'r [Suite],
+    /// The hash, as the HMAC that is made of it.
+    pub prfs: &'r [PrfId],
+    /// Key exchanges.
+    pub groups: &'r [Group],
+}
+
+#[cfg(feature = "ikev1")]
+impl Phase1Proposal<'static> {
+    /// What we would choose ourselves.
+    pub const DEFAULT: &'static [Self] = &[Self {
+        suites: &[aes_cbc(256), aes_cbc(128)],
+        prfs: &[PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_384, PrfId::HMAC_SHA2_512],
+        groups: &[Group::P256, Group::P384, Group::MODP_2048],
+    }];
+}
+
+/// AES in CBC mode, alone.
+#[cfg(feature = "ikev1")]
+const fn aes_cbc(key_bits: u16) -> Suite {
+    Suite { encr: Encr::AES_CBC, key_bits, integ: Integ::NONE }
 }
 
 /// What to ask a peer for by configuration payload. The answer comes as

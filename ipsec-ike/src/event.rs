@@ -10,6 +10,8 @@ use ipsec_core::selector::TrafficSelector;
 use crate::auth::{SignatureHashes, Untrusted};
 use crate::config::RemoteAuth;
 use crate::identity::ClaimedId;
+#[cfg(feature = "ikev1")]
+pub use crate::v1::proposal::{Parameter, Phase1Mismatch, Value, Values};
 use crate::wire::{
     AuthMethod, ConfigAttribute, ConfigPayload, ExchangeType, NotifyType, TransformType,
 };
@@ -374,6 +376,9 @@ pub enum Failure {
         /// What it offers, cut after sixteen transforms.
         offered: Offer,
     },
+    /// We found nothing acceptable in what the peer offers for phase 1 of IKEv1.
+    #[cfg(feature = "ikev1")]
+    Phase1Mismatch(Phase1Mismatch),
     /// The peer found nothing acceptable in what we offer (NO_PROPOSAL_CHOSEN).
     ProposalRefused,
     /// The peer wants another key-exchange group than we asked for (INVALID_KE_PAYLOAD), which we do not allow.
@@ -556,6 +561,8 @@ impl core::fmt::Display for Failure {
                 }
                 Ok(())
             }
+            #[cfg(feature = "ikev1")]
+            Self::Phase1Mismatch(mismatch) => write!(f, "no common proposal: {mismatch}"),
             Self::ProposalRefused => f.write_str(
                 "the peer accepts none of our proposals; compare the algorithms on both sides",
             ),

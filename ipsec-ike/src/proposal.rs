@@ -101,18 +101,18 @@ impl Implemented<'_> {
         protects_ike(suite) && self.suites.contains(&suite)
     }
 
-    fn has_child_suite(&self, suite: Suite) -> bool {
+    pub(crate) fn has_child_suite(&self, suite: Suite) -> bool {
         if suite.is_ah() {
             return self.integs.contains(&suite.integ);
         }
         suite.shape().is_some() && self.suites.contains(&suite)
     }
 
-    fn has_prf(&self, prf: PrfId) -> bool {
+    pub(crate) fn has_prf(&self, prf: PrfId) -> bool {
         self.prfs.contains(&prf)
     }
 
-    fn has_group(&self, group: Group) -> bool {
+    pub(crate) fn has_group(&self, group: Group) -> bool {
         group != Group::NONE && self.groups.contains(&group)
     }
 }

@@ -2,4 +2,6 @@
 #![allow(dead_code, reason = "the exchanges that need it come later")]
 
 pub(crate) mod keymat;
+pub(crate) mod proposal;
 pub(crate) mod protect;
+pub(crate) mod vendor;
