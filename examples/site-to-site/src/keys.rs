@@ -14,6 +14,8 @@ pub struct KeyFiles {
     esp: File,
     /// A suite of ESP that Wireshark cannot decrypt.
     pub without: Option<Suite>,
+    /// An SA may have any addresses, since they change.
+    pub anywhere: bool,
 }
 
 impl KeyFiles {
@@ -25,6 +27,7 @@ impl KeyFiles {
             ike: File::create(folder.join("ikev2_decryption_table")).with_context(cannot)?,
             esp: File::create(folder.join("esp_sa")).with_context(cannot)?,
             without: None,
+            anywhere: false,
         })
     }
 
@@ -84,7 +87,13 @@ impl KeyFiles {
     /// What Wireshark cannot decrypt has no line.
     fn esp(&mut self, keys: EspKeys<'_>) -> Result<()> {
         match keys.line() {
-            Some(line) => writeln!(self.esp, "{line}")?,
+            Some(mut line) => {
+                for address in [keys.source, keys.destination].into_iter().filter(|_| self.anywhere)
+                {
+                    line = line.replacen(&format!("\"{address}\""), "\"*\"", 1);
+                }
+                writeln!(self.esp, "{line}")?;
+            }
             None => self.without = Some(keys.suite),
         }
         Ok(())

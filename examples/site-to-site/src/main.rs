@@ -28,7 +28,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use ipsec::ipsec_core::crypto::{Integ, SuiteKeywordError};
 use ipsec::ipsec_core::time::earliest;
-use ipsec::{GatewayEvent, Instant, Peer, Provider, Selectors, Suite};
+use ipsec::{GatewayEvent, Instant, Mobike, Peer, Provider, Selectors, Suite};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::clock::Clock;
 use ipsec_testkit::link::Chance;
@@ -64,6 +64,9 @@ struct Options {
     /// Rekey the tunnel whenever it has carried so many bytes, and the IKE SA when a quarter of the file has arrived
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1000..))]
     rekey_after: Option<u64>,
+    /// Give Kolkata's gateway another address when half of the file has arrived (MOBIKE); with --nat, one before the NAT
+    #[arg(long, conflicts_with = "manual")]
+    mobike: bool,
     /// IPv6 inside and outside
     #[arg(long)]
     ipv6: bool,
@@ -111,6 +114,10 @@ impl Options {
             !(transport && self.nat && self.ipv6),
             "transport mode through a NAT keeps no checksum of ICMPv6 right, only those of TCP and UDP (RFC 3948 section \
              3.1.2), and this program begins with a ping: leave out --nat or --ipv6"
+        );
+        ensure!(
+            !(transport && self.mobike),
+            "what is protected in transport mode are the addresses themselves, which do not move: leave out --mobike"
         );
         Ok(Protection { manual, esp, ah, transport, esn })
     }
@@ -176,7 +183,11 @@ fn run(options: &Options) -> Result<()> {
     );
     let (k, d) = (&plan.kolkata, &plan.delhi);
     let children = [[plan.child(k, d)], [plan.child(d, k)]];
-    let peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];
+    let mut peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];
+    if options.mobike {
+        peers.iter_mut().flatten().for_each(|peer| peer.mobike = Some(&Mobike::ANYWHERE));
+        keys.anywhere = true;
+    }
     let selectors = [[Plan::selectors(k, d)], [Plan::selectors(d, k)]];
     let (peers, selectors): ([&[Peer<'_>]; 2], [&[Selectors]; 2]) = match protection.manual {
         true => ([&[]; 2], [&selectors[0], &selectors[1]]),
@@ -209,6 +220,7 @@ fn run(options: &Options) -> Result<()> {
     let (hosts, sink) = ((&mut kolkata.host, &mut delhi.host), out.join("received"));
     let mut traffic = Traffic::new(now, source, &sink, hosts.0, hosts.1, &mut report)?;
     let mut ike_rekeyed = false;
+    let mut moved = !options.mobike;
     let mut closing: Option<Instant> = None;
 
     loop {
@@ -220,7 +232,9 @@ fn run(options: &Options) -> Result<()> {
         // 3. A datagram of the unprotected side.
         while let Some(datagram) = wan.deliver(now) {
             let to = datagram.destination.address;
-            let site = if to == d.address { &mut delhi } else { &mut kolkata };
+            let mut sites = [&mut kolkata, &mut delhi].into_iter();
+            // What is sent to where Kolkata was is lost.
+            let Some(site) = sites.find(|site| site.address == to) else { continue };
             site.unprotected(now, datagram);
             settle_and_transmit(now, site, &mut wan, &mut keys, &mut report)?;
         }
@@ -251,6 +265,18 @@ fn run(options: &Options) -> Result<()> {
                 );
                 kolkata.rekey_ike(now)?;
                 ike_rekeyed = true;
+                settle_and_transmit(now, &mut kolkata, &mut wan, &mut keys, &mut report)?;
+            }
+            if !moved && traffic.arrived() > traffic.len() / 2 {
+                let to = plan.elsewhere;
+                report.line(
+                    now,
+                    k.name,
+                    &format!("half of the file has arrived: the gateway has another address, {to}"),
+                );
+                wan.rename(kolkata.address, to);
+                kolkata.move_to(now, to);
+                moved = true;
                 settle_and_transmit(now, &mut kolkata, &mut wan, &mut keys, &mut report)?;
             }
             if traffic.is_done() {

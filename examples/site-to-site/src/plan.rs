@@ -171,6 +171,8 @@ pub struct Plan {
     pub kolkata: Side,
     /// Delhi.
     pub delhi: Side,
+    /// Where Kolkata's gateway goes, if it goes elsewhere.
+    pub elsewhere: IpAddr,
     /// The middlebox before Kolkata.
     pub nat: Option<Nat>,
     rekey_after: Option<u64>,
@@ -208,6 +210,7 @@ impl Plan {
                 of_kolkata,
             ),
             delhi: Side::new("Delhi", "delhi.example", (delhi, delhi), host_d, transport, of_delhi),
+            elsewhere: address(if ipv6 { "2001:db8:c::1" } else { "203.0.113.99" }),
             nat: nat.then(middlebox),
             rekey_after,
             protection,

@@ -223,7 +223,7 @@ impl Report {
                 self.line(now, who, &format!("child SA gone: {reason}; {rest}"));
             }
             GatewayEvent::ChildMoved { path, .. } => {
-                self.line(now, who, &format!("the peer has moved: {path}"));
+                self.line(now, who, &format!("packets go another way: {path}"));
             }
             GatewayEvent::Failed { failure, .. } => {
                 self.line(now, who, &format!("negotiation failed: {failure}"));

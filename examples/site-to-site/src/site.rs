@@ -1,5 +1,7 @@
 //! One site: a gateway and the host behind it, with the six calls of the driving loop.
 
+use std::net::IpAddr;
+
 use anyhow::{Context, Result, bail};
 use ipsec::ipsec_core::sa::Protocol;
 use ipsec::{
@@ -58,6 +60,8 @@ pub struct Site<'r> {
     pub role: Role,
     /// Where it is.
     pub side: &'r Side,
+    /// Its gateway's address now.
+    pub address: IpAddr,
     /// The gateway.
     pub gateway: Gateway<'r, RustCrypto>,
     /// The host.
@@ -85,10 +89,12 @@ impl<'r> Site<'r> {
         let ike = Config { key_log: role == Role::AnswersAndLogs, ..Config::new(peers) };
         let config = GatewayConfig { path_mtu: wan::MTU, manual, ..GatewayConfig::new(ike) };
         let host = Host::new(now, side.host.0, side.host.1, wan::MTU, rng.next());
-        let gateway = Gateway::new(&config, memory, &mut rng)
+        let mut gateway = Gateway::new(&config, memory, &mut rng)
             .with_context(|| format!("the gateway of {} cannot be made", side.name))?;
+        gateway.support_mobike();
+        let address = side.address;
         let transport = side.host.0 == side.address;
-        Ok(Self { role, side, gateway, host, ike: None, manual: None, transport, rng })
+        Ok(Self { role, side, address, gateway, host, ike: None, manual: None, transport, rng })
     }
 
     /// Gives the gateway its manual keys, and tells the host what fits into the tunnel.
@@ -202,6 +208,12 @@ impl<'r> Site<'r> {
             wan.send(now, Datagram::udp(local, remote, &buffer[..message.len]));
         }
         Ok(())
+    }
+
+    /// The gateway has another address: it tells its peer (MOBIKE).
+    pub fn move_to(&mut self, now: Instant, to: IpAddr) {
+        let from = std::mem::replace(&mut self.address, to);
+        self.gateway.move_address(now, &mut self.rng, from, to);
     }
 
     /// Gives the IKE SA new keys.

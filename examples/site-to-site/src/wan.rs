@@ -75,6 +75,12 @@ impl Wan {
         })
     }
 
+    /// The line of `from` has another address.
+    pub fn rename(&mut self, from: IpAddr, to: IpAddr) {
+        let lines = self.lines.iter_mut().filter(|line| line.address == from);
+        lines.for_each(|line| line.address = to);
+    }
+
     /// Puts a datagram on its sender's line.
     pub fn send(&mut self, now: Instant, datagram: Datagram) {
         let Some(line) = self.lines.iter_mut().find(|l| l.address == datagram.source.address)

@@ -135,6 +135,20 @@ fn rekeyed_on_the_way() {
     }
 }
 
+/// RFC 4555: the address of one gateway changes on the way.
+#[test]
+fn moved_on_the_way() {
+    let text = send("mobike", 400_000, &["--mobike"]);
+    let moved = "packets go another way: 198.51.100.1:0 -> 203.0.113.99:0";
+    assert!(text.contains(moved), "{text}");
+    assert!(summary(&text, "rekeys").starts_with("0 "), "{text}");
+    // From behind the NAT, where ESP was in UDP, to where it is not, and with new keys before and after.
+    let options = ["--mobike", "--nat", "--rekey-after", "100000", "--loss", "3"];
+    let text = send("mobike-nat", 400_000, &options);
+    assert!(text.contains(moved) && text.contains("tunnel rekeyed"), "{text}");
+    send("mobike-ipv6", 100_000, &["--mobike", "--ipv6"]);
+}
+
 #[test]
 fn over_a_bad_network() {
     send("loss", 200_000, &["--loss", "5"]);
@@ -173,7 +187,9 @@ fn negotiated_as_asked() {
 #[test]
 fn what_cannot_be_is_refused() {
     let folder = folder("refused");
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
+        (&["--mobike", "--manual"], "cannot be used with"),
+        (&["--mobike", "--mode", "transport"], "do not move"),
         (&["--esp", "aes128"], "without integrity"),
         (&["--esp", "aes129-sha1"], "no encryption algorithm"),
         (&["--ah", "sha3"], "no algorithm of AH"),
