@@ -320,6 +320,7 @@ struct PeerTable {
     lifetime: Option<Spanned<String>>,
     dpd: Option<Spanned<String>>,
     retransmit_tries: Option<Spanned<u8>>,
+    fragment_size: Option<Spanned<u16>>,
     #[serde(default)]
     encapsulation: Encapsulate,
     #[serde(default)]
@@ -542,6 +543,12 @@ impl Checker {
         config.liveness = dpd.map(|dpd| (!dpd.is_zero()).then_some(dpd))?;
         if let Some(tries) = peer.retransmit_tries {
             config.retransmission.tries = tries.into_inner();
+        }
+        if let Some(size) = &peer.fragment_size {
+            if (1..256).contains(size.get_ref()) {
+                self.mistake(size.span(), "at least 256; or 0, which turns fragmentation off");
+            }
+            config.fragment_size = Some(*size.get_ref()).filter(|size| *size != 0);
         }
         let asks = |what| peer.ask.contains(&what);
         config.asks =
@@ -974,7 +981,16 @@ lifetime_packets = 100
         assert_eq!((peer.local_id, peer.ports), (Identity::Any, Ports::STANDARD));
         assert_eq!(peer.remote_id, Identity::from("fd08::2".parse::<IpAddr>().unwrap()));
         assert_eq!(peer.liveness, Some(Duration::from_secs(30)));
+        assert_eq!(peer.fragment_size, Some(1280));
         assert!(!peer.force_encapsulation && peer.children.is_empty());
+    }
+
+    #[test]
+    fn the_size_of_fragments() {
+        for (size, means) in [(0, None), (256, Some(256)), (65535, Some(65535))] {
+            let text = GOOD.replace("dpd = \"0s\"", &format!("fragment_size = {size}"));
+            assert_eq!(parse(&text).unwrap().gateway.ike.peers[0].fragment_size, means);
+        }
     }
 
     /// Line and key of the first mistake, when `good` is replaced.
@@ -1012,6 +1028,11 @@ lifetime_packets = 100
                 "dpd = \"0s\"",
                 "retransmit_tries = 0",
                 "gw.toml:24:20: peer.retransmit_tries: at least 1",
+            ),
+            (
+                "dpd = \"0s\"",
+                "fragment_size = 255",
+                "gw.toml:24:17: peer.fragment_size: at least 256; or 0",
             ),
             ("\"lan\"", "\"l/n\"", "gw.toml:28:8: peer.child.name: a name has letters"),
             ("[\"192.168.1.0/24\"]", "[]", "gw.toml:29:9: peer.child.local: at least one"),

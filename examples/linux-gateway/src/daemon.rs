@@ -45,7 +45,7 @@ const LEASES: usize = 1 << 16;
 /// Half-open exchanges of others that find room.
 const HANDSHAKES: usize = 64;
 /// The largest IKE message.
-const MESSAGE: usize = 4096;
+const MESSAGE: usize = 8192;
 
 /// Room before a packet, enough for AH around ESP.
 const HEADROOM: usize = 2 * ipsec::MAX_HEADROOM;

@@ -30,6 +30,10 @@ class Capture:
         return {struct.unpack_from("!H", packet.body)[0] for packet in self.packets()
                 if packet.protocol == 17 and not packet.fragment and str(packet.source) == source}
 
+    def ike_fragments(self, source):
+        """How many encrypted fragments (RFC 7383) this address sent."""
+        return sum(next_payload(packet) == 53 for packet in self.packets() if str(packet.source) == source)
+
     def packets(self):
         """Ends the capture; its IP packets."""
         if self.task.alive():
@@ -61,6 +65,14 @@ def packets(capture):
         elif frame[12:14] == b"\x86\xdd":
             source, target = ipaddress.ip_address(packet[8:24]), ipaddress.ip_address(packet[24:40])
             yield Packet(packet[6], source, target, packet[6] == 44, packet[40:])
+
+
+def next_payload(packet):
+    """What an IKE message begins with; None if it is no IKE message."""
+    if kind(packet) != "ike":
+        return None
+    message = packet.body[8:]
+    return message[20 if message[:4] == bytes(4) else 16]
 
 
 def kind(packet):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from . import Failure, kernel, packets
 from .manual import CBC, CHACHA, GCM, SHA1, SHA256, Manual
+from .capture import refuse
 from .certificates import Authority
 from .nodes import wait_until
 from .settings import Child, Side
@@ -473,6 +474,56 @@ def cert_chain(t):
     side, _ = certified(t, links=3)
     t.establish(side)
     t.traffic()
+
+
+@both_roles
+def fragmentation(t):
+    """RSA-4096 and an intermediate authority, over a path of 1,280 bytes that loses IP fragments (RFC 7383)."""
+    t.pair()
+    t.short_path(1280)
+    side, _ = certified(t, "rsa4096", links=2)
+    t.establish(side, side.mirrored(fragment_size=600))
+    fragmented(t)
+
+
+@both_roles
+def fragmentation_rekey(t):
+    """Fragments so small that rekeying needs them, too."""
+    t.pair()
+    t.short_path(1280)
+    side = replace(SIDE, fragment_size=256, ike=("aes128-sha256-modp2048",)).with_child(esp=("aes128gcm16-modp2048",))
+    t.establish(side, side.mirrored(fragment_size=300))
+    for actor in (t.ours, t.peer):
+        actor.rekey_ike()
+        t.expect("ike rekeyed")
+        actor.rekey_child()
+        t.expect("child rekeyed")
+    one_tunnel(t)
+    fragmented(t)
+
+
+@case
+def fragmentation_off(t):
+    """The peer does not want fragments: no tunnel, and we say why."""
+    t.needs_gateway("charon does not know why nobody answers")
+    t.role = "init"
+    t.pair()
+    t.short_path(1280)
+    side, _ = certified(t, "rsa", links=3)
+    t.start(replace(side, tries=3), side.mirrored(fragment_size=0))
+    t.ours.initiate()
+    t.ours.expect("fragmentation needed")
+    no_tunnel(t)
+
+
+def fragmented(t):
+    """Both sides have sent encrypted fragments, and neither an IP fragment. What is in the tunnel must be short, too."""
+    t.ours.node.ip("link set ipsec0 mtu 1180")
+    t.traffic()
+    for address in ("10.8.0.1", "10.8.0.2"):
+        if not t.capture.ike_fragments(address):
+            raise Failure(f"{address} has sent no fragment")
+    refuse(t.capture.count(), "fragment")
 
 
 @both_roles

@@ -16,6 +16,7 @@ charon {{
   install_virtual_ip = no
   retransmit_tries = 3
   retransmit_timeout = 1.5
+  fragment_size = {fragment_size}
   {extra}
   filelog {{
     main {{
@@ -59,6 +60,7 @@ connections {{
     dpd_delay = {side.dpd}
     encap = {encap}
     mobike = {mobike}
+    fragmentation = {fragmentation}
     {addresses}
     local {{
       auth = {auth}
@@ -149,7 +151,8 @@ class Charon(Daemon):
         kernel = "kernel-netlink" if guest else "kernel-libipsec kernel-netlink"
         vici = "/run/charon.vici" if guest else self.node.path("charon.vici")
         (folder / "strongswan.conf").write_text(STRONGSWAN.format(
-            plugins=PLUGINS.format(kernel=kernel), log=self.node.path(self.LOG), vici=vici, extra=extra))
+            plugins=PLUGINS.format(kernel=kernel), log=self.node.path(self.LOG), vici=vici, extra=extra,
+            fragment_size=side.fragment_size))
         (folder / "swanctl.conf").write_text(configuration(side))
         credentials(side, folder)
         self.environment = {"STRONGSWAN_CONF": self.node.path("strongswan.conf"), "SWANCTL_DIR": self.node.path("")}
@@ -205,7 +208,8 @@ def configuration(side):
         own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
         other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
         addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
-        encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no")
+        encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
+        fragmentation="yes" if side.fragment_size else "no")
 
 
 def credentials(side, folder):

@@ -18,6 +18,7 @@ class Gateway(Daemon):
         "child down": r"child down child=\S+",
         "silent": r"ike down peer=\S+ reason=.*silent",
         "authentication failed": r"ike failed peer=\S+ reason=authentication",
+        "fragmentation needed": r"ike failed peer=\S+ reason=.*fragmentation was not agreed on",
         "untrusted": r"ike failed peer=\S+ reason=authentication of \S+ failed: .*",
         "revoked": r"reason=authentication of \S+ failed: its certificate is revoked",
         "expired": r"reason=authentication of \S+ failed: its certificate has expired",
@@ -90,7 +91,8 @@ def peer(side):
     """The tables of the peer and its children."""
     keys = {"name": side.peer, "local": side.local, "remote": side.remote, "local_id": side.local_id,
             "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
-            "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": 6}
+            "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": side.tries,
+            "fragment_size": side.fragment_size}
     if side.ask:
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:

@@ -42,6 +42,8 @@ class Side:
     dpd: str = "0s"
     encapsulation: str = "auto"
     mobike: bool = True    # charon's own
+    fragment_size: int = 1280    # 0: no fragmentation
+    tries: int = 6    # linux-gateway's own
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
     ask: bool = False    # for an inner IPv4 address, and name servers

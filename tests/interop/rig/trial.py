@@ -43,6 +43,20 @@ class Trial:
         self.address(peer, "10.8.0.2/24", "fd08::2/64")
         self.daemons(ours, peer)
 
+    def short_path(self, mtu):
+        """The wire of a pair carries packets of so many bytes, and no IP fragments."""
+        need("nft")
+        for node in (self.ours.node, self.peer.node):
+            node.ip(f"link set wan mtu {mtu}")
+            node.run(["nft", """
+                table netdev path {
+                  chain wan {
+                    type filter hook ingress device wan priority 0; policy accept
+                    ip frag-off & 0x3fff != 0 drop
+                    ip6 nexthdr 44 drop
+                  }
+                }"""])
+
     def nat(self, inside):
         """A router between 10.7.0.0/24, where `inside` ("ours" or "peer") is 10.7.0.1, and 10.8.0.0/24, where the other
         one is 10.8.0.2; it hides the former behind 10.8.0.254."""
