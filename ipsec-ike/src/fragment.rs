@@ -342,3 +342,176 @@ impl<'r, P: Provider> Ike<'r, P> {
         self.refuse(peer, None, path, Failure::TooLong);
     }
 }
+
+#[cfg(all(test, feature = "fragments"))]
+mod tests {
+    use super::*;
+    use crate::keymat::{AuthKeys, IkeKeys, Role, Skeyseed};
+    use crate::proposal::IkeChoice;
+    use crate::wire::{ExchangeType, Flags, Message, Notify, NotifyType};
+    use ipsec_core::crypto::{Encr, Group, Integ, PrfId, Suite};
+    use ipsec_rustcrypto::RustCrypto;
+
+    extern crate std;
+    use std::vec::Vec;
+    use std::{format, vec};
+
+    const HEADER: Header = Header::new(3, 4, ExchangeType::IKE_AUTH, Flags::INITIATOR, 1);
+    const UNTIL: Instant = Instant::from_secs(60);
+
+    fn sa(suite: Suite) -> IkeSa {
+        let mut sa = IkeSa::EMPTY;
+        let choice = IkeChoice {
+            suite,
+            prf: PrfId::HMAC_SHA2_256,
+            group: Group::X25519,
+            ..IkeChoice::EMPTY
+        };
+        let (mut keys, mut auth) = (IkeKeys::EMPTY, AuthKeys::EMPTY);
+        let seed = Skeyseed::Initial { secret: b"shared" };
+        keys.derive::<RustCrypto>(&mut auth, &choice, seed, &[1; 16], &[2; 16], 3, 4).unwrap();
+        (sa.choice, sa.keys, sa.initiator) = (choice, keys, true);
+        sa
+    }
+
+    /// A message with a notify of `len` bytes of data, not encrypted yet, in a buffer with room for its fragments.
+    fn plain(suite: Suite, len: usize, room: usize) -> (Vec<u8>, SkLayout) {
+        let mut buffer = vec![0xee; room];
+        let data: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0]).collect();
+        let writer = MessageWriter::new(&mut buffer, &HEADER).unwrap();
+        let mut sk = writer.begin_sk(&suite.shape().unwrap()).unwrap();
+        sk.notify(&Notify::new(NotifyType::COOKIE2, &data)).unwrap();
+        let layout = sk.finish().unwrap();
+        (buffer, layout)
+    }
+
+    /// The messages that lie one after another.
+    fn messages(mut all: &[u8]) -> Vec<Vec<u8>> {
+        let mut list = Vec::new();
+        while !all.is_empty() {
+            let (next, rest) = all.split_at(next_len(all));
+            list.push(next.to_vec());
+            all = rest;
+        }
+        list
+    }
+
+    /// A fragment, opened.
+    fn open(sa: &IkeSa, message: &mut [u8]) -> (PayloadType, Fragment, Vec<u8>) {
+        let parsed = Message::parse(message).unwrap();
+        assert_eq!(parsed.header.message_id, HEADER.message_id);
+        let encrypted = parsed.collect().unwrap().encrypted.unwrap();
+        let suite = sa.choice.suite;
+        let layout = encrypted.layout(message.len(), &suite.shape().unwrap()).unwrap();
+        protect::open::<RustCrypto>(&sa.keys, suite, Role::Initiator, &layout, message).unwrap();
+        let text = strip_padding(&message[layout.text()]).unwrap().to_vec();
+        (encrypted.first, encrypted.fragment.unwrap(), text)
+    }
+
+    fn stored(total: u16) -> Vec<u8> {
+        let mut buffer = vec![0; 4096];
+        let first = PayloadType::NONE;
+        let partial = Partial { until: UNTIL, message_id: 1, total, count: 0, first };
+        let mut w = Writer::new(&mut buffer);
+        partial.write(&mut w).unwrap();
+        buffer
+    }
+
+    /// RFC 7383 section 2.5: what was cut and sealed is the message again when it is opened and put together, in whatever
+    /// order it arrives.
+    #[test]
+    fn what_was_cut_is_put_together() {
+        let suites = [
+            Suite::AES_128_GCM,
+            Suite::CHACHA20_POLY1305,
+            Suite::AES_128_CBC_SHA256,
+            Suite { encr: Encr::AES_CBC, key_bits: 256, integ: Integ::HMAC_SHA2_512_256 },
+        ];
+        for suite in suites {
+            for longest in [129, 200, 201, 215, 544] {
+                for len in (0..40).chain(480..520).chain([1000]) {
+                    let mut sa = sa(suite);
+                    let (mut buffer, layout) = plain(suite, len, 4096);
+                    let inner = strip_padding(&buffer[layout.text()]).unwrap().to_vec();
+                    let end = seal::<RustCrypto>(&mut sa, &HEADER, &layout, longest, &mut buffer);
+                    let mut fragments = messages(&buffer[..end.unwrap()]);
+                    assert_eq!(u64::try_from(fragments.len()).unwrap(), sa.iv, "an IV each");
+                    let total = u16::try_from(fragments.len()).unwrap();
+                    let (mut collected, mut used) = (stored(total), 17);
+                    for (n, fragment) in (1..=total).zip(&mut fragments).rev() {
+                        let case = format!("{suite} {longest} {len} {n}/{total}");
+                        assert!(fragment.len() <= longest, "{case}");
+                        let (first, number, text) = open(&sa, fragment);
+                        assert_eq!(number, Fragment { number: n, total }, "{case}");
+                        let named = if n == 1 { PayloadType::NOTIFY } else { PayloadType::NONE };
+                        assert_eq!(first, named, "{case}");
+                        let piece = Piece { number: n, text: &text };
+                        used = add(&mut collected, used, UNTIL, first, &piece).unwrap();
+                    }
+                    let mut out = vec![0; 1100];
+                    let (len, first) = assemble(&collected[..used], &mut out).unwrap();
+                    assert_eq!((&out[..len], first), (&inner[..], PayloadType::NOTIFY));
+                    // Too little room for the whole is no room.
+                    assert_eq!(assemble(&collected[..used], &mut out[..len - 1]), None);
+                }
+            }
+        }
+    }
+
+    /// A buffer that is too short for the fragments, or a limit too short for their headers.
+    #[test]
+    fn too_little_room_for_fragments() {
+        let suite = Suite::AES_128_GCM;
+        let cut = |room, longest| {
+            let (mut buffer, layout) = plain(suite, 400, room);
+            seal::<RustCrypto>(&mut sa(suite), &HEADER, &layout, longest, &mut buffer)
+        };
+        let needed = cut(4096, 200).unwrap();
+        assert_eq!(needed, 408 + 3 * (36 + 8 + 1 + 16));
+        for room in 465..needed {
+            assert_eq!(cut(room, 200), Err(DatagramError::NoRoom), "{room}");
+        }
+        assert_eq!(cut(needed, 200), Ok(needed));
+        for longest in 0..=61 {
+            assert_eq!(cut(40_000, longest), Err(DatagramError::NoRoom), "{longest}");
+        }
+        assert!(cut(40_000, 62).is_ok());
+    }
+
+    #[test]
+    fn a_fragment_that_does_not_fit_changes_nothing_that_counts() {
+        let mut buffer = stored(3);
+        buffer.truncate(17 + 4 + 10 + 4 + 9);
+        let piece = |number| Piece { number, text: &[7; 10] };
+        let used = add(&mut buffer, 17, UNTIL, PayloadType::IDI, &piece(1)).unwrap();
+        assert_eq!(used, 17 + 14);
+        assert_eq!(add(&mut buffer, used, UNTIL, PayloadType::NONE, &piece(2)), None);
+        let (partial, pieces) = Partial::of(&buffer[..used]).unwrap();
+        assert_eq!((partial.count, partial.first, pieces.count()), (1, PayloadType::IDI, 1));
+        // What is missing, or cut, is no message.
+        let mut out = [0; 100];
+        for used in 0..=used {
+            assert_eq!(assemble(&buffer[..used], &mut out), None);
+        }
+    }
+
+    /// RFC 7383 section 2.5.1: the limit is on the packet, with the headers around the message.
+    #[test]
+    fn the_longest_message_of_a_packet() {
+        let mut peer = Peer::psk(
+            (None, crate::identity::Identity::Any),
+            (None, crate::identity::Identity::Any),
+            b"",
+        );
+        let path = |address: &str| {
+            let end = ipsec_core::path::Endpoint::new(address.parse().unwrap(), 500);
+            Path::new(end, end)
+        };
+        assert_eq!(longest(&peer, path("192.0.2.1")), Some(1280 - 32));
+        assert_eq!(longest(&peer, path("2001:db8::1")), Some(1280 - 52));
+        peer.fragment_size = Some(0);
+        assert_eq!(longest(&peer, path("2001:db8::1")), Some(256 - 52));
+        peer.fragment_size = None;
+        assert_eq!(longest(&peer, path("2001:db8::1")), None);
+    }
+}

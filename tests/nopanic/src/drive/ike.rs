@@ -179,7 +179,8 @@ fn known(ts: &TsPayload<'_>) -> usize {
 fn write() {
     reach! {
         fn(_, _, _, _, _) -> _: Header::new;
-        fn(_, _) -> _: MessageWriter::new, MessageWriter::begin_sk;
+        fn(_, _) -> _: MessageWriter::new, MessageWriter::begin_sk, SkWriter::keep;
+        fn(_, _, _, _) -> _: MessageWriter::begin_skf;
         fn(_) -> _: MessageWriter::finish, SkWriter::finish;
         fn(_) -> _: <SkWriter<'_> as Deref>::deref, <SkWriter<'_> as DerefMut>::deref_mut;
         fn(_, _, _) -> _: payload, MessageWriter::raw, MessageWriter::auth, MessageWriter::delete;
