@@ -28,7 +28,8 @@ pub struct Sizes {
     pub policies: usize,
     /// Message buffers: up to four for each half-open exchange, up to two for each other.
     pub buffers: usize,
-    /// Bytes of each message buffer: the largest IKE message.
+    /// Bytes of each message buffer: the largest IKE message. One that is sent in fragments takes about 60 bytes more for
+    /// each of them.
     pub buffer_len: usize,
     /// The largest anti-replay window, in packets.
     pub window: u32,
@@ -295,6 +296,9 @@ impl<
 /// );
 /// static MEMORY: std::sync::Mutex<Memory> = std::sync::Mutex::new(Memory::new());
 /// ```
+///
+/// IKE messages in fragments (RFC 7383) need memory besides, as long as the largest message: it goes into
+/// [`IkeMemory::assembly`] of what [`Resources::lend`] gives.
 ///
 /// With manual keys, `manual: 1,` follows `children`: see [`Sizes::manual`].
 ///
