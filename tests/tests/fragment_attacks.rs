@@ -115,7 +115,7 @@ fn give(pair: &mut Pair<'_>, datagram: &Datagram) -> (Result<(), DatagramError>,
         [(_, InboundError::Ike(e))] => Err(*e),
         other => panic!("{other:?}"),
     };
-    let taken = before.checked_signed_diff(pair.b.statistics().buffers_free).unwrap();
+    let taken = before.cast_signed() - pair.b.statistics().buffers_free.cast_signed();
     (said, taken, pair.link.tap().len() - sent)
 }
 
