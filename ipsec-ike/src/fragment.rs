@@ -343,7 +343,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 }
 
-#[cfg(all(test, feature = "fragments"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::keymat::{AuthKeys, IkeKeys, Role, Skeyseed};
@@ -389,7 +389,8 @@ mod tests {
     fn messages(mut all: &[u8]) -> Vec<Vec<u8>> {
         let mut list = Vec::new();
         while !all.is_empty() {
-            let (next, rest) = all.split_at(next_len(all));
+            let len = Header::parse(all).unwrap().length;
+            let (next, rest) = all.split_at(len.try_into().unwrap());
             list.push(next.to_vec());
             all = rest;
         }
