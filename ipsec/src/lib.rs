@@ -123,6 +123,7 @@
 #![no_std]
 
 pub mod counters;
+pub mod diagnosis;
 pub mod event;
 pub mod gateway;
 pub mod inbound;

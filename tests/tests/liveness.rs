@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
+use ipsec::diagnosis::OneWay;
 use ipsec::{DownReason, GatewayEvent, Retransmission};
 use ipsec_testkit::link::{Transport, Verdict};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
-use ipsec_testkit::setup::{ADDRESS_B, PRIVATE_A, Setup, Side, v4};
+use ipsec_testkit::setup::{ADDRESS_B, PRIVATE_A, Setup, Side, TUNNEL, v4};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -425,4 +426,54 @@ fn closing_waits_for_what_is_under_way() {
             }
         }
     }
+}
+
+/// ESP is lost in one direction, while IKE gets through: told once, after a while, on the side that hears nothing.
+#[test]
+fn traffic_that_goes_one_way_only_is_noticed() {
+    let setup = Setup::new(31);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let mut watches = [OneWay::NEW; 2];
+    let mut look = |pair: &Pair<'_>, patience| {
+        let now = pair.now();
+        let mut watches = watches.iter_mut().zip([&pair.a, &pair.b]);
+        [(); 2].map(|()| {
+            let (watch, node) = watches.next().unwrap();
+            watch.look(now, &node.gateway.tunnel(TUNNEL).unwrap(), patience)
+        })
+    };
+    let patience = 5 * SECOND;
+    // Nothing was sent: nothing is wrong.
+    for _ in 0..10 {
+        assert_eq!(look(&pair, patience), [false; 2]);
+        pair.run_for(SECOND);
+    }
+    pair.link.set_hook(|_, datagram| {
+        let from_b = datagram.source.address == ADDRESS_B;
+        let esp = matches!(datagram.transport, Transport::Ip(_));
+        if from_b && esp { Verdict::Drop } else { Verdict::Pass }
+    });
+    let mut told = Vec::new();
+    for second in 0..30 {
+        assert_eq!(pair.send(Side::A, second), Sent::Sealed);
+        assert_eq!(pair.send(Side::B, second), Sent::Sealed);
+        if second == 20 {
+            // New keys do not make it another trouble.
+            pair.rekey(Side::A).unwrap();
+        }
+        pair.run_for(SECOND);
+        let now = look(&pair, patience);
+        assert!(!now[1], "B hears A");
+        if now[0] {
+            told.push(second);
+        }
+    }
+    assert_eq!(told, [5]);
+    // The way is free, and closed again.
+    pair.link.clear_hook();
+    pair.ping();
+    assert_eq!(look(&pair, patience), [false; 2]);
+    pair.close_and_check(Side::A);
 }

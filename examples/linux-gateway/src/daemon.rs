@@ -11,7 +11,7 @@ use ipsec::ipsec_core::spd;
 use ipsec::ipsec_core::time::earliest;
 use ipsec::{
     Action, ChildRef, DownReason, Encapsulation, Gateway, GatewayEvent, IkeId, Inbound, Instant,
-    IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes, Store,
+    IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes, Store, Via,
 };
 use ipsec_rustcrypto::RustCrypto;
 use mio::unix::SourceFd;
@@ -22,6 +22,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use crate::config::{Settings, Start, WINDOW};
 use crate::control::{Command, Control};
+use crate::diagnosis::Watch;
 use crate::icmp;
 use crate::keylog::KeyLog;
 use crate::report::{Names, Sas};
@@ -94,6 +95,7 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
         manual: Vec::new(),
         ends_at: None,
         next_stranger: Instant::ZERO,
+        watch: Watch::default(),
         message: vec![0; MESSAGE + 4],
         buf: vec![0; HEADROOM + LONGEST + 2 * ipsec::MAX_TAILROOM],
         names,
@@ -166,6 +168,8 @@ struct Daemon<'r> {
     ends_at: Option<Instant>,
     /// When a refused stranger is worth a line of the log again.
     next_stranger: Instant,
+    /// What no message tells.
+    watch: Watch,
     /// A packet, with room around it.
     buf: Vec<u8>,
     /// A datagram of IKE.
@@ -316,6 +320,7 @@ impl Daemon<'_> {
                 self.settle();
             }
             self.retry();
+            self.look();
             // 7. Back to 1, unless we are to end.
             if let Some(ends_at) = self.ends_at {
                 let idle = self.gateway.is_idle();
@@ -333,7 +338,9 @@ impl Daemon<'_> {
             return Some(Duration::ZERO);
         }
         let retry = self.retries.values().map(|retry| retry.at).min();
+        let look = (self.gateway.sad().outbound_in_use() > 0).then_some(self.watch.next);
         let next = earliest(self.gateway.next_timeout(), earliest(retry, self.ends_at));
+        let next = earliest(next, look);
         next.map(|at| at.since(self.now()))
     }
 
@@ -413,6 +420,15 @@ impl Daemon<'_> {
                 if let Some(answer) = icmp::too_big(packet, mtu) {
                     let _ = self.tun.send(&answer);
                 }
+                if self.watch.may_remark(now) {
+                    let flow = IpPacket::parse(packet).map(|packet| packet.flow.to_string());
+                    log::warn!(
+                        "too big packet={} bytes={} mtu={mtu}: its sender is told so; if it does not listen, lower `mtu`, \
+                         or clamp the MSS of TCP",
+                        flow.unwrap_or_default(),
+                        packet.len()
+                    );
+                }
                 log::debug!("drop: too big for the path, told so (MTU {mtu})");
                 None
             }
@@ -485,6 +501,18 @@ impl Daemon<'_> {
                 if let Err(e) = self.tun.send(received.packet) {
                     log::debug!("drop: TUN device: {e}");
                 }
+                if let Via::Child { config, .. } = received.via
+                    && self.watch.is_first(config)
+                    && let Ok(packet) = IpPacket::parse(received.packet)
+                    && let (source, destination) = (packet.flow.source, packet.flow.destination)
+                    && let Err(e) = Tun::finds_way(&self.settings.tun, source, destination)
+                {
+                    log::warn!(
+                        "no route child={} destination={destination}: {e}; what comes out of the tunnel is lost: add an \
+                         address or a route, and set net.ipv4.ip_forward=1 to forward it",
+                        self.names.child(config)
+                    );
+                }
             }
             Ok(Inbound::Ike | Inbound::Keepalive | Inbound::Clear(_)) => {}
             Err(e) => log::debug!("drop: from {}: {e}", path.remote),
@@ -493,6 +521,61 @@ impl Daemon<'_> {
     }
 
     // 4. The time has come.
+
+    /// Looks whether traffic comes back.
+    fn look(&mut self) {
+        let now = self.now();
+        if now < self.watch.next || self.gateway.sad().outbound_in_use() == 0 {
+            return;
+        }
+        for config in self.watch.one_way(now, self.gateway.tunnels()) {
+            let tunnel = self.gateway.tunnel(config);
+            let sent = tunnel.map_or(0, |tunnel| tunnel.sent.0);
+            log::warn!(
+                "one way child={} sent={sent} received=0: IKE gets through, and nothing comes back: a firewall on the way \
+                 drops ESP (IP protocol 50; try encapsulation = \"always\") or UDP 4500, or the peer has no route or \
+                 policy for the answers",
+                self.names.child(config)
+            );
+        }
+    }
+
+    /// Remarks on keys that the peer replaces long before we would.
+    fn compare_lifetimes(&mut self, event: &GatewayEvent) {
+        let now = self.now();
+        let peers = self.settings.gateway.ike.peers;
+        let (name, age, ours) = match *event {
+            GatewayEvent::ChildUp { config, .. } | GatewayEvent::ChildRekeyed { config, .. } => {
+                let peer = peers.get(usize::from(config.peer));
+                let child = peer.and_then(|peer| peer.children.get(usize::from(config.child)));
+                let Some(soft) = child.map(|child| child.lifetime.soft) else { return };
+                let by_time = soft.bytes == u64::MAX && soft.packets == u64::MAX;
+                let name = self.names.child(config);
+                let ours = if by_time { soft.time } else { Duration::ZERO };
+                (name.clone(), self.watch.child(now, config, &name, ours), ours)
+            }
+            GatewayEvent::IkeUp { peer, .. } | GatewayEvent::IkeRekeyed { peer, .. } => {
+                let Some(config) = peers.get(usize::from(peer)) else { return };
+                let (name, ours) = (config.name, config.rekey_after);
+                (name.to_owned(), self.watch.ike(now, peer, name, ours), ours)
+            }
+            GatewayEvent::ChildDown { config, tunnel_up: false, .. } => {
+                return self.watch.gone(config);
+            }
+            GatewayEvent::IkeDown { peer, reason, .. } if reason != DownReason::Rekeyed => {
+                return self.watch.ike_gone(peer);
+            }
+            _ => return,
+        };
+        if let Some(age) = age {
+            log::warn!(
+                "lifetimes differ name={name} theirs={}s ours={}s: the peer replaces keys much sooner; that is safe, and \
+                 costs key exchanges: compare `lifetime`",
+                age.as_secs(),
+                ours.as_secs()
+            );
+        }
+    }
 
     /// Tries to bring up what should be up.
     fn retry(&mut self) {
@@ -539,6 +622,7 @@ impl Daemon<'_> {
 
     fn event(&mut self, event: GatewayEvent) {
         self.sas.note(&event);
+        self.compare_lifetimes(&event);
         match &event {
             GatewayEvent::IkeKeys(keys) => {
                 if let Some(log) = &mut self.key_log {
@@ -658,6 +742,7 @@ impl Daemon<'_> {
             }
             Command::RekeyChild { child } => {
                 let config = self.names.find_child(child)?;
+                self.watch.told.insert(self.names.child(config));
                 self.gateway.rekey(now, &mut self.rng, config).map_err(said)?;
             }
             Command::TerminateChild { child } => {
@@ -667,6 +752,7 @@ impl Daemon<'_> {
             }
             Command::RekeyIke { peer } => {
                 let ike = *self.ikes(peer)?.last().ok_or("it is down")?;
+                self.watch.told.insert(peer.clone());
                 self.gateway.rekey_ike(now, &mut self.rng, ike).map_err(said)?;
             }
             Command::Terminate { peer } => {

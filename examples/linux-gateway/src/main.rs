@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod credentials;
 mod daemon;
+mod diagnosis;
 mod icmp;
 mod keylog;
 mod keywords;

@@ -10,6 +10,8 @@ use ipsec::{
 };
 use ipsec_rustcrypto::RustCrypto;
 
+use crate::diagnosis::advice;
+
 /// The IKE SAs that are up.
 #[derive(Default)]
 pub(crate) struct Sas {
@@ -125,7 +127,16 @@ impl Names {
                 log::debug!("ike replaced peer={}", self.peer(*peer));
             }
             GatewayEvent::IkeDown { peer, reason, .. } => {
-                log::info!("ike down peer={} reason={reason}", self.peer(*peer));
+                let entry = self.peers.get(usize::from(*peer));
+                let tries = entry.map_or(0, |peer| u16::from(peer.retransmission.tries) + 1);
+                let advice = if *reason == DownReason::PeerSilent {
+                    format!(
+                        "; it answered before, and not to {tries} tries now: it, or the way to it, is gone"
+                    )
+                } else {
+                    String::new()
+                };
+                log::info!("ike down peer={} reason={reason}{advice}", self.peer(*peer));
             }
             GatewayEvent::ChildUp { config, path, agreed, .. } => {
                 log::info!(
@@ -155,7 +166,11 @@ impl Names {
             }
             GatewayEvent::Failed { peer, child, path, failure } => {
                 let is_up = peer.is_some_and(|peer| sas.of_peer(peer).next().is_some());
-                let reason = reason(failure);
+                let entry = peer.and_then(|peer| self.peers.get(usize::from(peer)));
+                let of_child = child.and_then(|c| entry?.children.get(usize::from(c.child)));
+                // A failure of the IKE SA may name the child that wanted it.
+                let of_child = of_child.filter(|_| is_about_child(failure, is_up));
+                let reason = reason(failure) + &advice(failure, entry, of_child);
                 let name = peer.map_or("?", |peer| self.peer(peer));
                 if is_about_child(failure, is_up) {
                     let child =
@@ -278,7 +293,10 @@ fn reason(failure: &Failure) -> String {
 /// Whether a tunnel did not come about, while the IKE SA with the peer did, `is_up`.
 fn is_about_child(failure: &Failure, is_up: bool) -> bool {
     match failure {
-        Failure::NoSelectors { .. } | Failure::SelectorsRefused => true,
+        Failure::NoSelectors { .. } | Failure::SelectorsRefused | Failure::NotNarrowed { .. } => {
+            true
+        }
+        Failure::PfsMismatch { .. } | Failure::PfsRefused { .. } => true,
         // Only what is offered for IKE has a pseudo-random function.
         Failure::NoProposal { offered } => {
             !offered.iter().any(|transform| transform.kind == TransformType::PRF)

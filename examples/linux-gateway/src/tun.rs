@@ -84,6 +84,12 @@ impl Tun {
         Ok(())
     }
 
+    /// Whether the kernel knows where to send a packet that came out of the device.
+    pub(crate) fn finds_way(name: &str, source: IpAddr, destination: IpAddr) -> Result<(), String> {
+        let (to, from) = (destination.to_string(), source.to_string());
+        ip(&[family(&destination), "route", "get", &to, "from", &from, "iif", name])
+    }
+
     /// The next packet that wants to leave; `None` if there is none.
     pub(crate) fn receive(&self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         match self.device.recv(buf) {

@@ -669,6 +669,83 @@ def ts_mismatch(t):
     t.no_traffic()
 
 
+@both_roles
+def pfs_mismatch(t):
+    """The first child SA comes up, and has no key exchange of its own; new keys for it are refused, and it goes on."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.establish(SIDE, SIDE.mirrored().with_child(esp=("aes128gcm16-x25519",)))
+    t.initiator().rekey_child()
+    t.ours.expect("pfs differs")
+    t.ours.forbid("child rekeyed")
+    t.traffic()
+
+
+@case
+def silent_peer(t):
+    """Nobody is there."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.ours.start(replace(SIDE, tries=2))
+    t.ours.initiate()
+    t.ours.expect("no answer")
+
+
+@case
+def firewall_4500(t):
+    """A firewall lets UDP 500 through, and drops 4500."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.drop(t.peer, "udp dport 4500")
+    t.start(replace(SIDE, tries=2, encapsulation="always"))
+    t.ours.initiate()
+    t.ours.expect("4500 closed")
+
+
+@both_roles
+def one_way(t):
+    """A firewall drops the peer's ESP, and lets its IKE through."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.drop(t.ours, "udp sport 4500 @th,64,32 != 0")
+    t.establish(SIDE)
+    t.ours.node.start([*PROBE, "ping", "192.168.1.1", "192.168.2.1", "20", "0.5"])
+    t.ours.expect("one way", timeout=20)
+
+
+@both_roles
+def too_big(t):
+    """Packets that do not fit once they are sealed: their sender is told."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.establish(replace(SIDE, mtu=1500))
+    probe = t.ours.node.start([*PROBE, "big", "192.168.1.1", "192.168.2.1", "1500"])
+    t.ours.expect("too big")
+    if not finished(probe, "big")["told"]:
+        raise Failure("the sender was not told")
+    t.traffic()
+
+
+@both_roles
+def no_route(t):
+    """What comes out of the tunnel has nowhere to go."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.establish(SIDE.with_child(local=("10.99.0.0/24",)))
+    t.peer.node.start([*PROBE, "ping", "192.168.2.1", "10.99.0.1", "4", "0.2"])
+    t.ours.expect("no route")
+
+
+@both_roles
+def lifetimes_differ(t):
+    """The peer replaces keys long before we would."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.establish(SIDE, SIDE.mirrored().with_child(lifetime="3s"))
+    t.ours.expect("lifetimes differ")
+    t.traffic()
+
+
 def no_tunnel(t):
     for side in (t.ours, t.peer):
         side.forbid("child up")

@@ -21,14 +21,21 @@ class Gateway(Daemon):
         "fragmentation needed": r"ike failed peer=\S+ reason=.*fragmentation was not agreed on",
         "untrusted": r"ike failed peer=\S+ reason=authentication of \S+ failed: .*",
         "revoked": r"reason=authentication of \S+ failed: its certificate is revoked",
-        "expired": r"reason=authentication of \S+ failed: its certificate has expired",
+        "expired": r"reason=authentication of \S+ failed: its certificate has expired: .* that is 2021-01-01 00:00:00 UTC, and our clock says",
         "wrong name": r"reason=authentication of \S+ failed: its certificate is not for this identity",
         "unknown issuer": r"reason=authentication of \S+ failed: nobody whom we trust has issued",
         "wrong method": r"reason=the peer authenticates itself by",
-        "no ike proposal": r"ike failed peer=\S+ reason=.*proposal",
-        "no child proposal": r"child=\S+ .*reason=.*proposal",
+        "no ike proposal": r"ike failed peer=\S+ reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
+        "no child proposal": r"child failed child=delhi/lan reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
         "given": r"given peer=\S+ addresses=\S+",
-        "no child selectors": r"child=\S+ .*reason=.*selector",
+        "no child selectors": r"child failed child=\S+ reason=.*selector.*; here it is 192\.168\.2\.0/24 to 192\.168\.1\.0/24",
+        "pfs differs": r"child failed child=delhi/lan reason=PFS differs: .*; `proposals` here name none",
+        "no answer": r"ike failed peer=\S+ reason=no answer to IKE_SA_INIT after 3 tries: nothing ever came back; does the peer run",
+        "4500 closed": r"ike failed peer=\S+ reason=no answer to IKE_AUTH after 3 tries: .*; a firewall or NAT on the way drops UDP 4500",
+        "one way": r"one way child=delhi/lan sent=\d+ received=0: IKE gets through",
+        "too big": r"too big packet=.* mtu=\d+: its sender is told so",
+        "no route": r"no route child=delhi/lan destination=10\.99\.0\.1: .*add an address or a route",
+        "lifetimes differ": r"lifetimes differ name=delhi/lan theirs=\d+s ours=3600s",
     }
 
     def __init__(self, node, binary):
@@ -75,7 +82,7 @@ class Gateway(Daemon):
 
 def configuration(side, control, manual=()):
     """The TOML file. JSON's strings, numbers and arrays are TOML's too. With `manual`, the side's peer is left out."""
-    tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": 1400, "control": control})]
+    tables = [("[gateway]", {"tun": "ipsec0", "tun_addresses": list(side.inner), "mtu": side.mtu, "control": control})]
     if side.crl:
         tables[0][1]["crl"] = list(side.crl)
     if side.pool:

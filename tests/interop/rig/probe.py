@@ -2,11 +2,14 @@
 
   probe.py ping FROM TO COUNT INTERVAL     echo requests; COUNT 0: until SIGINT; prints "flowing" at the first answer,
                                            and at the end {"sent": n, "lost": [sequence, ...]}
+  probe.py big FROM TO BYTES               IPv4 packets of this size that must not be fragmented, until the kernel knows of a
+                                           path that is too small; prints {"told": whether it does}
   probe.py serve ADDRESS PORT BYTES        accepts one TCP connection
   probe.py connect FROM TO PORT BYTES      opens it; both sides send BYTES at once and print the SHA-256 of both streams
   probe.py half-open FROM TO COUNT         IKE_SA_INIT requests nobody follows up; prints how many were answered with
                                            {"cookies": n, "responses": n}
 """
+import errno
 import hashlib
 import json
 import os
@@ -52,8 +55,22 @@ def ping(source, target, count, interval):
     print(json.dumps({"sent": sent, "lost": sorted(waiting)}))
 
 
-def echo(kind, identifier, sequence, v6):
-    body = random.Random(sequence).randbytes(56)
+def big(source, target, size):
+    line = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    line.setsockopt(socket.IPPROTO_IP, 10, 2)    # IP_MTU_DISCOVER: IP_PMTUDISC_DO
+    line.bind((source, 0))
+    for sequence in range(20):
+        try:
+            line.sendto(echo(8, os.getpid() & 0xFFFF, sequence, False, int(size) - 28), (target, 0))
+        except OSError as e:
+            print(json.dumps({"told": e.errno == errno.EMSGSIZE}))
+            return
+        time.sleep(0.1)
+    print(json.dumps({"told": False}))
+
+
+def echo(kind, identifier, sequence, v6, size=56):
+    body = random.Random(sequence).randbytes(size)
     message = struct.pack("!BBHHH", kind, 0, 0, identifier, sequence) + body
     total = 0 if v6 else sum(struct.unpack(f"!{len(message) // 2}H", message))    # the kernel sums ICMPv6 itself
     total = (total & 0xFFFF) + (total >> 16)
@@ -136,4 +153,4 @@ def family_of(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-{"ping": ping, "serve": serve, "connect": connect, "half-open": half_open}[sys.argv[1]](*sys.argv[2:])
+{"ping": ping, "serve": serve, "connect": connect, "half-open": half_open, "big": big}[sys.argv[1]](*sys.argv[2:])

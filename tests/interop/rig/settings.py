@@ -46,6 +46,7 @@ class Side:
     tries: int = 6    # linux-gateway's own
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
+    mtu: int = 1400    # linux-gateway's TUN device
     ask: bool = False    # for an inner IPv4 address, and name servers
     pool: tuple = ()     # what to give: a range of addresses, then name servers
 

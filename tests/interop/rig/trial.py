@@ -92,6 +92,17 @@ class Trial:
               }}
             }}"""])
 
+    def drop(self, side, what):
+        """A firewall before `side` drops what nftables calls `what`."""
+        need("nft")
+        side.node.run(["nft", f"""
+            table inet firewall {{
+              chain input {{
+                type filter hook input priority filter
+                {what} drop
+              }}
+            }}"""])
+
     def router_remembers(self, seconds):
         """How long the router keeps a mapping of UDP ports over which nothing flows."""
         for timeout in ("udp_timeout", "udp_timeout_stream"):

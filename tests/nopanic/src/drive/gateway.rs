@@ -2,6 +2,7 @@
 
 use ::core::fmt::{Debug, Display};
 
+use ipsec::diagnosis::OneWay;
 use ipsec::{
     Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
     GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError,
@@ -54,6 +55,7 @@ pub fn all() {
 
 fn memory() {
     reach! {
+        fn(_, _, _, _) -> _: OneWay::look;
         fn(_) -> _: Sizes::for_tunnels, Sizes::links::<Toy>, Sizes::deadlines, Sizes::window_words,
             Sizes::policy_index, Sizes::policy_cache, Sizes::sas, Sizes::foreign;
         fn() -> _: Resources::new, <Resources as Default>::default;
