@@ -56,6 +56,7 @@ pub struct Usage {
     pub packets: u64,
     /// Bytes given to the cipher so far.
     pub bytes: u64,
+    // No soft limit is beyond what a hard one lets pass: before the soft ones nothing is due.
     soft_at: Instant,
     hard_at: Instant,
     soft: (u64, u64),
@@ -69,12 +70,14 @@ impl Usage {
         let last = if esn { u64::MAX } else { seq::MAX_SHORT };
         let hard_packets = lifetime.hard.packets.min(last);
         let soft_packets = lifetime.soft.packets.min(hard_packets - hard_packets / 8);
+        let soft_bytes = lifetime.soft.bytes.min(lifetime.hard.bytes.saturating_add(1));
+        let hard_at = now.after(lifetime.hard.time);
         Self {
             packets: 0,
             bytes: 0,
-            soft_at: now.after(lifetime.soft.time),
-            hard_at: now.after(lifetime.hard.time),
-            soft: (soft_packets, lifetime.soft.bytes),
+            soft_at: now.after(lifetime.soft.time).min(hard_at),
+            hard_at,
+            soft: (soft_packets, soft_bytes),
             hard: (hard_packets, lifetime.hard.bytes),
         }
     }
@@ -93,6 +96,21 @@ impl Usage {
         } else {
             Age::Young
         }
+    }
+
+    /// Counts a packet of `bytes` at `now`, if it reaches no limit; says whether it did.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    pub fn count_young(&mut self, now: Instant, bytes: usize) -> bool {
+        let (Some(packets), Some(bytes)) =
+            (self.packets.checked_add(1), self.bytes.checked_add(bytes as u64))
+        else {
+            return false;
+        };
+        let young = now < self.soft_at && packets < self.soft.0 && bytes < self.soft.1;
+        if young {
+            (self.packets, self.bytes) = (packets, bytes);
+        }
+        young
     }
 
     /// The limits, with the time that is left of them at `now`.
@@ -127,6 +145,20 @@ mod tests {
         assert_eq!(u.age(Instant::from_secs(2), 800), Age::Soft);
         assert_eq!(u.age(Instant::from_secs(2), 1000), Age::Soft);
         assert_eq!(u.age(Instant::from_secs(2), 1001), Age::Hard);
+    }
+
+    #[test]
+    fn a_soft_limit_beyond_the_hard_one_is_no_limit_before_it() {
+        let life = Lifetime { soft: Limits::NONE, hard: LIFE.hard };
+        let u = Usage::new(Instant::ZERO, &life, true);
+        for (at, bytes, age) in
+            [(9, 1000, Age::Young), (9, 1001, Age::Hard), (10, 1, Age::Hard), (0, 0, Age::Young)]
+        {
+            let (mut counted, now) = (u, Instant::from_secs(at));
+            assert_eq!(u.age(now, bytes), age, "{at} s, {bytes} bytes");
+            assert_eq!(counted.count_young(now, bytes), age == Age::Young);
+            assert_eq!(counted != u, age == Age::Young);
+        }
     }
 
     #[test]

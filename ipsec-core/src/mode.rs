@@ -83,6 +83,19 @@ impl Tunnel {
         copy_flow_label: false,
         pad_to: 0,
     };
+
+    /// The traffic class of the outer header around a packet that has the class `inner`: bit by bit, it is that of the packet
+    /// or does not depend on it (RFC 4301 section 5.1.2, RFC 6040 section 4.1).
+    pub const fn outer_class(&self, inner: u8) -> u8 {
+        let dscp = match self.dscp {
+            Dscp::Copy => inner & 0xfc,
+            Dscp::Set(dscp) => dscp << 2,
+        };
+        match self.ecn {
+            EcnIngress::Normal => dscp | inner & 3,
+            EcnIngress::Compatibility => dscp,
+        }
+    }
 }
 
 impl Default for Tunnel {

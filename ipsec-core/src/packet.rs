@@ -121,18 +121,22 @@ impl<'b> PacketBuf<'b> {
     /// shorter, or there is no room; nothing has changed then.
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn reshape(&mut self, head: usize, len: usize, tail: usize) -> Option<&mut [u8]> {
-        let start = self.start.checked_sub(head)?;
-        let cut = self.start.checked_add(len).filter(|cut| *cut <= self.end)?;
-        let end = cut.checked_add(tail)?;
+        let Range { start, end } = self.reshaped(head, len, tail)?;
         let grown = self.buf.get_mut(start..end)?;
         (self.start, self.end) = (start, end);
         Some(grown)
     }
 
-    /// Makes the packet what it was: one of its former [ranges](Self::range).
-    pub fn restore(&mut self, range: Range<usize>) {
-        if self.buf.get(range.clone()).is_some() {
-            (self.start, self.end) = (range.start, range.end);
+    /// The [range](Self::range) that [`reshape`](Self::reshape) would make of the packet. Changes nothing.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    pub const fn reshaped(&self, head: usize, len: usize, tail: usize) -> Option<Range<usize>> {
+        let (Some(start), Some(cut)) = (self.start.checked_sub(head), self.start.checked_add(len))
+        else {
+            return None;
+        };
+        match cut.checked_add(tail) {
+            Some(end) if cut <= self.end && end <= self.buf.len() => Some(start..end),
+            _ => None,
         }
     }
 }
@@ -184,15 +188,13 @@ mod tests {
         let mut memory = [9, 9, 7, 8, 9];
         let mut packet = PacketBuf::new(&mut memory, 2..4).unwrap();
         for (head, len, tail) in [(3, 1, 0), (0, 3, 0), (0, 2, 2), (0, usize::MAX, 1)] {
+            assert_eq!(packet.reshaped(head, len, tail), None);
             assert_eq!(packet.reshape(head, len, tail), None);
             assert_eq!(packet.range(), 2..4);
         }
+        assert_eq!(packet.reshaped(1, 1, 2), Some(1..5));
         assert_eq!(packet.reshape(1, 1, 2), Some(&mut [9, 7, 8, 9][..]));
         assert_eq!(packet.range(), 1..5);
-        packet.restore(2..6);
-        assert_eq!(packet.range(), 1..5);
-        packet.restore(2..4);
-        assert_eq!(packet.payload(), [7, 8]);
     }
 
     #[test]

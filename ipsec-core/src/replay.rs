@@ -44,6 +44,8 @@ const fn ring_words(words: usize) -> usize {
 pub struct Window {
     top: u64,
     size: u32,
+    /// One less than the words of the ring.
+    mask: u32,
 }
 
 impl Window {
@@ -52,14 +54,16 @@ impl Window {
     /// Size 0 is a window that is off: it accepts every number but zero, repeated or not.
     pub fn new(size: u32, bitmap: &mut [u32]) -> Self {
         bitmap.fill(0);
-        Self { top: 0, size: size.min(capacity(bitmap.len())) }
+        let mask = ring_words(bitmap.len()).saturating_sub(1);
+        let size = size.min(capacity(bitmap.len()));
+        Self { top: 0, size, mask: u32::try_from(mask).unwrap_or(u32::MAX) }
     }
 
     /// A window in which everything up to and including `top` counts as seen.
     pub fn closed(size: u32, bitmap: &mut [u32], top: u64) -> Self {
         let window = Self { top, ..Self::new(size, bitmap) };
         bitmap.fill(u32::MAX);
-        let (index, bit) = position(bitmap.len(), top);
+        let (index, bit) = window.position(top);
         if let Some(word) = bitmap.get_mut(index) {
             // The bits above that of `top` are of numbers to come.
             *word = bit | bit.wrapping_sub(1);
@@ -78,17 +82,21 @@ impl Window {
     }
 
     /// Whether `seq` may be accepted. Changes nothing.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn check(&self, bitmap: &[u32], seq: u64) -> Result<(), Replay> {
+        if seq > self.top {
+            return Ok(());
+        }
         if seq == 0 {
             return Err(Replay::Zero);
         }
-        if self.size == 0 || seq > self.top {
+        if self.size == 0 {
             return Ok(());
         }
         if self.top.saturating_sub(seq) >= u64::from(self.size) {
             return Err(Replay::TooOld);
         }
-        let (index, bit) = position(bitmap.len(), seq);
+        let (index, bit) = self.position(seq);
         match bitmap.get(index) {
             Some(word) if word & bit == 0 => Ok(()),
             _ => Err(Replay::Repeated),
@@ -96,31 +104,41 @@ impl Window {
     }
 
     /// Accepts `seq`, whose packet has been verified, unless [`Window::check`] now refuses it.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn mark(&mut self, bitmap: &mut [u32], seq: u64) -> Result<(), Replay> {
         self.check(bitmap, seq)?;
+        let (index, bit) = self.position(seq);
         if seq > self.top {
-            let (from, to) = (self.top >> 5, seq >> 5);
-            let fresh = to.saturating_sub(from).min(ring_words(bitmap.len()) as u64);
-            for i in 1..=fresh {
-                let (index, _) = position(bitmap.len(), from.wrapping_add(i) << 5);
-                if let Some(word) = bitmap.get_mut(index) {
-                    *word = 0;
-                }
+            if seq >> 5 != self.top >> 5 {
+                self.clear(bitmap, seq >> 5);
             }
             self.top = seq;
         }
-        let (index, bit) = position(bitmap.len(), seq);
         if let Some(word) = bitmap.get_mut(index) {
             *word |= bit;
         }
         Ok(())
     }
-}
 
-fn position(words: usize, seq: u64) -> (usize, u32) {
-    let mask = ring_words(words).saturating_sub(1);
-    let word = (seq >> 5 & mask as u64) as usize;
-    (word, 1 << (seq & 31))
+    /// Clears the words behind that of the top up to word `last`; of a ring that is passed as a whole, each once.
+    #[inline(never)]
+    fn clear(&self, bitmap: &mut [u32], last: u64) {
+        let ring = u64::from(self.mask).saturating_add(1);
+        let mut word = (self.top >> 5).max(last.saturating_sub(ring));
+        while word < last {
+            word = word.wrapping_add(1);
+            let (index, _) = self.position(word << 5);
+            if let Some(word) = bitmap.get_mut(index) {
+                *word = 0;
+            }
+        }
+    }
+
+    /// Which word of the bitmap has the bit of `seq`, and that bit.
+    const fn position(&self, seq: u64) -> (usize, u32) {
+        let word = (seq >> 5 & self.mask as u64) as usize;
+        (word, 1 << (seq & 31))
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use zeroize::Zeroize;
 
 use crate::bytes;
 use crate::crypto::suite::MAX_SALT;
-use crate::crypto::{CryptoError, Integ, Mac, PacketCipher, Provider, Shape, Suite};
+use crate::crypto::{CryptoError, Integ, Iv, Mac, PacketCipher, Provider, Shape, Suite};
 use crate::lifetime::{Lifetime, Usage};
 use crate::mode::Mode;
 use crate::path::Path;
@@ -12,6 +12,12 @@ use crate::replay::Window;
 use crate::sad::{DropCause, Drops};
 use crate::selector::Selectors;
 use crate::time::Instant;
+
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
+mod usual;
+
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
+pub use usual::{UsualIn, UsualOut};
 
 /// A security parameters index, never one of the reserved numbers 0 to 255 (RFC 4303 section 2.1).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -254,7 +260,8 @@ impl<P: Provider> Transform<P> {
                 let key = reader.take(shape.key_len).ok_or(CryptoError::Length)?;
                 let salt = Salt::new(reader.take(shape.salt_len))?;
                 let cipher = P::Cipher::new(suite, key, reader.rest())?;
-                Self::Esp(EspTransform { suite, shape, cipher, salt })
+                let counts = shape.aead && shape.iv == Iv::Counter && shape.salt_len == 4;
+                Self::Esp(EspTransform { suite, shape, cipher, salt, counts })
             }
             Algorithms::Ah(integ, align) => {
                 let icv_len = integ.icv_len().ok_or(CryptoError::Unsupported)?;
@@ -277,9 +284,17 @@ pub struct EspTransform<P: Provider> {
     /// The keys.
     pub cipher: P::Cipher,
     salt: Salt,
+    counts: bool,
 }
 
 impl<P: Provider> EspTransform<P> {
+    /// The salt of an AEAD whose nonce is four bytes of that, and a counter of eight that is sent with the packet, as AES-GCM
+    /// and ChaCha20-Poly1305 have it (RFC 4106 section 4, RFC 7634 section 2). `None` for all others.
+    #[inline]
+    pub const fn salt_of_counter(&self) -> Option<&[u8; 4]> {
+        if self.counts { self.salt.bytes.first_chunk() } else { None }
+    }
+
     /// The first part of every nonce.
     pub fn salt(&self) -> &[u8] {
         self.salt.bytes()
@@ -346,6 +361,11 @@ impl Reserve {
     /// An SA that has not been exported.
     pub(crate) const ALL: Self = Self { up_to: u64::MAX, low: 0 };
 
+    /// Whether `next` may be used, and nobody is to be told.
+    pub(crate) const fn is_ample(&self, next: u64) -> bool {
+        self.low == 0 && next <= self.up_to
+    }
+
     /// Notes that `used` was used. Whether the owner is to be told that few are left.
     pub(crate) fn runs_low(&mut self, used: u64) -> bool {
         let low = self.up_to.saturating_sub(used) < self.low.into();
@@ -366,9 +386,37 @@ pub struct OutboundSa<P: Provider> {
     pub(crate) reserved: Reserve,
     /// The IPv4 identification of the next outer header that needs one.
     pub(crate) identification: u16,
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    usual: Option<UsualOut>,
 }
 
 impl<P: Provider> OutboundSa<P> {
+    pub(crate) fn new(protection: Protection<P>) -> Self {
+        Self {
+            #[cfg(any(not(target_os = "none"), ipsec_quick))]
+            usual: UsualOut::of(&protection),
+            protection,
+            sequence: 0,
+            reserved: Reserve::ALL,
+            identification: 0,
+        }
+    }
+
+    pub(crate) fn move_to(&mut self, path: Path) {
+        self.protection.move_to(path);
+        #[cfg(any(not(target_os = "none"), ipsec_quick))]
+        {
+            self.usual = UsualOut::of(&self.protection);
+        }
+    }
+
+    /// The outer header of packets, if the SA is of the usual kind.
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    #[inline]
+    pub const fn usual(&self) -> Option<&UsualOut> {
+        self.usual.as_ref()
+    }
+
     /// The last sequence number given out, 0 before the first.
     pub const fn sequence(&self) -> u64 {
         self.sequence
@@ -385,9 +433,30 @@ pub struct InboundSa<P: Provider> {
     pub(crate) drops: Drops<{ DropCause::OF_SA }>,
     /// What an export has set aside of the sequence numbers.
     pub(crate) reserved: Reserve,
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    usual: Option<UsualIn>,
 }
 
 impl<P: Provider> InboundSa<P> {
+    pub(crate) fn new(protection: Protection<P>, selectors: Selectors, window: Window) -> Self {
+        Self {
+            #[cfg(any(not(target_os = "none"), ipsec_quick))]
+            usual: UsualIn::of(&protection, &selectors),
+            protection,
+            selectors,
+            window,
+            drops: Drops::NONE,
+            reserved: Reserve::ALL,
+        }
+    }
+
+    /// What may come out, if the SA is of the usual kind.
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    #[inline]
+    pub const fn usual(&self) -> Option<&UsualIn> {
+        self.usual.as_ref()
+    }
+
     /// The anti-replay window.
     pub const fn window(&self) -> &Window {
         &self.window

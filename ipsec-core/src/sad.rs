@@ -9,15 +9,11 @@ use rand_core::CryptoRng;
 
 use crate::crypto::{CryptoError, Provider};
 use crate::index::HashIndex;
-use crate::lifetime::Age;
 use crate::list::SlotList;
 use crate::mode::Mode;
 use crate::path::{Endpoint, Path};
-use crate::replay::{self, Replay, Window};
-use crate::sa::{
-    Encapsulation, InboundSa, OutboundSa, Protection, Protocol, Reserve, SaParams, Spi,
-};
-use crate::seq;
+use crate::replay::{self, Window};
+use crate::sa::{Encapsulation, InboundSa, OutboundSa, Protection, Protocol, SaParams, Spi};
 use crate::time::Instant;
 
 mod drops;
@@ -25,12 +21,14 @@ mod foreign;
 mod record;
 mod shard;
 mod survive;
+mod traffic;
 
 pub use drops::{DropCause, Drops};
 pub use foreign::FoundBy;
 pub use record::{RECORD_LEN, RecordError};
 pub use shard::Shard;
 pub use survive::{ExportError, ImportError, Reservation};
+pub use traffic::Receiver;
 
 /// Names an inbound SA. Harmless once the SA is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -310,17 +308,12 @@ impl<'r, P: Provider> Sad<'r, P> {
         params: &SaParams<'_>,
         found_by: u8,
     ) -> Result<InboundId, InstallError> {
-        let bitmap = bitmap(self.windows, self.words, number);
+        let bitmap = bitmap(self.windows, self.words, number).unwrap_or_default();
         let slot = self.inbound.get_mut(number as usize).ok_or(InstallError::Full)?;
         let protection = Protection::new(now, params).map_err(InstallError::Crypto)?;
         let window = Window::new(params.replay_window, bitmap);
-        slot.state = InboundState::Live(InboundSa {
-            protection,
-            selectors: params.selectors.clone(),
-            window,
-            reserved: Reserve::ALL,
-            drops: Drops::NONE,
-        });
+        let sa = InboundSa::new(protection, params.selectors.clone(), window);
+        slot.state = InboundState::Live(sa);
         slot.flags = 0;
         slot.found_by = found_by;
         slot.generation = slot.generation.wrapping_add(1);
@@ -337,12 +330,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         let protection = Protection::new(now, params).map_err(InstallError::Crypto)?;
         let number = self.free_outbound.pop().ok_or(InstallError::Full)?;
         let slot = self.outbound.get_mut(number as usize).ok_or(InstallError::Full)?;
-        slot.state = OutboundState::Live(OutboundSa {
-            protection,
-            sequence: 0,
-            reserved: Reserve::ALL,
-            identification: 0,
-        });
+        slot.state = OutboundState::Live(OutboundSa::new(protection));
         slot.flags = 0;
         slot.generation = slot.generation.wrapping_add(1);
         Ok(OutboundId { slot: number, generation: slot.generation })
@@ -369,21 +357,12 @@ impl<'r, P: Provider> Sad<'r, P> {
 
     /// The unicast inbound SA of this protocol with this SPI. [`Sad::find`] finds multicast SAs too.
     pub fn lookup(&self, protocol: Protocol, spi: Spi) -> Option<InboundId> {
-        let number = self.slot_of(spi);
-        match self.inbound.get(number as usize) {
-            Some(InboundSlot {
-                generation,
-                found_by: FoundBy::SLOT,
-                state: InboundState::Live(sa),
-                ..
-            }) if sa.protection.spi == spi && sa.protection.protocol() == protocol => {
-                Some(InboundId { slot: number, generation: *generation })
-            }
-            _ => self.lookup_foreign(protocol, spi),
-        }
+        let own = self.in_own_slot(protocol, spi).map(|receiver| receiver.id);
+        own.or_else(|| self.lookup_foreign(protocol, spi))
     }
 
     /// An inbound SA.
+    #[inline]
     pub fn inbound(&self, id: InboundId) -> Option<&InboundSa<P>> {
         let slot = self.inbound.get(id.slot as usize).filter(|s| s.generation == id.generation)?;
         match &slot.state {
@@ -393,6 +372,7 @@ impl<'r, P: Provider> Sad<'r, P> {
     }
 
     /// An outbound SA.
+    #[inline]
     pub fn outbound(&self, id: OutboundId) -> Option<&OutboundSa<P>> {
         let slot = self.outbound.get(id.slot as usize).filter(|s| s.generation == id.generation)?;
         match &slot.state {
@@ -434,7 +414,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         else {
             return false;
         };
-        sa.protection.move_to(path);
+        sa.move_to(path);
         true
     }
 
@@ -452,143 +432,6 @@ impl<'r, P: Provider> Sad<'r, P> {
         };
         sa.protection.move_to(path);
         true
-    }
-
-    /// Takes the next sequence number for a packet that gives `bytes` to the cipher, and counts it.
-    ///
-    /// # Errors
-    /// See [`SequenceError`]; then nothing has been taken or counted.
-    #[cfg_attr(not(target_os = "none"), inline(always))]
-    pub fn next_sequence(
-        &mut self,
-        now: Instant,
-        id: OutboundId,
-        bytes: usize,
-    ) -> Result<(Age, u64), SequenceError> {
-        let number = self.pending_outbound(id.slot);
-        let slot = self
-            .outbound
-            .get_mut(id.slot as usize)
-            .filter(|s| s.generation == id.generation)
-            .ok_or(SequenceError::NoSa)?;
-        let OutboundState::Live(sa) = &mut slot.state else { return Err(SequenceError::NoSa) };
-        let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
-        let next = sa.sequence.saturating_add(1);
-        let age = sa.protection.usage.age(now, bytes);
-        let result = if sa.sequence >= last {
-            Err(SequenceError::Overflow)
-        } else if age == Age::Hard {
-            Err(SequenceError::Expired)
-        } else if next > sa.reserved.up_to {
-            Err(SequenceError::Unreserved)
-        } else {
-            sa.protection.usage.count(bytes);
-            sa.sequence = next;
-            Ok((age, next))
-        };
-        let age = match result {
-            Err(SequenceError::Overflow) => {
-                self.drops.add(DropCause::SequenceOverflow);
-                Age::Hard
-            }
-            Err(SequenceError::Expired) => {
-                self.drops.add(DropCause::Expired);
-                age
-            }
-            _ => age,
-        };
-        let mut tell = remember_age(&mut slot.flags, age);
-        if sa.reserved.runs_low(sa.sequence) {
-            slot.flags |= flag::EXPORT;
-            tell = true;
-        }
-        if tell {
-            self.pending.push(number);
-        }
-        result
-    }
-
-    /// Leaves out the sequence numbers up to and including `up_to`, as after a restart that lost count of them. They
-    /// count as sent against the limits of packets. Never goes back. Says whether the SA was there.
-    pub fn skip_sequence(&mut self, id: OutboundId, up_to: u64) -> bool {
-        let Some(OutboundSlot { state: OutboundState::Live(sa), .. }) = self.outbound_slot(id)
-        else {
-            return false;
-        };
-        sa.sequence = sa.sequence.max(up_to);
-        sa.protection.usage.packets = sa.protection.usage.packets.max(up_to);
-        true
-    }
-
-    /// The identification of the next outer IPv4 header that may be fragmented.
-    pub fn next_identification(&mut self, id: OutboundId) -> Option<u16> {
-        let OutboundState::Live(sa) = &mut self.outbound_slot(id)?.state else { return None };
-        sa.identification = sa.identification.wrapping_add(1);
-        Some(sa.identification)
-    }
-
-    /// Whether the window of `id` would accept `seq`. Changes nothing. `None` if there is no such SA.
-    pub fn check_replay(&self, id: InboundId, seq: u64) -> Option<Result<(), Replay>> {
-        let sa = self.inbound(id)?;
-        let start = self.words.checked_mul(id.slot as usize)?;
-        let bitmap = self.windows.get(start..start.checked_add(self.words)?)?;
-        Some(sa.window.check(bitmap, seq))
-    }
-
-    /// Accepts a packet that has been verified: marks its number, counts its `bytes`, and notes a peer that has moved
-    /// to `from`. Checks the window again; a refused number changes nothing.
-    ///
-    /// [`Age::Hard`] means that the packet must be dropped although it was genuine; so does [`Replay::Unreserved`], whose
-    /// number is marked none the less, so that the next export reaches beyond it.
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        id: InboundId,
-        seq: u64,
-        bytes: usize,
-        from: Option<Endpoint>,
-    ) -> Option<Result<Age, Replay>> {
-        let bitmap = bitmap(self.windows, self.words, id.slot);
-        let slot =
-            self.inbound.get_mut(id.slot as usize).filter(|s| s.generation == id.generation)?;
-        let InboundState::Live(sa) = &mut slot.state else { return None };
-        let newest = seq > sa.window.top();
-        let first = sa.window.top() == 0;
-        if let Err(refused) = sa.window.mark(bitmap, seq) {
-            return Some(Err(refused));
-        }
-        let mut tell = sa.reserved.runs_low(sa.window.top());
-        if tell {
-            slot.flags |= flag::EXPORT;
-        }
-        if first && slot.flags & flag::FIRST_TOLD == 0 {
-            slot.flags |= flag::FIRST | flag::FIRST_TOLD;
-            tell = true;
-        }
-        if seq > sa.reserved.up_to {
-            if tell {
-                self.pending.push(id.slot);
-            }
-            return Some(Err(Replay::Unreserved));
-        }
-        let age = sa.protection.usage.age(now, bytes);
-        if age != Age::Hard {
-            sa.protection.usage.count(bytes);
-        }
-        tell |= remember_age(&mut slot.flags, age);
-        if let Some(from) = from
-            && newest
-            && from != sa.protection.path.remote
-        {
-            sa.protection.path.remote = from;
-            slot.moved = from;
-            slot.flags |= flag::MOVED;
-            tell = true;
-        }
-        if tell {
-            self.pending.push(id.slot);
-        }
-        Some(Ok(age))
     }
 
     /// What happened to SAs by use.
@@ -634,10 +477,6 @@ impl<'r, P: Provider> Sad<'r, P> {
         self.outbound
             .get_mut(id.slot as usize)
             .filter(|s| s.generation == id.generation && matches!(s.state, OutboundState::Live(_)))
-    }
-
-    fn pending_outbound(&self, slot: u32) -> u32 {
-        slot.saturating_add(u32::try_from(self.inbound.len()).unwrap_or(u32::MAX))
     }
 
     /// The slot whose number an SPI of our own choice carries.
@@ -704,23 +543,21 @@ fn check_protocol(params: &SaParams<'_>) -> Result<(), InstallError> {
     Ok(())
 }
 
-fn bitmap(windows: &mut [u32], words: usize, slot: u32) -> &mut [u32] {
-    let start = words.saturating_mul(slot as usize);
-    windows.get_mut(start..start.saturating_add(words)).unwrap_or_default()
+#[inline]
+fn bitmap(windows: &mut [u32], words: usize, slot: u32) -> Option<&mut [u32]> {
+    let (start, end) = bitmap_range(words, slot);
+    windows.get_mut(start..end)
 }
 
-/// Notes a limit that was reached for the first time. Says whether there is something to tell.
-fn remember_age(flags: &mut u8, age: Age) -> bool {
-    let (due, told) = match age {
-        Age::Young => return false,
-        Age::Soft => (flag::SOFT, flag::SOFT_TOLD),
-        Age::Hard => (flag::HARD, flag::HARD_TOLD),
-    };
-    let first = *flags & told == 0;
-    if first {
-        *flags |= due | told;
-    }
-    first
+/// Where the words of a slot lie, if there is such a slot.
+const fn bitmap_range(words: usize, slot: u32) -> (usize, usize) {
+    let start = words.wrapping_mul(slot as usize);
+    (start, start.wrapping_add(words))
+}
+
+/// The number of an outbound slot among all of them.
+fn outbound_number(inbound: usize, slot: u32) -> u32 {
+    slot.saturating_add(u32::try_from(inbound).unwrap_or(u32::MAX))
 }
 
 fn take_flag(flags: &mut u8, moved: Endpoint) -> Option<SadEventKind> {

@@ -94,6 +94,7 @@ impl AddressRange {
     }
 
     /// Whether `address` is of this family and in the range.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn contains(&self, address: IpAddr) -> bool {
         match (*self, address) {
             (Self::V4 { start, end }, IpAddr::V4(a)) => {
@@ -179,6 +180,7 @@ impl PortRange {
     }
 
     /// Whether a packet with this port, `None` for one that cannot be seen, is in the range.
+    #[inline]
     pub const fn contains(&self, port: Option<u16>) -> bool {
         match port {
             Some(port) => self.start <= port && port <= self.end,
@@ -247,6 +249,7 @@ impl TrafficSelector {
     }
 
     /// Whether one end of a packet matches.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn contains(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
         self.addresses.contains(address)
             && (self.protocol == ANY_PROTOCOL || self.protocol == protocol)
@@ -398,6 +401,7 @@ impl Selectors {
     }
 
     /// Whether a packet that arrived matches.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn match_inbound(&self, flow: &Flow) -> bool {
         matches(&self.local, flow.destination, flow.protocol, flow.destination_port)
             && matches(&self.remote, flow.source, flow.protocol, flow.source_port)
@@ -527,8 +531,14 @@ impl DscpSet {
     }
 }
 
+#[cfg_attr(not(target_os = "none"), inline(always))]
 fn matches(list: &[TrafficSelector], address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
-    list.iter().any(|ts| ts.contains(address, protocol, port))
+    for ts in list {
+        if ts.contains(address, protocol, port) {
+            return true;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

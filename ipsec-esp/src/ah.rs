@@ -8,7 +8,7 @@ use ipsec_core::crypto::{CryptoError, Mac, MacWork, Provider};
 use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::{AhTransform, Encapsulation, Protection, Protocol, Spi};
-use ipsec_core::sad::{InboundId, OutboundId, Sad};
+use ipsec_core::sad::{InboundId, OutboundId, Receiver, Sad};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Fragment, IpPacket, protocol};
 use zerocopy::network_endian::{U16, U32};
@@ -260,7 +260,7 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
     let path = path_of(&outer);
     let (found, low) =
         open::find(sad, Protocol::Ah, header.spi.get(), header.sequence.get(), &path)?;
-    let Found { id, spi, sa, sequence } = found;
+    let Found { receiver: Receiver { id, sa, .. }, spi, sequence } = found;
     let keys = sa.protection.ah().ok_or(OpenError::UnknownSpi(low))?;
     // Any padding is taken; it is authenticated.
     let data_len = keys.integ.iv_len().saturating_add(keys.icv_len);
@@ -268,7 +268,7 @@ pub fn open_begin<P: Provider>(sad: &Sad<'_, P>, packet: &[u8]) -> Result<Verify
     if len < AhHeader::LEN.saturating_add(data_len) || len > ah.len() {
         return Err(OpenError::Length(low));
     }
-    let audit = open::check_replay(sad, id, spi, sequence)?;
+    let audit = found.check_replay()?;
     let iv = rest.get(..keys.integ.iv_len()).ok_or(OpenError::Length(audit))?;
     let headers = Immutable::new(packet, outer.upper, true).map_err(OpenError::Outer)?;
     let place = Header { at: outer.upper, end: outer.len };
@@ -314,8 +314,7 @@ fn finish<P: Provider>(
     let audit = Audit { spi: job.spi.get(), sequence: job.sequence };
     let end = job.parts.end;
     let payload_len = end.saturating_sub(job.payload_at);
-    open::mark(sad, now, job.id, audit, payload_len, None, result)?;
-    let sa = sad.inbound(job.id).ok_or(OpenError::NoSa(audit))?;
+    let sa = open::mark(sad, now, job.id, audit, payload_len, None, result)?;
     let range = job.payload_at..end;
     let payload = Payload { range, next_header: job.next_header, limit: end };
     let inner = inner::unwrap(sa, &job.arrival, packet, payload, audit)?;

@@ -5,12 +5,11 @@
 
 use core::ops::Range;
 
-use ipsec_core::crypto::{CryptoError, Iv, PacketCipher, Provider, Work};
+use ipsec_core::crypto::{CryptoError, Iv, PacketCipher, Provider, Shape, Work};
 use ipsec_core::lifetime::Age;
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::{Encapsulation, InboundSa, Protocol, Spi};
-use ipsec_core::sad::{InboundId, Sad};
-use ipsec_core::seq;
+use ipsec_core::sad::{InboundId, Receiver, Sad};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::IpPacket;
 use zerocopy::FromBytes;
@@ -18,10 +17,11 @@ use zeroize::Zeroize;
 
 use crate::audit;
 use crate::error::{Audit, OpenError};
-use crate::inner::{self, Payload};
-use crate::mtu::Overhead;
+use crate::inner::{self, Inner, Payload};
 use crate::padding;
 use crate::parts::Parts;
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
+use crate::quick;
 use crate::wire::{EspHeader, EspTrailer};
 
 /// How an ESP packet came: what its outer headers said.
@@ -75,18 +75,20 @@ pub fn open<P: Provider>(
     arrival: &Arrival,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    if let Some((begun, result)) = quick::verify(sad, arrival, packet) {
+        return finish(sad, now, begun, arrival, result, packet);
+    }
     let job = open_begin_counted(sad, arrival, packet);
     let job = job.as_ref().map_err(|e| *e)?;
     let result = job.run(sad, packet);
-    finish(sad, now, job, result, packet)
+    finish(sad, now, job.begun, arrival, result, packet)
 }
 
 /// A packet on its way through the provider. It borrows nothing, and dropping it changes nothing.
 #[must_use]
 pub struct OpenJob {
-    id: InboundId,
-    spi: Spi,
-    sequence: u64,
+    begun: Begun,
     arrival: Arrival,
     parts: Parts,
 }
@@ -94,12 +96,12 @@ pub struct OpenJob {
 impl OpenJob {
     /// The SA.
     pub const fn id(&self) -> InboundId {
-        self.id
+        self.begun.id
     }
 
     /// The keys; `None` if the SA is gone.
     pub fn cipher<'s, P: Provider>(&self, sad: &'s Sad<'_, P>) -> Option<&'s P::Cipher> {
-        Some(&sad.inbound(self.id)?.protection.esp()?.cipher)
+        Some(&sad.inbound(self.begun.id)?.protection.esp()?.cipher)
     }
 
     /// What [`PacketCipher::open`] is to do. `packet` is the slice that [`open_begin`] saw; `None` if it is shorter.
@@ -113,10 +115,6 @@ impl OpenJob {
             (Some(cipher), Some(work)) => cipher.open(work),
             _ => Err(CryptoError::Failed),
         }
-    }
-
-    const fn audit(&self) -> Audit {
-        Audit { spi: self.spi.get(), sequence: self.sequence }
     }
 }
 
@@ -154,32 +152,64 @@ pub fn open_begin<P: Provider>(
     let (header, rest) = EspHeader::ref_from_prefix(esp).map_err(|_| OpenError::TooShort)?;
     let (found, low) =
         find(sad, Protocol::Esp, header.spi.get(), header.sequence.get(), &arrival.path)?;
-    let Found { id, spi, sa, sequence } = found;
+    let Found { receiver: Receiver { id, sa, .. }, spi, sequence, .. } = found;
     let protection = &sa.protection;
     let keys = protection.esp().ok_or(OpenError::UnknownSpi(low))?;
-    let shape = &keys.shape;
-    let overhead = Overhead::of(protection);
-    let text = text_range(esp.len(), &overhead).ok_or(OpenError::Length(low))?;
-    let text = at.saturating_add(text.start)..at.saturating_add(text.end);
-    let audit = check_replay(sad, id, spi, sequence)?;
-    if !inner::has_room(
-        &protection.mode,
-        arrival,
-        text.start,
-        EspTrailer::LEN.saturating_add(shape.icv_len),
-    ) {
+    let text = text_range(&keys.shape, at, packet.len()).ok_or(OpenError::Length(low))?;
+    let audit = found.check_replay()?;
+    let spare = EspTrailer::LEN.saturating_add(keys.shape.icv_len);
+    if !inner::has_room(&protection.mode, arrival, text.start, spare) {
         return Err(OpenError::NoRoom(audit));
     }
 
     let implicit = sequence.to_be_bytes();
-    let iv = match shape.iv {
+    let iv = match keys.shape.iv {
         Iv::Implicit => Some(&implicit[..]),
-        Iv::None | Iv::Counter | Iv::Unpredictable => rest.get(..shape.iv_len),
+        Iv::None | Iv::Counter | Iv::Unpredictable => rest.get(..keys.shape.iv_len),
     };
     let parts = iv
         .and_then(|iv| Parts::new(protection, keys, sequence, iv, text))
         .ok_or(OpenError::Length(audit))?;
-    Ok(OpenJob { id, spi, sequence, arrival: *arrival, parts })
+    let begun = Begun {
+        id,
+        spi,
+        sequence,
+        text_at: parts.text.start,
+        text_end: parts.text.end,
+        end: parts.end(),
+    };
+    Ok(OpenJob { begun, arrival: *arrival, parts })
+}
+
+/// What is known of a packet before the provider has seen it.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) id: InboundId,
+    pub(crate) spi: Spi,
+    pub(crate) sequence: u64,
+    /// Where the encrypted part begins,
+    pub(crate) text_at: usize,
+    /// and where it ends.
+    pub(crate) text_end: usize,
+    /// Where the integrity check value behind it ends.
+    pub(crate) end: usize,
+}
+
+impl Begun {
+    const fn audit(&self) -> Audit {
+        Audit { spi: self.spi.get(), sequence: self.sequence }
+    }
+
+    const fn text_len(&self) -> usize {
+        self.text_end.wrapping_sub(self.text_at)
+    }
+
+    #[cfg_attr(not(target_os = "none"), inline(always))]
+    fn opened(&self, tag: u32, inner: Inner) -> Opened {
+        let Self { id, spi, sequence, .. } = *self;
+        let Inner { packet: inner, range, ecn_alarm } = inner;
+        Opened { id, spi, tag, sequence, inner, range, ecn_alarm }
+    }
 }
 
 /// [`open_begin`] that counts what it refuses.
@@ -198,15 +228,24 @@ pub(crate) fn open_begin_counted<P: Provider>(
 
 /// The SA of a packet.
 pub(crate) struct Found<'s, P: Provider> {
-    pub(crate) id: InboundId,
+    pub(crate) receiver: Receiver<'s, P>,
     pub(crate) spi: Spi,
-    pub(crate) sa: &'s InboundSa<P>,
     /// The whole sequence number. A guess, as long as nothing has been verified.
     pub(crate) sequence: u64,
 }
 
+impl<P: Provider> Found<'_, P> {
+    /// Whether the window accepts the number.
+    pub(crate) fn check_replay(&self) -> Result<Audit, OpenError> {
+        let audit = Audit { spi: self.spi.get(), sequence: self.sequence };
+        let checked = self.receiver.check_replay(self.sequence);
+        checked.map(|()| audit).map_err(|why| OpenError::Replay(audit, why))
+    }
+}
+
 /// Finds the SA of an SPI, and of a group and a source, and the whole of a sequence number whose low half is `low`. Gives besides what an audit log
 /// should have before the number is known.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub(crate) fn find<'s, P: Provider>(
     sad: &'s Sad<'_, P>,
     protocol: Protocol,
@@ -217,36 +256,19 @@ pub(crate) fn find<'s, P: Provider>(
     let seen = Audit { spi, sequence: low.into() };
     let unknown = OpenError::UnknownSpi(seen);
     let spi = Spi::new(spi).ok_or(unknown)?;
-    let id = sad.find(protocol, spi, path).ok_or(unknown)?;
-    let sa = sad.inbound(id).ok_or(unknown)?;
-    let sequence = if sa.protection.esn {
-        seq::recover(sa.window().top(), sa.window().size(), low)
-    } else {
-        low.into()
-    };
-    Ok((Found { id, spi, sa, sequence }, seen))
+    let receiver = sad.receiver(protocol, spi, path).ok_or(unknown)?;
+    let sequence = receiver.sequence(low);
+    Ok((Found { receiver, spi, sequence }, seen))
 }
 
-/// Whether the window accepts the number.
-pub(crate) fn check_replay<P: Provider>(
-    sad: &Sad<'_, P>,
-    id: InboundId,
-    spi: Spi,
-    sequence: u64,
-) -> Result<Audit, OpenError> {
-    let audit = Audit { spi: spi.get(), sequence };
-    sad.check_replay(id, sequence)
-        .ok_or(OpenError::UnknownSpi(audit))?
-        .map_err(|why| OpenError::Replay(audit, why))?;
-    Ok(audit)
-}
-
-/// Where the encrypted part lies; `None` if it would be empty, or not aligned as RFC 4303 section 2.4 wants.
-fn text_range(len: usize, overhead: &Overhead) -> Option<Range<usize>> {
-    let end = len.checked_sub(overhead.icv)?;
-    let text_len = end.checked_sub(overhead.header)?;
-    let aligned = text_len & overhead.align.saturating_sub(1) == 0;
-    (aligned && text_len > 0).then_some(overhead.header..end)
+/// Where the encrypted part lies in `len` bytes whose ESP header begins at `at`; `None` if it would be empty, or not
+/// aligned as RFC 4303 section 2.4 wants.
+fn text_range(shape: &Shape, at: usize, len: usize) -> Option<Range<usize>> {
+    let start = at.checked_add(EspHeader::LEN)?.checked_add(shape.iv_len)?;
+    let end = len.checked_sub(shape.icv_len)?;
+    let mask = shape.block_len.max(padding::MIN_ALIGN).wrapping_sub(1);
+    let aligned = end.wrapping_sub(start) & mask == 0;
+    (start < end && aligned).then_some(start..end)
 }
 
 /// Accepts or refuses a packet after the provider has answered `result`. `packet` is the slice that the job worked on.
@@ -260,90 +282,98 @@ pub fn open_finish<P: Provider>(
     result: Result<(), CryptoError>,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    finish(sad, now, &job, result, packet)
+    finish(sad, now, job.begun, &job.arrival, result, packet)
 }
 
+#[cfg_attr(not(target_os = "none"), inline(always))]
 fn finish<P: Provider>(
     sad: &mut Sad<'_, P>,
     now: Instant,
-    job: &OpenJob,
+    begun: Begun,
+    arrival: &Arrival,
     result: Result<(), CryptoError>,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let opened = match accept(sad, now, job, result) {
-        Ok(()) => inspect(sad, job, packet),
-        Err(e) => Err(e),
+    let moved = arrival.encapsulation == Encapsulation::Udp;
+    let from = moved.then_some(arrival.path.remote);
+    let why = match mark(sad, now, begun.id, begun.audit(), begun.text_len(), from, result) {
+        Ok(sa) => match inspect(sa, begun, arrival, packet) {
+            Ok(opened) => return Ok(opened),
+            Err(why) => why,
+        },
+        Err(why) => why,
     };
-    if let Err(e) = &opened {
-        audit::count(sad, Some(job.id), e);
-        if let Some(text) = packet.get_mut(job.parts.text.start..job.parts.end()) {
-            text.zeroize();
-        }
-    }
-    opened
+    refuse(sad, begun.id, why, packet.get_mut(begun.text_at..begun.end).unwrap_or_default());
+    Err(why)
 }
 
-/// Marks the sequence number, if the packet is authentic and still welcome.
-fn accept<P: Provider>(
-    sad: &mut Sad<'_, P>,
-    now: Instant,
-    job: &OpenJob,
-    result: Result<(), CryptoError>,
-) -> Result<(), OpenError> {
-    let sa = sad.inbound(job.id).ok_or(OpenError::NoSa(job.audit()))?;
-    // Only a peer behind a NAT may move without saying so (RFC 7296 section 2.23).
-    let moves = sa.protection.encapsulation == Encapsulation::Udp
-        && job.arrival.encapsulation == Encapsulation::Udp;
-    let from = moves.then_some(job.arrival.path.remote);
-    mark(sad, now, job.id, job.audit(), job.parts.text.len(), from, result)
+/// Counts a packet that has been refused, and wipes what the provider has touched of it.
+#[cold]
+fn refuse<P: Provider>(sad: &mut Sad<'_, P>, id: InboundId, why: OpenError, touched: &mut [u8]) {
+    audit::count(sad, Some(id), &why);
+    touched.zeroize();
 }
 
 /// Marks the sequence number of `audit`, if `result` says that the packet is authentic, and counts `bytes`.
-pub(crate) fn mark<P: Provider>(
-    sad: &mut Sad<'_, P>,
+#[cfg_attr(not(target_os = "none"), inline(always))]
+pub(crate) fn mark<'s, P: Provider>(
+    sad: &'s mut Sad<'_, P>,
     now: Instant,
     id: InboundId,
     audit: Audit,
     bytes: usize,
     from: Option<Endpoint>,
     result: Result<(), CryptoError>,
-) -> Result<(), OpenError> {
-    if sad.inbound(id).is_none() {
-        return Err(OpenError::NoSa(audit));
+) -> Result<&'s InboundSa<P>, OpenError> {
+    if let Err(e) = result {
+        return Err(match e {
+            _ if sad.inbound(id).is_none() => OpenError::NoSa(audit),
+            CryptoError::Integrity => OpenError::Integrity(audit),
+            e => OpenError::Crypto(audit, e),
+        });
     }
-    result.map_err(|e| match e {
-        CryptoError::Integrity => OpenError::Integrity(audit),
-        e => OpenError::Crypto(audit, e),
-    })?;
     match sad.accept(now, id, audit.sequence, bytes, from) {
         None => Err(OpenError::NoSa(audit)),
         Some(Err(why)) => Err(OpenError::Replay(audit, why)),
-        Some(Ok(Age::Hard)) => Err(OpenError::Expired(audit)),
-        Some(Ok(Age::Young | Age::Soft)) => Ok(()),
+        Some(Ok((Age::Hard, _))) => Err(OpenError::Expired(audit)),
+        Some(Ok((Age::Young | Age::Soft, sa))) => Ok(sa),
     }
 }
 
 /// Looks at what came out.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 fn inspect<P: Provider>(
-    sad: &Sad<'_, P>,
-    job: &OpenJob,
+    sa: &InboundSa<P>,
+    begun: Begun,
+    arrival: &Arrival,
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
-    let audit = job.audit();
-    let sa = sad.inbound(job.id).ok_or(OpenError::NoSa(audit))?;
-    let text = packet.get(job.parts.text.clone()).ok_or(OpenError::Length(audit))?;
+    let audit = begun.audit();
+    let text = packet.get(begun.text_at..begun.text_end).ok_or(OpenError::Length(audit))?;
+    #[cfg(any(not(target_os = "none"), ipsec_quick))]
+    if let Some(inner) = quick::inner(sa, arrival, text) {
+        let range = begun.text_at..begun.text_at.wrapping_add(inner.len);
+        return Ok(
+            begun.opened(sa.protection.tag, Inner { packet: inner, range, ecn_alarm: false })
+        );
+    }
+    let text = begun.text_at..begun.text_end;
+    let inner = inspect_general(sa, audit, arrival, packet, text, begun.end)?;
+    Ok(begun.opened(sa.protection.tag, inner))
+}
+
+#[inline(never)]
+fn inspect_general<P: Provider>(
+    sa: &InboundSa<P>,
+    audit: Audit,
+    arrival: &Arrival,
+    packet: &mut [u8],
+    text: Range<usize>,
+    limit: usize,
+) -> Result<Inner, OpenError> {
+    let start = text.start;
+    let text = packet.get(text).ok_or(OpenError::Length(audit))?;
     let (payload_len, next_header) = padding::strip(text).ok_or(OpenError::Padding(audit))?;
-    let start = job.parts.text.start;
     let range = start..start.saturating_add(payload_len);
-    let payload = Payload { range, next_header, limit: job.parts.end() };
-    let inner = inner::unwrap(sa, &job.arrival, packet, payload, audit)?;
-    Ok(Opened {
-        id: job.id,
-        spi: job.spi,
-        tag: sa.protection.tag,
-        sequence: job.sequence,
-        range: inner.range,
-        inner: inner.packet,
-        ecn_alarm: inner.ecn_alarm,
-    })
+    inner::unwrap(sa, arrival, packet, Payload { range, next_header, limit }, audit)
 }

@@ -19,23 +19,31 @@ pub(crate) const fn pad_len(len: usize, align: usize) -> usize {
 }
 
 /// Fills `room` with padding 1, 2, 3 and so on, and the trailer. `None` if it has less than 2 bytes or more than 257.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub fn write(room: &mut [u8], next_header: u8) -> Option<()> {
     let (pad, trailer) = room.split_at_mut_checked(room.len().checked_sub(EspTrailer::LEN)?)?;
     let pad_len = u8::try_from(pad.len()).ok()?;
-    pad.iter_mut().zip(1..=u8::MAX).for_each(|(byte, value)| *byte = value);
+    let mut value = 0u8;
+    for byte in pad {
+        value = value.wrapping_add(1);
+        *byte = value;
+    }
     bytes::copy(trailer, EspTrailer { pad_len, next_header }.as_bytes())
 }
 
 /// The length of the payload in a decrypted `text`, and its next header. `None` if the padding is not as [`write()`]
 /// makes it, or longer than the text.
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub fn strip(text: &[u8]) -> Option<(usize, u8)> {
     let (rest, trailer) = EspTrailer::ref_from_suffix(text).ok()?;
     let payload_len = rest.len().checked_sub(trailer.pad_len.into())?;
     let pad = rest.get(payload_len..)?;
-    pad.iter()
-        .zip(1..=u8::MAX)
-        .all(|(byte, value)| *byte == value)
-        .then_some((payload_len, trailer.next_header))
+    let mut value = 0u8;
+    let counts = pad.iter().all(|byte| {
+        value = value.wrapping_add(1);
+        *byte == value
+    });
+    counts.then_some((payload_len, trailer.next_header))
 }
 
 #[cfg(test)]

@@ -1,25 +1,26 @@
-//! The packets that nearly all are, sealed without a look at what they are not: IPv4 in an IPv4 tunnel of ESP, as IP
-//! protocol 50, under a cipher whose IV is a counter. It does what [`seal`](crate::seal) does in general, in a third of the
-//! instructions. Not on bare metal, where it would
-//! be flash for nothing, unless `--cfg ipsec_quick` asks for it: as the proof does that no panic is linked.
+//! The packets that nearly all are, done without a look at what they are not: IPv4 in an IPv4 tunnel of ESP, under an AEAD
+//! whose IV is a counter, such as AES-GCM. They are sealed for IP protocol 50, and opened however they came.
+//!
+//! It does what [`seal`](crate::seal) and [`open`](crate::open) do in general, in a quarter of the instructions. Where a packet
+//! is another, or not as it should be, it says `None` before anything has changed, and the general way does it, or says why
+//! not. Not on bare metal, where it would be flash for nothing, unless `--cfg ipsec_quick` asks for it: as the proof does
+//! that no panic is linked.
 
-use core::net::IpAddr;
-
-use ipsec_core::crypto::{Iv, PacketCipher, Provider, Work};
-use ipsec_core::mode::Mode;
+use ipsec_core::crypto::{CryptoError, PacketCipher, Provider, Work};
 use ipsec_core::packet::PacketBuf;
-use ipsec_core::sa::{Encapsulation, Protocol};
-use ipsec_core::sad::{OutboundId, Sad};
+use ipsec_core::sa::{Encapsulation, InboundSa, Protocol, Spi};
+use ipsec_core::sad::{OutboundId, Sad, SequenceError};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::{Ipv4Header, protocol};
-use zerocopy::network_endian::{U32, U64};
+use ipsec_core::wire::{IpPacket, Ipv4Header, protocol};
+use zerocopy::network_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zeroize::Zeroize;
 
 use crate::error::SealError;
+use crate::open::{Arrival, Begun};
 use crate::padding;
 use crate::seal::{Sealed, sequence_error};
-use crate::tunnel::OuterFields;
+use crate::tunnel::{self, OuterFields};
 use crate::wire::EspHeader;
 
 /// What is put before the packet.
@@ -27,12 +28,18 @@ use crate::wire::EspHeader;
 #[repr(C)]
 struct Front {
     ip: Ipv4Header,
-    esp: EspHeader,
-    iv: U64,
+    esp: EspFront,
 }
 
 const FRONT_LEN: usize = size_of::<Front>();
-const SALT_LEN: usize = 4;
+
+/// What an ESP packet begins with.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct EspFront {
+    esp: EspHeader,
+    iv: U64,
+}
 
 /// A first byte of IPv4 without options.
 const VERSION_IHL: u8 = 0x45;
@@ -42,89 +49,181 @@ const VERSION_IHL: u8 = 0x45;
 #[zeroize(drop)]
 struct Nonce([u32; 3]);
 
-/// Seals such a packet. `None` if it is not one, or if it is not as it should be: nothing has changed then, and the general
-/// way does it, or says why not.
-#[inline(always)]
-pub(crate) fn seal<P: Provider>(
-    sad: &mut Sad<'_, P>,
-    now: Instant,
-    id: OutboundId,
-    packet: &mut PacketBuf<'_>,
-) -> Option<Result<Sealed, SealError>> {
-    let sa = sad.outbound(id)?;
-    let protection = &sa.protection;
-    let esp = protection.esp()?;
-    let Mode::Tunnel(tunnel) = &protection.mode else { return None };
-    let (IpAddr::V4(from), IpAddr::V4(to)) =
-        (protection.path.local.address, protection.path.remote.address)
-    else {
-        return None;
-    };
-    let shape = &esp.shape;
-    let (icv_len, esn, spi, next) =
-        (shape.icv_len, protection.esn, protection.spi, sa.sequence().wrapping_add(1));
-    if shape.iv != Iv::Counter
-        || shape.salt_len != SALT_LEN
-        || protection.encapsulation != Encapsulation::Ip
-        || esn && !shape.aead
-        || tunnel.pad_to != 0
-    {
-        return None;
+impl Nonce {
+    #[inline(always)]
+    const fn new(salt: &[u8; 4], iv: &U64) -> Self {
+        let [a, b, c, d, e, f, g, h] = iv.to_bytes();
+        let (high, low) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
+        Self([u32::from_ne_bytes(*salt), high, low])
     }
+}
 
-    let (inner, _) = Ipv4Header::ref_from_prefix(packet.payload()).ok()?;
-    let len = usize::from(inner.total_len.get());
-    let outer = OuterFields::of_fields(inner.tos, inner.dont_fragment(), 0, tunnel);
-    if inner.version_ihl != VERSION_IHL || len < Ipv4Header::LEN || !outer.dont_fragment {
-        return None;
-    }
-    // Such ciphers have no blocks.
-    let trailer_len = padding::trailer_len(len, padding::MIN_ALIGN);
-    let text_len = len.wrapping_add(trailer_len);
-    let behind_ip =
-        FRONT_LEN.wrapping_add(text_len).wrapping_add(icv_len).wrapping_sub(Ipv4Header::LEN);
-    let ip =
-        Ipv4Header::new(from, to, protocol::ESP, outer.traffic_class, outer.hop_limit, behind_ip)?;
-    let was = packet.range();
-    let whole = packet.reshape(FRONT_LEN, len, trailer_len.wrapping_add(icv_len))?;
-    let sequence = match sad.next_sequence(now, id, text_len) {
-        Ok((_, sequence)) => sequence,
-        Err(why) => {
-            packet.restore(was);
-            return Some(Err(sequence_error(why, spi, next)));
+/// Such a packet, for which there is room.
+pub(crate) struct Quick {
+    /// The outer header.
+    ip: Ipv4Header,
+    len: usize,
+    text_len: usize,
+    total_len: usize,
+}
+
+impl Quick {
+    /// `None` if it is not such a packet.
+    #[inline(always)]
+    pub(crate) fn new<P: Provider>(
+        sad: &Sad<'_, P>,
+        id: OutboundId,
+        packet: &PacketBuf<'_>,
+    ) -> Option<Self> {
+        let sa = sad.outbound(id)?;
+        let usual = sa.usual()?;
+        let (inner, _) = Ipv4Header::ref_from_prefix(packet.payload()).ok()?;
+        let len = usize::from(inner.total_len.get());
+        if inner.version_ihl != VERSION_IHL || len < Ipv4Header::LEN {
+            return None;
         }
-    };
+        // Such ciphers have no blocks.
+        let trailer_len = padding::trailer_len(len, padding::MIN_ALIGN);
+        let text_len = len.wrapping_add(trailer_len);
+        let tail = trailer_len.wrapping_add(sa.protection.esp()?.shape.icv_len);
+        let whole = packet.reshaped(FRONT_LEN, len, tail)?;
+        let total_len = whole.end.wrapping_sub(whole.start);
+        Some(Self { ip: usual.header(inner, total_len)?, len, text_len, total_len })
+    }
 
-    // The checks above leave nothing that could fail from here on, but the provider.
-    let (front, rest) = Front::mut_from_prefix(whole).ok()?;
-    let iv = U64::new(sequence);
-    let [high, low] = <[U32; 2]>::read_from_bytes(iv.as_bytes()).ok()?;
-    let header = EspHeader { spi: U32::new(spi.get()), sequence: low };
-    *front = Front { ip, esp: header, iv };
-    let (text, icv) = rest.split_at_mut_checked(text_len)?;
-    padding::write(text.get_mut(len..)?, protocol::IPV4)?;
-
-    let protection = &sad.outbound(id)?.protection;
-    let esp = protection.esp()?;
-    let nonce = Nonce([
-        u32::from_ne_bytes(*esp.salt().first_chunk()?),
-        u32::from_ne_bytes(*high.as_bytes().first_chunk()?),
-        u32::from_ne_bytes(*low.as_bytes().first_chunk()?),
-    ]);
-    let extended = [header.spi, high, low];
-    let head = if esn { extended.as_bytes() } else { header.as_bytes() };
-    let work = Work { nonce: nonce.0.as_bytes(), head, text, tail: &[], icv };
-    Some(match esp.cipher.seal(work) {
-        Ok(()) => Ok(Sealed {
+    /// Seals it. What [`new`](Self::new) has seen leaves nothing that could fail but the sequence number and the provider;
+    /// the other errors stand for what cannot be.
+    #[inline(always)]
+    pub(crate) fn seal<P: Provider>(
+        self,
+        sad: &mut Sad<'_, P>,
+        now: Instant,
+        id: OutboundId,
+        packet: &mut PacketBuf<'_>,
+    ) -> Result<Sealed, SealError> {
+        let Self { ip, len, text_len, total_len } = self;
+        let sa = match sad.next_sequence(now, id, text_len) {
+            Ok(sa) => sa,
+            Err(why) => return Err(refused(sad, id, why)),
+        };
+        let (protection, sequence) = (&sa.protection, sa.sequence());
+        let keys = protection.esp().ok_or(SealError::NotEsp)?;
+        let salt = keys.salt_of_counter().ok_or(SealError::NotEsp)?;
+        let tail = total_len.wrapping_sub(len).wrapping_sub(FRONT_LEN);
+        let whole = packet.reshape(FRONT_LEN, len, tail).ok_or(SealError::TooLong)?;
+        let (front, rest) = Front::mut_from_prefix(whole).map_err(|_| SealError::TooLong)?;
+        let (text, icv) = rest.split_at_mut_checked(text_len).ok_or(SealError::TooLong)?;
+        text.get_mut(len..)
+            .and_then(|trailer| padding::write(trailer, protocol::IPV4))
+            .ok_or(SealError::TooLong)?;
+        let esp = EspHeader::new(protection.spi, sequence);
+        *front = Front { ip, esp: EspFront { esp, iv: U64::new(sequence) } };
+        let nonce = Nonce::new(salt, &front.esp.iv);
+        let extended;
+        let head = if protection.esn {
+            extended = extended_head(protection.spi, sequence);
+            &extended[..]
+        } else {
+            front.esp.esp.as_bytes()
+        };
+        let work = Work { nonce: nonce.0.as_bytes(), head, text, tail: &[], icv };
+        keys.cipher.seal(work).map_err(SealError::Crypto)?;
+        Ok(Sealed {
             id,
-            spi,
+            spi: protection.spi,
             sequence,
             path: protection.path,
             encapsulation: Encapsulation::Ip,
-            outer,
+            outer: OuterFields {
+                traffic_class: ip.tos,
+                dont_fragment: true,
+                hop_limit: ip.ttl,
+                flow_label: 0,
+            },
             protocol: Protocol::Esp,
-            esp: Ipv4Header::LEN..Ipv4Header::LEN.wrapping_add(behind_ip),
-        }),
-        Err(e) => Err(SealError::Crypto(e)),
-    })
+            esp: Ipv4Header::LEN..total_len,
+        })
+    }
+}
+
+/// Why a packet is not sent after all.
+#[cold]
+fn refused<P: Provider>(sad: &Sad<'_, P>, id: OutboundId, why: SequenceError) -> SealError {
+    match sad.outbound(id) {
+        Some(sa) => sequence_error(why, sa.protection.spi, sa.sequence().saturating_add(1)),
+        None => SealError::NoSa,
+    }
+}
+
+/// Finds the SA of such a packet, and has the provider verify and decrypt it.
+#[inline(always)]
+pub(crate) fn verify<P: Provider>(
+    sad: &Sad<'_, P>,
+    arrival: &Arrival,
+    packet: &mut [u8],
+) -> Option<(Begun, Result<(), CryptoError>)> {
+    let (end, at) = (packet.len(), arrival.before.len());
+    let (front, rest) = EspFront::mut_from_prefix(packet.get_mut(at..)?).ok()?;
+    let spi = Spi::new(front.esp.spi.get())?;
+    let receiver = sad.receiver(Protocol::Esp, spi, &arrival.path)?;
+    let protection = &receiver.sa.protection;
+    let keys = protection.esp()?;
+    let nonce = Nonce::new(keys.salt_of_counter()?, &front.iv);
+    receiver.sa.usual()?;
+    let icv_len = keys.shape.icv_len;
+    if rest.len() <= icv_len {
+        return None;
+    }
+    let text_len = rest.len().wrapping_sub(icv_len);
+    let sequence = receiver.sequence(front.esp.sequence.get());
+    if text_len & padding::MIN_ALIGN.wrapping_sub(1) != 0
+        || receiver.check_replay(sequence).is_err()
+    {
+        return None;
+    }
+    let (text, icv) = rest.split_at_mut_checked(text_len)?;
+    let extended;
+    let head = if protection.esn {
+        extended = extended_head(spi, sequence);
+        &extended[..]
+    } else {
+        front.esp.as_bytes()
+    };
+    let work = Work { nonce: nonce.0.as_bytes(), head, text, tail: &[], icv };
+    let result = keys.cipher.open(work);
+    let start = at.wrapping_add(size_of::<EspFront>());
+    let text_end = start.wrapping_add(text_len);
+    Some((Begun { id: receiver.id, spi, sequence, text_at: start, text_end, end }, result))
+}
+
+/// The packet in a decrypted `text`, if it is one of IPv4 without options, may pass, and stays as it is.
+#[inline(always)]
+pub(crate) fn inner<P: Provider>(
+    sa: &InboundSa<P>,
+    arrival: &Arrival,
+    text: &[u8],
+) -> Option<IpPacket> {
+    let usual = sa.usual()?;
+    let (len, next_header) = padding::strip(text)?;
+    let payload = text.get(..len)?;
+    let (header, _) = Ipv4Header::ref_from_prefix(payload).ok()?;
+    if next_header != protocol::IPV4
+        || header.version_ihl != VERSION_IHL
+        || header.more_fragments()
+        || header.fragment_offset() != 0
+    {
+        return None;
+    }
+    let inner = IpPacket::parse(payload).ok()?;
+    let passes = usual.matches(header.source(), header.destination())
+        && tunnel::ecn_is_quiet(inner.traffic_class, arrival.traffic_class);
+    passes.then_some(inner)
+}
+
+/// What is authenticated besides, with extended sequence numbers (RFC 4106 section 5).
+#[inline(always)]
+const fn extended_head(spi: Spi, sequence: u64) -> [u8; 12] {
+    let [s, p, i, n] = spi.to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = sequence.to_be_bytes();
+    [s, p, i, n, a, b, c, d, e, f, g, h]
 }

@@ -12,7 +12,6 @@ use ipsec_core::sa::{Encapsulation, EspTransform, Protection, Protocol, Spi};
 use ipsec_core::sad::{OutboundId, Sad, SequenceError};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, IpPacket, UdpHeader, protocol};
-use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::ah;
@@ -21,7 +20,7 @@ use crate::layout::{Content, Layout};
 use crate::padding;
 use crate::parts::Parts;
 #[cfg(any(not(target_os = "none"), ipsec_quick))]
-use crate::quick;
+use crate::quick::Quick;
 use crate::tunnel::OuterFields;
 use crate::wire::EspHeader;
 
@@ -39,8 +38,8 @@ pub fn seal<P: Provider>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
     #[cfg(any(not(target_os = "none"), ipsec_quick))]
-    if let Some(sealed) = quick::seal(sad, now, id, packet) {
-        return sealed;
+    if let Some(quick) = Quick::new(sad, id, packet) {
+        return quick.seal(sad, now, id, packet);
     }
     let parsed = IpPacket::parse(packet.payload());
     let inner = parsed.as_ref().map_err(|e| SealError::Inner(*e))?;
@@ -56,8 +55,8 @@ pub(crate) fn seal_parsed<P: Provider>(
     packet: &mut PacketBuf<'_>,
 ) -> Result<Sealed, SealError> {
     #[cfg(any(not(target_os = "none"), ipsec_quick))]
-    if let Some(sealed) = quick::seal(sad, now, id, packet) {
-        return sealed;
+    if let Some(quick) = Quick::new(sad, id, packet) {
+        return quick.seal(sad, now, id, packet);
     }
     seal_general(sad, now, id, inner, packet)
 }
@@ -271,9 +270,7 @@ fn write_esp(layout: &Layout, sealed: &Sealed, iv: &[u8], packet: &mut [u8]) -> 
     let trailer_start = layout.text_end().checked_sub(layout.trailer_len)?;
     let trailer = packet.get_mut(trailer_start..layout.text_end())?;
     padding::write(trailer, layout.sent_next_header())?;
-    let [_, _, _, _, low @ ..] = sealed.sequence.to_be_bytes();
-    let header =
-        EspHeader { spi: U32::new(sealed.spi.get()), sequence: U32::new(u32::from_be_bytes(low)) };
+    let header = EspHeader::new(sealed.spi, sealed.sequence);
     let mut writer = Writer::new(packet.get_mut(layout.header_at()..layout.text_at())?);
     writer.bytes(header.as_bytes())?;
     writer.bytes(iv)

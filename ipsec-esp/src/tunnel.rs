@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use ipsec_core::bytes;
-use ipsec_core::mode::{DontFragment, Dscp, EcnIngress, Tunnel};
+use ipsec_core::mode::{DontFragment, Tunnel};
 use ipsec_core::wire::{IpPacket, Ipv4Header, Ipv6Header, checksum};
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, IntoBytes};
@@ -25,33 +25,22 @@ pub struct OuterFields {
 impl OuterFields {
     /// Of a tunnel around `inner` (RFC 4301 section 5.1.2, RFC 6040 section 4.1).
     pub const fn of(inner: &IpPacket, tunnel: &Tunnel) -> Self {
-        Self::of_fields(inner.traffic_class, inner.dont_fragment, inner.flow_label, tunnel)
-    }
-
-    /// Of a tunnel around a packet whose header says this.
-    #[cfg_attr(not(target_os = "none"), inline(always))]
-    pub(crate) const fn of_fields(
-        traffic_class: u8,
-        dont_fragment: bool,
-        flow_label: u32,
-        tunnel: &Tunnel,
-    ) -> Self {
         Self {
-            traffic_class: outer_class(traffic_class, tunnel),
+            traffic_class: tunnel.outer_class(inner.traffic_class),
             dont_fragment: match tunnel.dont_fragment {
-                DontFragment::Copy => dont_fragment,
+                DontFragment::Copy => inner.dont_fragment,
                 DontFragment::Set => true,
                 DontFragment::Clear => false,
             },
             hop_limit: tunnel.hop_limit,
-            flow_label: if tunnel.copy_flow_label { flow_label } else { 0 },
+            flow_label: if tunnel.copy_flow_label { inner.flow_label } else { 0 },
         }
     }
 
     /// Of a tunnel around nothing: a dummy packet.
     pub(crate) const fn of_dummy(tunnel: &Tunnel) -> Self {
         Self {
-            traffic_class: outer_class(0, tunnel),
+            traffic_class: tunnel.outer_class(0),
             dont_fragment: !matches!(tunnel.dont_fragment, DontFragment::Clear),
             hop_limit: tunnel.hop_limit,
             flow_label: 0,
@@ -109,18 +98,6 @@ impl OuterFields {
     }
 }
 
-/// The traffic class of the outer header.
-const fn outer_class(inner: u8, tunnel: &Tunnel) -> u8 {
-    let dscp = match tunnel.dscp {
-        Dscp::Copy => inner & DSCP,
-        Dscp::Set(dscp) => dscp << 2,
-    };
-    match tunnel.ecn {
-        EcnIngress::Normal => dscp | inner & ECN,
-        EcnIngress::Compatibility => dscp,
-    }
-}
-
 /// The bits of DSCP in a traffic class.
 const DSCP: u8 = 0xfc;
 /// The bits of ECN in a traffic class.
@@ -145,6 +122,13 @@ pub(crate) fn decapsulate(
         set_traffic_class(packet, class);
     }
     Some(alarm)
+}
+
+/// Whether the ECN field of the outer header would change nothing and tell nothing (RFC 6040 section 4.2): nearly always.
+#[inline]
+pub(crate) const fn ecn_is_quiet(inner_class: u8, outer_class: u8) -> bool {
+    let outer = outer_class & ECN;
+    outer == Ecn::NotEct as u8 || outer == inner_class & ECN
 }
 
 /// The two ECN bits of a traffic class (RFC 3168 section 5).
@@ -206,6 +190,7 @@ pub const fn decapsulate_ecn(inner: Ecn, outer: Ecn) -> Decapsulated {
 }
 
 /// Replaces the traffic class of an IP packet, and mends the checksum of IPv4.
+#[cold]
 fn set_traffic_class(packet: &mut [u8], class: u8) {
     if packet.first().is_some_and(|b| b >> 4 == 4) {
         let Ok((header, _)) = Ipv4Header::mut_from_prefix(packet) else { return };
@@ -221,6 +206,8 @@ fn set_traffic_class(packet: &mut [u8], class: u8) {
 #[cfg(test)]
 mod tests {
     use core::net::Ipv4Addr;
+
+    use ipsec_core::mode::{Dscp, EcnIngress};
 
     use super::*;
 
@@ -285,7 +272,7 @@ mod tests {
     #[test]
     fn the_outer_class_follows_the_policy() {
         // RFC 4301 section 5.1.2, RFC 6040 section 4.1
-        let class = |tunnel: Tunnel| outer_class(0xba, &tunnel);
+        let class = |tunnel: Tunnel| tunnel.outer_class(0xba);
         let default = Tunnel::DEFAULT;
         assert_eq!(class(default), 0xba);
         assert_eq!(class(Tunnel { dscp: Dscp::Set(10), ..default }), 0x2a);

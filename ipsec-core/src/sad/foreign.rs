@@ -105,20 +105,18 @@ impl<P: Provider> Sad<'_, P> {
         Ok(id)
     }
 
-    /// The inbound SA of a packet: by SPI, destination and source, else by SPI and destination, else by SPI and protocol
-    /// (RFC 4301 section 4.1). `path` is ours and the sender's; only a group as destination can make a difference.
+    /// The name of the [receiver](Sad::receiver) of a packet.
     pub fn find(&self, protocol: Protocol, spi: Spi, path: &Path) -> Option<InboundId> {
-        if self.foreign.capacity() != 0
-            && path.local.address.is_multicast()
-            && let Some(id) = self.find_group(protocol, spi, path)
-        {
-            return Some(id);
-        }
-        self.lookup(protocol, spi)
+        self.receiver(protocol, spi, path).map(|receiver| receiver.id)
     }
 
     #[inline(never)]
-    fn find_group(&self, protocol: Protocol, spi: Spi, path: &Path) -> Option<InboundId> {
+    pub(super) fn find_group(
+        &self,
+        protocol: Protocol,
+        spi: Spi,
+        path: &Path,
+    ) -> Option<InboundId> {
         self.probe(FoundBy::DestinationAndSource, protocol, spi, path)
             .or_else(|| self.probe(FoundBy::Destination, protocol, spi, path))
     }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::record::{self, RECORD_LEN, RecordError, State};
 use super::{
     FoundBy, InboundId, InboundState, InstallError, OutboundId, OutboundState, SaId, Sad, bitmap,
-    flag,
+    flag, outbound_number,
 };
 use crate::crypto::Provider;
 use crate::replay::Window;
@@ -195,7 +195,7 @@ impl<P: Provider> Sad<'_, P> {
     fn resume(&mut self, id: SaId, edge: u64, packets: u64, bytes: u64) {
         let (slot, flags, protection) = match id {
             SaId::Inbound(id) => {
-                let bitmap = bitmap(self.windows, self.words, id.slot);
+                let bitmap = bitmap(self.windows, self.words, id.slot).unwrap_or_default();
                 let Some(slot) = self.inbound.get_mut(id.slot as usize) else { return };
                 let InboundState::Live(sa) = &mut slot.state else { return };
                 sa.window = Window::closed(sa.window.size(), bitmap, edge);
@@ -203,7 +203,7 @@ impl<P: Provider> Sad<'_, P> {
                 (id.slot, &mut slot.flags, &mut sa.protection)
             }
             SaId::Outbound(id) => {
-                let number = self.pending_outbound(id.slot);
+                let number = outbound_number(self.inbound.len(), id.slot);
                 let Some(slot) = self.outbound.get_mut(id.slot as usize) else { return };
                 let OutboundState::Live(sa) = &mut slot.state else { return };
                 sa.sequence = edge;

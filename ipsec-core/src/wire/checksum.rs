@@ -106,12 +106,12 @@ pub const fn adjust(field: u16, old: u16, new: u16) -> u16 {
     !fold((!field as u64).wrapping_add(!old as u64).wrapping_add(new as u64))
 }
 
+/// Adds the halves, and what that carries, twice: a carry leaves too little for another.
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum & 0xffff_ffff).wrapping_add(sum >> 32);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    let sum = (sum & 0xffff).wrapping_add(sum >> 16);
-    (sum & 0xffff) as u16
+    let (sum, carry) = ((sum & 0xffff_ffff) as u32).overflowing_add((sum >> 32) as u32);
+    let sum = sum.wrapping_add(carry as u32);
+    let (sum, carry) = ((sum & 0xffff) as u16).overflowing_add((sum >> 16) as u16);
+    sum.wrapping_add(carry as u16)
 }
 
 #[cfg(test)]

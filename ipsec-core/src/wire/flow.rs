@@ -47,6 +47,7 @@ impl IpPacket {
     ///
     /// # Errors
     /// As for [`Ipv4Header::parse`], [`Ipv6Header::parse`] and [`Ipv6Packet::upper`](super::ipv6::Ipv6Packet::upper).
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn parse(bytes: &[u8]) -> Result<Self, IpError> {
         match bytes.first().map(|b| b >> 4) {
             Some(4) => Self::parse_v4(bytes),
@@ -61,6 +62,7 @@ impl IpPacket {
         self.flow.source.is_ipv4()
     }
 
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     fn parse_v4(bytes: &[u8]) -> Result<Self, IpError> {
         let packet = Ipv4Header::parse(bytes)?;
         let header = packet.header;
@@ -74,7 +76,7 @@ impl IpPacket {
                 source_port,
                 destination_port,
             },
-            len: packet.header_len().saturating_add(packet.payload.len()),
+            len: header.total_len.get().into(),
             upper: packet.header_len(),
             traffic_class: header.tos,
             hop_limit: header.ttl,
@@ -88,6 +90,7 @@ impl IpPacket {
         })
     }
 
+    #[inline(never)]
     fn parse_v6(bytes: &[u8]) -> Result<Self, IpError> {
         let packet = Ipv6Header::parse(bytes)?;
         let (header, upper) = (packet.header, packet.upper()?);
@@ -160,21 +163,21 @@ pub(crate) const fn has_ports(protocol: u8) -> bool {
 
 #[cfg_attr(not(target_os = "none"), inline(always))]
 fn ports(protocol: u8, upper: &[u8]) -> (Option<u16>, Option<u16>) {
-    let both = |at: usize| {
-        let port = upper.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
-        port.map(|p| (Some(p), Some(p)))
-    };
-    let found = match protocol {
-        protocol::TCP | protocol::UDP | protocol::UDP_LITE | protocol::SCTP | protocol::DCCP => {
-            upper.first_chunk().map(|[a, b, c, d]| {
-                (Some(u16::from_be_bytes([*a, *b])), Some(u16::from_be_bytes([*c, *d])))
-            })
+    match (protocol, upper) {
+        (
+            protocol::TCP | protocol::UDP | protocol::UDP_LITE | protocol::SCTP | protocol::DCCP,
+            [a, b, c, d, ..],
+        ) => (Some(u16::from_be_bytes([*a, *b])), Some(u16::from_be_bytes([*c, *d]))),
+        (protocol::ICMP | protocol::ICMPV6, [kind, code, ..]) => {
+            let both = Some(u16::from_be_bytes([*kind, *code]));
+            (both, both)
         }
-        protocol::ICMP | protocol::ICMPV6 => both(0),
-        protocol::MOBILITY => both(2).map(|(a, b)| (a.map(|t| t & 0xff00), b.map(|t| t & 0xff00))),
-        _ => None,
-    };
-    found.unwrap_or((None, None))
+        (protocol::MOBILITY, [_, _, kind, _, ..]) => {
+            let both = Some(u16::from_be_bytes([*kind, 0]));
+            (both, both)
+        }
+        _ => (None, None),
+    }
 }
 
 #[cfg(test)]

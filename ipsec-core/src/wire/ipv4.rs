@@ -110,6 +110,7 @@ impl Ipv4Header {
     /// # Errors
     /// [`IpError::Version`] if the version is not 4; [`IpError::Truncated`] if `bytes` is shorter than the header or
     /// than the total length; [`IpError::Length`] if the header length is less than 20 or more than the total length.
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn parse(bytes: &[u8]) -> Result<Ipv4Packet<'_>, IpError> {
         let (header, rest) = Self::ref_from_prefix(bytes).map_err(|_| IpError::Truncated)?;
         if header.version_ihl >> 4 != 4 {
@@ -125,11 +126,13 @@ impl Ipv4Header {
     }
 
     /// Source address.
+    #[inline]
     pub fn source(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.source)
     }
 
     /// Destination address.
+    #[inline]
     pub fn destination(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.destination)
     }
@@ -140,16 +143,19 @@ impl Ipv4Header {
     }
 
     /// Whether routers must not fragment the packet.
+    #[inline]
     pub fn dont_fragment(&self) -> bool {
         self.flags_offset.get() & DONT_FRAGMENT != 0
     }
 
     /// Whether more fragments follow this one.
+    #[inline]
     pub fn more_fragments(&self) -> bool {
         self.flags_offset.get() & MORE_FRAGMENTS != 0
     }
 
     /// Offset of this fragment, in units of eight bytes.
+    #[inline]
     pub fn fragment_offset(&self) -> u16 {
         self.flags_offset.get() & OFFSET
     }

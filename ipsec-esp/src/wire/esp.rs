@@ -17,6 +17,7 @@
 //! +---------------+---------------+---------------+---------------+
 //! ```
 
+use ipsec_core::sa::Spi;
 use zerocopy::network_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -33,6 +34,13 @@ pub struct EspHeader {
 impl EspHeader {
     /// Bytes of the header.
     pub const LEN: usize = size_of::<Self>();
+
+    /// Of the packet with this number, of which the low half is sent (RFC 4303 section 2.2.1).
+    #[inline]
+    pub const fn new(spi: Spi, sequence: u64) -> Self {
+        let [_, _, _, _, low @ ..] = sequence.to_be_bytes();
+        Self { spi: U32::new(spi.get()), sequence: U32::from_bytes(low) }
+    }
 }
 
 /// What the encrypted part of an ESP packet ends with.

@@ -602,7 +602,7 @@ def fragmented(algorithm):
 
 
 def bundles(esp, ah):
-    """Two SAs on one packet (RFC 4301 section 4.5): ESP inside AH, and AH inside ESP; in transport mode, and in a tunnel whose
+    """Two SAs on one packet (RFC 4301 section 4.1): ESP inside AH, and AH inside ESP; in transport mode, and in a tunnel whose
     outer packet goes through transport mode."""
     return [Cell(f"{first.name} inside {second.name}", way, esn, [Layer(first, way.mode), Layer(second, "transport")],
                  deaf="Linux does not take AH directly inside ESP, not even its own" if first is ah else None)
