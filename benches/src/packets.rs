@@ -112,7 +112,7 @@ impl<P: Provider> Tunnel<P> {
         let id = self.id;
         for buffer in &mut batch.buffers {
             let mut packet = PacketBuf::new(buffer, range.clone()).expect("it was made so");
-            let sealed = outbound(&mut self.sad, &self.spd, NOW, &mut packet, |_, _| Some(id));
+            let sealed = outbound(&mut self.sad, &mut self.spd, NOW, &mut packet, |_, _| Some(id));
             assert!(matches!(black_box(&sealed), Ok(Outbound::Sealed(_))));
         }
     }

@@ -234,8 +234,9 @@ impl<'r> Spd<'r> {
         }
     }
 
-    /// The index and the action of the first policy that matches; `None` if none does, which means
-    /// [`Action::Discard`].
+    /// The index and the action of the first policy whose selectors match; `None` if none does, which means
+    /// [`Action::Discard`]. For reports: it knows neither DSCP nor fragments. Whoever has a packet asks
+    /// [`Spd::lookup_packet`].
     pub fn lookup(&self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
         match direction {
             Direction::Outbound => self.find(flow, None),
@@ -243,7 +244,7 @@ impl<'r> Spd<'r> {
         }
     }
 
-    /// The same as [`Spd::lookup`], and remembers the verdict for the next packet of the flow.
+    /// The same as [`Spd::lookup`], and remembers the verdict for the next time.
     pub fn lookup_cached(&mut self, direction: Direction, flow: &Flow) -> Option<(usize, Action)> {
         self.find_cached(&direction.seen_from_here(flow), None)
     }
@@ -330,38 +331,21 @@ impl<'r> Spd<'r> {
         number.and_then(|number| Some((number, self.policies().get(number)?.action)))
     }
 
-    /// What is done with a packet that leaves (RFC 4301 section 5.1).
-    pub fn outbound(&self, flow: &Flow) -> Action {
-        self.lookup(Direction::Outbound, flow).map_or(Action::Discard, |(_, action)| action)
-    }
-
-    /// Whether a packet that arrived in clear may pass (RFC 4301 section 5.2).
+    /// Whether a packet that arrived in clear may pass (RFC 4301 section 5.2). `flow` is as for [`Spd::lookup_packet`].
     ///
     /// # Errors
     /// Whatever no policy lets bypass is refused, above all what should have been protected.
-    pub fn inbound_clear(&self, flow: &Flow) -> Result<(), ClearError> {
-        may_pass(self.lookup(Direction::Inbound, flow).map(|(_, action)| action))
-    }
-
-    /// The same for a packet that may be a fragment: see [`Spd::lookup_packet`].
-    ///
-    /// # Errors
-    /// As for [`Spd::inbound_clear`].
     pub fn inbound_clear_packet(
         &mut self,
         packet: &IpPacket,
         flow: &Flow,
     ) -> Result<(), ClearError> {
-        may_pass(self.lookup_packet(Direction::Inbound, packet, flow).map(|(_, action)| action))
-    }
-}
-
-fn may_pass(action: Option<Action>) -> Result<(), ClearError> {
-    match action {
-        Some(Action::Bypass) => Ok(()),
-        Some(Action::Protect(_)) => Err(ClearError::NotProtected),
-        Some(Action::Discard) => Err(ClearError::Discard),
-        None => Err(ClearError::NoPolicy),
+        match self.lookup_packet(Direction::Inbound, packet, flow) {
+            Some((_, Action::Bypass)) => Ok(()),
+            Some((_, Action::Protect(_))) => Err(ClearError::NotProtected),
+            Some((_, Action::Discard)) => Err(ClearError::Discard),
+            None => Err(ClearError::NoPolicy),
+        }
     }
 }
 
@@ -654,8 +638,8 @@ mod tests {
             spd.push(policy).unwrap();
         }
         assert_eq!(spd.push(Policy::EMPTY), Err(SpdError::Full));
-        assert_eq!(spd.outbound(&udp(1, 2, 53)), Action::Bypass);
-        assert_eq!(spd.outbound(&udp(1, 2, 54)), Action::Protect(9));
+        assert_eq!(spd.lookup(Direction::Outbound, &udp(1, 2, 53)), Some((0, Action::Bypass)));
+        assert_eq!(spd.lookup(Direction::Outbound, &udp(1, 2, 54)), Some((1, Action::Protect(9))));
         assert_eq!(spd.lookup(Direction::Outbound, &udp(3, 2, 54)), Some((2, Action::Discard)));
     }
 
@@ -753,13 +737,17 @@ mod tests {
         );
     }
 
+    fn clear(spd: &mut Spd<'_>, flow: Flow) -> Result<(), ClearError> {
+        spd.inbound_clear_packet(&packet(flow, Fragment::Whole, 0), &flow)
+    }
+
     #[test]
     fn what_no_policy_matches_is_discarded() {
         // RFC 4301 section 5.1
         let mut memory = [const { Policy::EMPTY }; 2];
-        let spd = Spd::new(&mut memory);
-        assert_eq!(spd.outbound(&udp(1, 2, 53)), Action::Discard);
-        assert_eq!(spd.inbound_clear(&udp(1, 2, 53)), Err(ClearError::NoPolicy));
+        let mut spd = Spd::new(&mut memory);
+        assert_eq!(spd.lookup(Direction::Outbound, &udp(1, 2, 53)), None);
+        assert_eq!(clear(&mut spd, udp(1, 2, 53)), Err(ClearError::NoPolicy));
     }
 
     #[test]
@@ -770,10 +758,10 @@ mod tests {
         for policy in policies() {
             spd.push(policy).unwrap();
         }
-        assert_eq!(spd.inbound_clear(&udp(2, 1, 40_000)), Err(ClearError::NotProtected));
-        assert_eq!(spd.inbound_clear(&udp(3, 1, 40_000)), Err(ClearError::Discard));
+        assert_eq!(clear(&mut spd, udp(2, 1, 40_000)), Err(ClearError::NotProtected));
+        assert_eq!(clear(&mut spd, udp(3, 1, 40_000)), Err(ClearError::Discard));
         let dns_answer = Flow { source_port: Some(53), ..udp(2, 1, 40_000) };
-        assert_eq!(spd.inbound_clear(&dns_answer), Ok(()));
+        assert_eq!(clear(&mut spd, dns_answer), Ok(()));
     }
 
     #[test]

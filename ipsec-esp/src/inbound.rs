@@ -35,7 +35,8 @@ pub enum Inbound<'b> {
     },
     /// A keepalive (RFC 3948 section 2.3): ignore it.
     Keepalive,
-    /// Neither IPsec nor IKE. [`Spd::inbound_clear`](ipsec_core::spd::Spd::inbound_clear) tells whether it may pass.
+    /// Neither IPsec nor IKE. [`Spd::inbound_clear_packet`](ipsec_core::spd::Spd::inbound_clear_packet) tells whether it may
+    /// pass.
     Clear(IpPacket),
 }
 

@@ -13,7 +13,7 @@ mod common;
 use common::{Memory, NOW, Setup, ip_packet, seal_copy, v4_packet, v6_packet};
 use ipsec_core::crypto::Suite;
 use ipsec_core::packet::PacketBuf;
-use ipsec_core::selector::{PortRange, Selectors, TrafficSelector};
+use ipsec_core::selector::{DscpSet, PortRange, Selectors, TrafficSelector};
 use ipsec_core::spd::{Action, Policy, Spd};
 use ipsec_core::wire::{IpPacket, Ipv4Header, Ipv6Header, icmp};
 use ipsec_esp::{Inbound, OpenError, Outbound, SealError, inbound_ip, outbound};
@@ -45,7 +45,7 @@ fn each_action_has_its_outcome() {
         let mut buf = vec![0; 300];
         buf[100..100 + inner.len()].copy_from_slice(inner);
         let mut packet = PacketBuf::new(&mut buf, 100..100 + inner.len()).unwrap();
-        let result = outbound(&mut sad, &spd, NOW, &mut packet, |tag, flow| {
+        let result = outbound(&mut sad, &mut spd, NOW, &mut packet, |tag, flow| {
             assert_eq!(flow.source_port, Some(1111));
             (tag == 5).then_some(id)
         });
@@ -67,6 +67,51 @@ fn each_action_has_its_outcome() {
         assert_eq!(packet, to(third), "left alone");
     }
     assert!(matches!(send(&[0x45; 8]).0, Err(SealError::Inner(_))));
+}
+
+#[test]
+fn policies_of_one_dscp_and_fragments_without_ports_are_told_apart() {
+    let setup = Setup::new(Suite::AES_128_GCM);
+    let mut memory = Memory::<Toy>::new(1);
+    let mut sad = memory.sad();
+    let id = setup.install_outbound(&mut sad);
+    let mut slots = [const { Policy::EMPTY }; 4];
+    let mut spd = Spd::new(&mut slots);
+    let telephone = Policy {
+        dscp: DscpSet::of(&[46]),
+        ..Policy::new(Selectors::pair(net(1), net(2)), Action::Protect(7))
+    };
+    let dns = TrafficSelector { protocol: 17, ports: PortRange::single(53), ..net(3) };
+    for policy in [
+        telephone,
+        Policy::new(Selectors::pair(net(1), net(2)), Action::Protect(8)),
+        Policy::new(Selectors::pair(net(1), dns), Action::Protect(9)),
+        Policy::new(Selectors::pair(net(1), net(3)), Action::Bypass),
+    ] {
+        spd.push(policy).unwrap();
+    }
+    let mut send = |inner: &[u8]| {
+        let mut buf = vec![0; 300];
+        buf[100..100 + inner.len()].copy_from_slice(inner);
+        let mut packet = PacketBuf::new(&mut buf, 100..100 + inner.len()).unwrap();
+        let mut chosen = None;
+        let result = outbound(&mut sad, &mut spd, NOW, &mut packet, |tag, _| {
+            chosen = Some(tag);
+            Some(id)
+        });
+        (result.unwrap(), chosen)
+    };
+    let to =
+        |third: u8, tos| ip_packet([192, 168, 1, 5].into(), [192, 168, third, 6].into(), tos, 60);
+    // RFC 4301 section 4.1: SAs with equal selectors, each for its classes.
+    assert_eq!(send(&to(2, 46 << 2)).1, Some(7));
+    assert_eq!(send(&to(2, 0)).1, Some(8));
+
+    // RFC 4301 section 7: what could be DNS must not pass in clear.
+    let mut later = to(3, 0);
+    assert!(matches!(send(&later).0, Outbound::Bypass(_)));
+    later[6..8].copy_from_slice(&[0, 10]);
+    assert!(matches!(send(&later), (Outbound::Discard(_), None)));
 }
 
 /// What comes out at the other end of an SA with these selectors, which are the sender's.

@@ -21,7 +21,7 @@ use ipsec_core::mode::Tunnel;
 use ipsec_core::packet::{NoRoom, PacketBuf};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::replay::{self, Replay, Window};
-use ipsec_core::sa::{self, Algorithms, Protocol, Spi};
+use ipsec_core::sa::{self, Algorithms, Protocol, Spi, UsualIn, UsualOut};
 use ipsec_core::sad::{
     self, DropCause, Drops, ExportError, ImportError, InstallError, RecordError, Reservation,
     SadEvent, Shard, SpiAllocator,
@@ -45,6 +45,7 @@ type Sad<'r> = sad::Sad<'r, Toy>;
 type OutboundSa = sa::OutboundSa<Toy>;
 type InboundSa = sa::InboundSa<Toy>;
 type Protection = sa::Protection<Toy>;
+type Receiver<'s> = sad::Receiver<'s, Toy>;
 
 /// Every public function.
 pub fn all() {
@@ -122,7 +123,7 @@ fn found(index: &HashIndex<'_>, hash: u64) -> usize {
 
 fn lifetime() {
     reach! {
-        fn(_, _, _) -> _: Usage::new, Usage::age;
+        fn(_, _, _) -> _: Usage::new, Usage::age, Usage::count_young;
         fn(_, _) -> _: Usage::count, Usage::limits;
     }
 }
@@ -143,8 +144,8 @@ fn packet() {
         fn(_) -> _: PacketBuf::range, PacketBuf::payload, PacketBuf::payload_mut, PacketBuf::into_slice;
         fn(_) -> _: PacketBuf::reborrow;
         fn(_, _) -> _: PacketBuf::new, PacketBuf::prepend, PacketBuf::append, PacketBuf::trim_front;
-        fn(_, _) -> _: PacketBuf::trim_back, PacketBuf::truncate, PacketBuf::restore;
-        fn(_, _, _, _) -> _: PacketBuf::reshape;
+        fn(_, _) -> _: PacketBuf::trim_back, PacketBuf::truncate;
+        fn(_, _, _, _) -> _: PacketBuf::reshape, PacketBuf::reshaped;
         fn(_, _, _) -> _: PacketBuf::require;
         fn(_, _) -> _: <PacketBuf<'_> as Debug>::fmt, <NoRoom as Display>::fmt, <NoRoom as Debug>::fmt;
     }
@@ -175,6 +176,9 @@ fn sa() {
         fn(_) -> _: Spi::new, Spi::get, Spi::to_be_bytes, OutboundSa::sequence, InboundSa::window;
         fn(_) -> _: Protection::protocol, Protection::algorithms, Protection::esp, Protection::ah;
         fn(_) -> _: sa::EspTransform::<Toy>::salt, sa::AhTransform::<Toy>::salt;
+        fn(_) -> _: sa::EspTransform::<Toy>::salt_of_counter, OutboundSa::usual, InboundSa::usual;
+        fn(_, _, _) -> _: UsualOut::header, UsualIn::matches;
+        fn(_, _) -> _: Tunnel::outer_class, Receiver::sequence, Receiver::check_replay;
         fn() -> _: <Tunnel as Default>::default;
         fn(_) -> _: <Algorithms as From<Suite>>::from;
         fn(_) -> _: Protocol::number, Algorithms::ah, Algorithms::protocol, Algorithms::keymat_len;
@@ -189,7 +193,7 @@ fn sad() {
         fn(_) -> _: inbound_sas, outbound_sas;
         fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
         fn(_, _, _) -> _: Sad::lookup;
-        fn(_, _, _, _) -> _: Sad::find, Sad::install_inbound_as, Sad::import;
+        fn(_, _, _, _) -> _: Sad::find, Sad::receiver, Sad::install_inbound_as, Sad::import;
         fn(_, _, _, _, _, _) -> _: Sad::export;
         fn(_, _) -> _: Sad::new_shard, Shard::new, Shard::of;
         fn(_, _) -> _: Sad::commit, Sad::stop_exports;
@@ -243,7 +247,7 @@ fn selector() {
 fn spd() {
     reach! {
         fn(_) -> _: Spd::with_index, Spd::new, Spd::policies, Spd::capacity, Spd::clear;
-        fn(_, _) -> _: Policy::new, Spd::push, Spd::remove, Spd::outbound, Spd::inbound_clear;
+        fn(_, _) -> _: Policy::new, Spd::push, Spd::remove;
         fn(_, _, _) -> _: Spd::insert, Spd::lookup, Spd::lookup_cached, Spd::inbound_clear_packet;
         fn(_, _, _, _) -> _: Spd::lookup_packet;
         fn(_, _) -> _: Policy::sa_selectors;

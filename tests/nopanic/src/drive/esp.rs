@@ -16,7 +16,7 @@ use ipsec_esp::mtu::Overhead;
 use ipsec_esp::open::Arrival;
 use ipsec_esp::reassembly::{Reassembler, ReassemblyError};
 use ipsec_esp::tunnel::{self, Ecn, OuterFields};
-use ipsec_esp::wire::{AhHeader, udp_encap};
+use ipsec_esp::wire::{AhHeader, EspHeader, udp_encap};
 use ipsec_esp::{
     Audit, Before, OpenError, OpenJob, Outbound, SealError, SealJob, ah, inbound_ip, inbound_ip_on,
     inbound_udp, inbound_udp_with_room, open, open_begin, open_finish, padding, seal, seal_begin,
@@ -61,7 +61,7 @@ fn flows() {
 /// With whatever SA the caller chooses.
 fn outbound(
     sad: &mut Sad<'_>,
-    spd: &Spd<'_>,
+    spd: &mut Spd<'_>,
     packet: &mut PacketBuf<'_>,
     id: Option<OutboundId>,
 ) -> Result<Outbound, SealError> {
@@ -115,6 +115,7 @@ fn sizes() {
         fn(_, _, _) -> _: Overhead::new, Overhead::tcp_mss, Overhead::in_mode;
         fn(_, _, _, _) -> _: Overhead::ah;
         fn(_) -> _: AhHeader::total_len, AhHeader::payload_len_of;
+        fn(_, _) -> _: EspHeader::new;
         fn(_, _, _) -> _: AhHeader::padded_len;
         fn(_) -> _: padding::strip;
         fn(_, _) -> _: padding::trailer_len, padding::write;
