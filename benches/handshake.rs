@@ -25,6 +25,7 @@ fn main() {
         suites: &[Suite::AES_128_GCM],
         prfs: &[PrfId::HMAC_SHA2_256],
         groups: &[Group::X25519],
+        additional: &[],
     }];
     let nets = [1, 2].map(|third| {
         [TrafficSelector::network(IpAddr::from([192, 168, third, 0]), 24).expect("a network")]

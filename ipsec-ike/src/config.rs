@@ -335,7 +335,15 @@ pub struct IkeProposal<'r> {
     pub prfs: &'r [PrfId],
     /// Key exchanges. An initiator begins with the first.
     pub groups: &'r [Group],
+    /// Key exchanges after that, all of which have to be broken to learn the keys (RFC 9370): for each, any of these
+    /// groups, the preferred first; [`Group::NONE`] among them: it may be left out. At most [`MAX_ADDITIONAL`], none of a
+    /// group that another one uses. `&[&[Group::ML_KEM_768]]` is safe from quantum computers, and
+    /// `&[&[Group::ML_KEM_768, Group::NONE]]` is so with peers that know how.
+    pub additional: &'r [&'r [Group]],
 }
+
+/// The most key exchanges after the first one.
+pub const MAX_ADDITIONAL: usize = 3;
 
 impl IkeProposal<'static> {
     /// What we would choose ourselves.
@@ -349,6 +357,7 @@ impl IkeProposal<'static> {
         ],
         prfs: &[PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_384, PrfId::HMAC_SHA2_512],
         groups: &[Group::X25519, Group::P256, Group::MODP_2048],
+        additional: &[],
     }];
 }
 
@@ -359,6 +368,8 @@ pub struct ChildProposal<'r> {
     pub suites: &'r [Suite],
     /// Key exchanges for perfect forward secrecy. Empty: none, new keys come from the IKE SA's.
     pub groups: &'r [Group],
+    /// Key exchanges after that, as [`IkeProposal::additional`]; without [`ChildProposal::groups`], there are none.
+    pub additional: &'r [&'r [Group]],
     /// Extended sequence numbers: use them, or do not. They need a [`Child::replay_window`]. Two proposals that differ
     /// in nothing else leave it to the other side; the first is preferred.
     pub esn: bool,
@@ -375,6 +386,7 @@ impl ChildProposal<'static> {
             Suite::AES_256_CBC_SHA256,
         ],
         groups: &[],
+        additional: &[],
         esn: false,
     }];
 }

@@ -86,11 +86,11 @@ mod tests {
     use super::*;
 
     const fn ike<'a>(suites: &'a [Suite], groups: &'a [Group]) -> IkeProposal<'a> {
-        IkeProposal { suites, prfs: &[PrfId::HMAC_SHA2_256], groups }
+        IkeProposal { suites, prfs: &[PrfId::HMAC_SHA2_256], groups, additional: &[] }
     }
 
     const fn child<'a>(suites: &'a [Suite], groups: &'a [Group], esn: bool) -> ChildProposal<'a> {
-        ChildProposal { suites, groups, esn }
+        ChildProposal { suites, groups, esn, additional: &[] }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use ipsec_core::sa::{SaParams, Spi};
 use ipsec_core::selector::TrafficSelector;
 
 use crate::auth::{SignatureHashes, Untrusted};
-use crate::config::RemoteAuth;
+use crate::config::{MAX_ADDITIONAL, RemoteAuth};
 use crate::identity::ClaimedId;
 #[cfg(feature = "ikev1")]
 pub use crate::v1::proposal::{Parameter, Phase1Mismatch, Value, Values};
@@ -266,6 +266,8 @@ pub struct IkeAgreed {
     pub prf: PrfId,
     /// Key exchange.
     pub group: Group,
+    /// Key exchanges after it (RFC 9370), by transform type; [`Group::NONE`] where there is none.
+    pub additional: [Group; MAX_ADDITIONAL],
     /// Whether a post-quantum pre-shared key went into it (RFC 8784).
     pub ppk: bool,
     /// Whether a NAT is before us.

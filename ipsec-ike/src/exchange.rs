@@ -18,8 +18,9 @@ use crate::buffers::BufferId;
 use crate::child_sa::Negotiation;
 use crate::cookie::MAX_COOKIE;
 use crate::event::{ChildRef, Direction, Failure};
-use crate::keymat::AuthKeys;
+use crate::keymat::{AuthKeys, Seed};
 use crate::retransmit::Retransmit;
+use crate::v2::intermediate::IntAuth;
 use crate::v2::rivals::Rival;
 use crate::wire::{NotifyType, PayloadType};
 
@@ -40,7 +41,7 @@ impl<P: Provider> ExchangeSlot<P> {
 /// Memory for one half-open exchange: IKE_SA_INIT, and IKE_AUTH until the peer is authenticated. All zero is empty.
 pub struct HandshakeSlot<P: Provider> {
     pub(crate) slot: ExchangeSlot<P>,
-    pub(crate) handshake: Handshake,
+    pub(crate) handshake: Handshake<P>,
 }
 
 impl<P: Provider> HandshakeSlot<P> {
@@ -54,6 +55,8 @@ impl<P: Provider> HandshakeSlot<P> {
 pub(crate) enum Kind {
     None = 0,
     SaInit,
+    /// A further key exchange before IKE_AUTH.
+    Intermediate,
     Auth,
     /// A new child, or one that replaces another.
     CreateChild,
@@ -148,6 +151,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) install_told: bool,
     /// Tries with other groups, cookies and the like: bounded.
     pub(crate) retries: u8,
+    /// Additional key exchanges that are over.
+    pub(crate) round: u8,
     /// The slot of the IKE SA.
     pub(crate) sa: u32,
     pub(crate) message_id: u32,
@@ -178,6 +183,7 @@ impl<P: Provider> Exchange<P> {
         work: Work::None,
         install_told: false,
         retries: 0,
+        round: 0,
         sa: 0,
         message_id: 0,
         path: Path::UNSPECIFIED,
@@ -197,8 +203,14 @@ impl<P: Provider> Exchange<P> {
 }
 
 /// What a handshake holds besides its exchange.
-pub(crate) struct Handshake {
+pub(crate) struct Handshake<P: Provider> {
     pub(crate) auth: AuthKeys,
+    /// What the proofs cover of the additional key exchanges.
+    pub(crate) int_auth: IntAuth,
+    /// Our side of an additional key exchange. That of IKE_SA_INIT is kept: its answer may have been forged.
+    pub(crate) additional: Maybe<P::Kx>,
+    /// Of a responder: the keys after the additional key exchange that it answered last.
+    pub(crate) next: Seed,
     /// The IKE_SA_INIT messages: both are signed over (RFC 7296 section 2.15).
     pub(crate) request: BufferId,
     pub(crate) response: BufferId,
@@ -222,9 +234,12 @@ pub(crate) struct Handshake {
     pub(crate) restarts: u8,
 }
 
-impl Handshake {
+impl<P: Provider> Handshake<P> {
     pub(crate) const EMPTY: Self = Self {
         auth: AuthKeys::EMPTY,
+        int_auth: IntAuth::EMPTY,
+        additional: Maybe::Nothing,
+        next: Seed::EMPTY,
         request: BufferId::NONE,
         response: BufferId::NONE,
         alternative: BufferId::NONE,
@@ -297,7 +312,10 @@ impl<P: Provider> Contexts<'_, P> {
 
     /// A handshake that is in use.
     #[inline(never)]
-    pub(crate) fn handshake(&mut self, number: u32) -> Option<(&mut Exchange<P>, &mut Handshake)> {
+    pub(crate) fn handshake(
+        &mut self,
+        number: u32,
+    ) -> Option<(&mut Exchange<P>, &mut Handshake<P>)> {
         let slot = self.handshakes.get_mut(number as usize)?;
         (slot.slot.exchange.stage != Stage::Free)
             .then_some((&mut slot.slot.exchange, &mut slot.handshake))

@@ -240,6 +240,7 @@ impl IkeSa {
             suite: self.choice.suite,
             prf: self.choice.prf,
             group: self.choice.group,
+            additional: self.choice.additional.0,
             ppk: self.ppk,
             nat_local: self.nat_local,
             nat_remote: self.nat_remote,

@@ -12,8 +12,10 @@ use rand_core::CryptoRng;
 
 use crate::engine::{Env, Ike};
 
-/// The largest public value of a key exchange that [`run_jobs`] has room for: MODP-4096.
-pub const MAX_PUBLIC: usize = 512;
+/// The longest public value of any group, of ML-KEM-1024, and longer than any signature.
+pub const MAX_PUBLIC: usize = 1568;
+/// Room for the public values of groups up to MODP-4096, and for any signature.
+const USUAL_PUBLIC: usize = 512;
 
 /// Names a job. Harmless once the exchange it belongs to is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +138,13 @@ impl<P: Provider> Job<'_, P> {
 ///
 /// Call after every `handle_*` of the engine, before its polls.
 pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
-    let mut public = [0; MAX_PUBLIC];
-    while let Some(id) = engine.poll_job() {
-        let Some(job) = engine.job(id) else { continue };
-        let answer = job.run(env.rng, &mut public);
-        engine.handle_job(env, id, answer);
-    }
+    with_scratch::<P>(&mut |scratch| {
+        while let Some(id) = engine.poll_job() {
+            let Some(job) = engine.job(id) else { continue };
+            let answer = job.run(env.rng, scratch);
+            engine.handle_job(env, id, answer);
+        }
+    });
 }
 
 /// Does every job that is waiting, at once, signatures included.
@@ -152,12 +155,28 @@ pub fn run_jobs_with<P: Provider>(
     env: &mut Env<'_>,
     authenticator: &dyn Authenticator,
 ) {
-    let mut scratch = [0; MAX_PUBLIC];
-    while let Some(id) = engine.poll_job() {
-        let Some(job) = engine.job(id) else { continue };
-        let answer = job.run_with(env.rng, &mut scratch, authenticator);
-        engine.handle_job(env, id, answer);
+    with_scratch::<P>(&mut |scratch| {
+        while let Some(id) = engine.poll_job() {
+            let Some(job) = engine.job(id) else { continue };
+            let answer = job.run_with(env.rng, scratch, authenticator);
+            engine.handle_job(env, id, answer);
+        }
+    });
+}
+
+/// Lends scratch space for the jobs of a provider, from the stack: 512 bytes, or [`MAX_PUBLIC`] if a public value of one of
+/// its groups needs more.
+pub fn with_scratch<P: Provider>(f: &mut dyn FnMut(&mut [u8])) {
+    if P::LONGEST_PUBLIC > USUAL_PUBLIC {
+        on_stack::<MAX_PUBLIC>(f);
+    } else {
+        on_stack::<USUAL_PUBLIC>(f);
     }
+}
+
+#[inline(never)]
+fn on_stack<const LEN: usize>(f: &mut dyn FnMut(&mut [u8])) {
+    f(&mut [0; LEN]);
 }
 
 impl<P: Provider> Ike<'_, P> {
@@ -182,17 +201,28 @@ impl<P: Provider> Ike<'_, P> {
         if x.stage != Stage::Job {
             return None;
         }
-        let group = x.group;
+        let group = self.job_group(id.exchange)?;
         match x.work {
             Work::None => None,
             Work::Generate => Some(Job::Generate { group }),
             Work::Respond => Some(Job::Respond { group, peer: self.peer_public(id.exchange)? }),
             Work::Agree => {
-                Some(Job::Agree { kx: x.kx.as_ref()?, peer: self.peer_public(id.exchange)? })
+                let additional = self.contexts.handshakes.get(id.exchange as usize);
+                let kx = match additional.filter(|_| x.kind == Kind::Intermediate) {
+                    Some(slot) => slot.handshake.additional.as_ref()?,
+                    None => x.kx.as_ref()?,
+                };
+                Some(Job::Agree { kx, peer: self.peer_public(id.exchange)? })
             }
             Work::Sign => self.sign_job(id.exchange).map(Job::Sign),
             Work::Verify => self.verify_job(id.exchange).map(Job::Verify),
         }
+    }
+
+    /// The group of the key exchange under way.
+    fn job_group(&self, number: u32) -> Option<Group> {
+        let x = self.contexts.exchange(number)?;
+        if x.kind == Kind::Intermediate { self.next_group(number) } else { Some(x.group) }
     }
 
     /// The public value in the peer's message.
@@ -222,10 +252,19 @@ impl<P: Provider> Ike<'_, P> {
         let number = id.exchange;
         match (x.work, answer) {
             (Work::Generate, Answer::Generated { kx, public }) => {
-                x.kx = Maybe::Just(kx);
                 x.work = Work::None;
-                match x.kind {
+                let kind = x.kind;
+                let additional = self.contexts.handshakes.get_mut(number as usize);
+                if let Some(slot) = additional.filter(|_| kind == Kind::Intermediate) {
+                    slot.handshake.additional = Maybe::Just(kx);
+                } else if let Some(x) = self.contexts.get(number) {
+                    x.kx = Maybe::Just(kx);
+                }
+                match kind {
                     Kind::SaInit => self.sa_init_request(env, number, public),
+                    Kind::Intermediate if P::HYBRID => {
+                        self.intermediate_request(env, number, public);
+                    }
                     Kind::CreateChild => self.create_child_request(env, number, Some(public)),
                     Kind::RekeyIke => self.rekey_ike_request(env, number, public),
                     _ => {}
@@ -235,6 +274,9 @@ impl<P: Provider> Ike<'_, P> {
                 x.work = Work::None;
                 match x.kind {
                     Kind::SaInit => self.sa_init_respond(env, number, secret.as_ref(), public),
+                    Kind::Intermediate if P::HYBRID => {
+                        self.intermediate_respond(env, number, secret.as_ref(), public);
+                    }
                     Kind::CreateChild => {
                         self.create_child_respond(env, number, Some((secret.as_ref(), public)));
                     }
@@ -246,6 +288,9 @@ impl<P: Provider> Ike<'_, P> {
                 x.work = Work::None;
                 match x.kind {
                     Kind::SaInit => self.sa_init_agreed(env, number, secret.as_ref()),
+                    Kind::Intermediate if P::HYBRID => {
+                        self.intermediate_agreed(env, number, secret.as_ref());
+                    }
                     Kind::CreateChild => {
                         self.create_child_agreed(env, number, Some(secret.as_ref()));
                     }

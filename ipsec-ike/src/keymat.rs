@@ -22,7 +22,7 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         match self {
             Self::Initiator => 0,
             Self::Responder => 1,
@@ -47,6 +47,36 @@ pub(crate) enum Skeyseed<'a> {
         /// The shared secret of the new key exchange.
         secret: &'a [u8],
     },
+    /// It was made before.
+    Known(&'a Seed),
+}
+
+/// A SKEYSEED that is kept until its keys are taken.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(crate) struct Seed {
+    bytes: [u8; MAX_PRF],
+    len: u8,
+}
+
+impl Seed {
+    /// None: what an empty slot holds.
+    pub(crate) const EMPTY: Self = Self { bytes: [0; MAX_PRF], len: 0 };
+
+    /// Whether there is none.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keeps SKEYSEED of an SA with this function.
+    pub(crate) fn keep<P: Provider>(
+        &mut self,
+        seed: &Skeyseed<'_>,
+        prf: PrfId,
+        nonces: (&[u8], &[u8]),
+    ) -> Result<(), CryptoError> {
+        self.len = stored_len(seed.compute::<P>(prf, nonces, &mut self.bytes)?)?;
+        Ok(())
+    }
 }
 
 /// The keys that an IKE SA needs for all its life: SK_d, SK_ai, SK_ar, SK_ei, SK_er, of an AEAD with their salts.
@@ -350,7 +380,7 @@ impl Skeyseed<'_> {
         out: &mut [u8; MAX_PRF],
     ) -> Result<usize, CryptoError> {
         let id = match self {
-            Self::Initial { .. } => prf,
+            Self::Initial { .. } | Self::Known(_) => prf,
             Self::Rekey { old_prf, .. } => *old_prf,
         };
         let len = id.output_len().ok_or(CryptoError::Unsupported)?;
@@ -364,6 +394,10 @@ impl Skeyseed<'_> {
             // RFC 7296 section 2.18: SKEYSEED = prf (SK_d (old), g^ir (new) | Ni | Nr), by the old function.
             Self::Rekey { old_sk_d, secret, .. } => {
                 P::Prf::new(id, old_sk_d)?.compute(&[secret, ni, nr], out)?;
+            }
+            Self::Known(seed) => {
+                let seed = seed.bytes.get(..seed.len.into()).unwrap_or_default();
+                bytes::copy(out, seed).ok_or(CryptoError::Length)?;
             }
         }
         Ok(len)

@@ -7,7 +7,7 @@
 use ipsec_core::crypto::{Encr, Group, Integ, Iv, PrfId, Provider, Suite};
 use ipsec_core::sa::Spi;
 
-use crate::config::{ChildProposal, IkeProposal};
+use crate::config::{ChildProposal, IkeProposal, MAX_ADDITIONAL};
 use crate::event::{Offer, Offered};
 use crate::wire::iana::{EsnId, ProtocolId, TransformType};
 use crate::wire::{NoRoom, Proposal, ProposalWriter, SaPayload, SaWriter, Transform};
@@ -23,14 +23,21 @@ pub(crate) struct IkeChoice {
     pub(crate) prf: PrfId,
     /// Key exchange.
     pub(crate) group: Group,
+    /// Key exchanges after it.
+    pub(crate) additional: Additional,
     /// Which transforms of value NONE were offered and chosen: an answer repeats them.
     pub(crate) nones: Nones,
 }
 
 impl IkeChoice {
     /// Nothing chosen: what an empty slot holds.
-    pub(crate) const EMPTY: Self =
-        Self { suite: NO_SUITE, prf: PrfId(0), group: Group::NONE, nones: Nones::ABSENT };
+    pub(crate) const EMPTY: Self = Self {
+        suite: NO_SUITE,
+        prf: PrfId(0),
+        group: Group::NONE,
+        additional: Additional::NONE,
+        nones: Nones::ABSENT,
+    };
 }
 
 /// The algorithms of a child SA.
@@ -42,14 +49,21 @@ pub(crate) struct ChildChoice {
     pub(crate) esn: bool,
     /// Key exchange of its own, [`Group::NONE`] without.
     pub(crate) group: Group,
+    /// Key exchanges after it.
+    pub(crate) additional: Additional,
     /// Which transforms of value NONE were offered and chosen: an answer repeats them.
     pub(crate) nones: Nones,
 }
 
 impl ChildChoice {
     /// Nothing chosen: what an empty slot holds.
-    pub(crate) const EMPTY: Self =
-        Self { suite: NO_SUITE, esn: false, group: Group::NONE, nones: Nones::ABSENT };
+    pub(crate) const EMPTY: Self = Self {
+        suite: NO_SUITE,
+        esn: false,
+        group: Group::NONE,
+        additional: Additional::NONE,
+        nones: Nones::ABSENT,
+    };
 
     /// ESP or AH.
     pub(crate) const fn protocol(&self) -> ProtocolId {
@@ -63,11 +77,32 @@ impl ChildChoice {
 pub(crate) struct Nones {
     integ: bool,
     group: bool,
+    /// A bit for each additional key exchange.
+    additional: u8,
 }
 
 impl Nones {
     /// None was offered.
-    pub(crate) const ABSENT: Self = Self { integ: false, group: false };
+    pub(crate) const ABSENT: Self = Self { integ: false, group: false, additional: 0 };
+}
+
+/// Key exchanges after the first one, each at the place of its transform type (RFC 9370 section 2.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Additional(pub(crate) [Group; MAX_ADDITIONAL]);
+
+impl Additional {
+    /// There are none: what an empty slot holds.
+    pub(crate) const NONE: Self = Self([Group::NONE; MAX_ADDITIONAL]);
+
+    /// That of a round, counted from zero.
+    pub(crate) fn nth(&self, round: u8) -> Option<Group> {
+        self.0.iter().copied().filter(|group| *group != Group::NONE).nth(round.into())
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
 }
 
 /// What the provider can do: nothing else is ever offered or chosen.
@@ -81,13 +116,21 @@ pub(crate) struct Implemented<'a> {
     pub(crate) prfs: &'a [PrfId],
     /// Key exchanges.
     pub(crate) groups: &'a [Group],
+    /// One key exchange after another.
+    pub(crate) hybrid: bool,
 }
 
 impl Implemented<'static> {
     /// All that `P` can do.
     #[inline(never)]
     pub(crate) const fn of<P: Provider>() -> Self {
-        Self { suites: P::SUITES, integs: P::INTEGS, prfs: P::PRFS, groups: P::GROUPS }
+        Self {
+            suites: P::SUITES,
+            integs: P::INTEGS,
+            prfs: P::PRFS,
+            groups: P::GROUPS,
+            hybrid: P::HYBRID,
+        }
     }
 }
 
@@ -95,6 +138,11 @@ impl Implemented<'_> {
     /// What of it gets through: AH covers the addresses that a NAT changes, and does not travel in UDP.
     pub(crate) const fn through(self, encapsulated: bool) -> Self {
         if encapsulated { Self { integs: &[], ..self } } else { self }
+    }
+
+    /// What of it suits a peer that knows IKE_INTERMEDIATE, or does not.
+    pub(crate) const fn with_intermediate(self, known: bool) -> Self {
+        Self { hybrid: self.hybrid && known, ..self }
     }
 
     fn has_ike_suite(&self, suite: Suite) -> bool {
@@ -114,6 +162,18 @@ impl Implemented<'_> {
 
     pub(crate) fn has_group(&self, group: Group) -> bool {
         group != Group::NONE && self.groups.contains(&group)
+    }
+
+    /// Whether a group can be used after others. RFC 9370 section 2.2.1: no method is used twice.
+    fn has_additional(&self, group: Group, first: Group, chosen: &Additional) -> bool {
+        self.hybrid && self.has_group(group) && group != first && !chosen.0.contains(&group)
+    }
+
+    /// Whether one of each list can be used, or none has to.
+    fn has_one_of_each(&self, lists: &[&[Group]]) -> bool {
+        let usable =
+            |group: &Group| *group == Group::NONE || self.hybrid && self.groups.contains(group);
+        lists.len() <= MAX_ADDITIONAL && lists.iter().all(|list| list.iter().any(usable))
     }
 }
 
@@ -175,7 +235,26 @@ pub(crate) fn allows_ike(proposals: &[IkeProposal<'_>], choice: &IkeChoice) -> b
         ours.suites.contains(&choice.suite)
             && ours.prfs.contains(&choice.prf)
             && ours.groups.contains(&choice.group)
+            && allows_additional(ours.additional, &choice.additional)
     })
+}
+
+fn allows_additional(ours: &[&[Group]], choice: &Additional) -> bool {
+    let mut lists = ours.iter();
+    choice.0.iter().all(|group| match lists.next() {
+        Some(list) => list.contains(group),
+        None => *group == Group::NONE,
+    })
+}
+
+/// Whether key exchanges after the first one are offered.
+pub(crate) fn offers_additional(
+    proposals: &[IkeProposal<'_>],
+    implemented: &Implemented<'_>,
+) -> bool {
+    let offers = |ours: &IkeProposal<'_>| !ours.additional.is_empty();
+    implemented.hybrid
+        && proposals.iter().any(|ours| offers(ours) && can_offer_ike(ours, implemented))
 }
 
 /// Writes what we offer for an IKE SA. `spi` is empty in IKE_SA_INIT, and our new SPI in a rekey.
@@ -190,7 +269,10 @@ pub(crate) fn offer_ike(
     let mut number = 0u8;
     for ours in proposals.iter().filter(|ours| can_offer_ike(ours, implemented)) {
         let usable = |suite: Suite| implemented.has_ike_suite(suite);
-        for integ in integs(ours.suites, usable) {
+        let each = integs(ours.suites, usable);
+        for (integ, additional) in each.flat_map(|integ| {
+            variants(ours.additional, implemented).map(move |additional| (integ, additional))
+        }) {
             number = number.checked_add(1).ok_or(NoRoom)?;
             let mut w = w.proposal(number, ProtocolId::IKE, spi)?;
             write_suites(&mut w, ours.suites, integ, usable)?;
@@ -198,6 +280,7 @@ pub(crate) fn offer_ike(
                 w.transform(TransformType::PRF, prf.0, None)?;
             }
             write_groups(&mut w, ours.groups, implemented)?;
+            write_additional(&mut w, additional, implemented)?;
         }
     }
     Ok(())
@@ -216,13 +299,18 @@ pub(crate) fn offer_child(
     let mut number = 0u8;
     for ours in proposals.iter().filter(|ours| can_offer_child(ours, implemented, with_group)) {
         let usable = |suite: Suite| implemented.has_child_suite(suite);
-        for (ah, integ) in integs(ours.suites, usable) {
+        let each = integs(ours.suites, usable);
+        let lists = if with_group { additional_of(ours) } else { &[] };
+        for ((ah, integ), additional) in each.flat_map(|integ| {
+            variants(lists, implemented).map(move |additional| (integ, additional))
+        }) {
             number = number.checked_add(1).ok_or(NoRoom)?;
             let protocol = if ah { ProtocolId::AH } else { ProtocolId::ESP };
             let mut w = w.proposal(number, protocol, spi)?;
             write_suites(&mut w, ours.suites, (ah, integ), usable)?;
             if with_group {
                 write_groups(&mut w, ours.groups, implemented)?;
+                write_additional(&mut w, additional, implemented)?;
             }
             w.transform(TransformType::ESN, esn_id(ours.esn).0, None)?;
         }
@@ -287,14 +375,16 @@ pub(crate) fn accept_ike(
     let (suite, integ) = single_suite(&theirs)?;
     let prf = PrfId(single(&theirs, TransformType::PRF)??.id);
     let group = Group(single(&theirs, TransformType::KE)??.id);
-    let offered = proposals.iter().any(|ours| {
+    let mut offered = proposals.iter().filter(|ours| {
         ours.suites.contains(&suite) && ours.prfs.contains(&prf) && ours.groups.contains(&group)
     });
+    let (additional, nones) =
+        offered.find_map(|ours| accept_additional(&theirs, ours.additional, implemented, group))?;
     let can = implemented.has_ike_suite(suite)
         && implemented.has_prf(prf)
         && implemented.has_group(group);
-    let nones = Nones { integ, group: false };
-    (offered && can).then_some(IkeChoice { suite, prf, group, nones })
+    let nones = Nones { integ, group: false, additional: nones };
+    can.then_some(IkeChoice { suite, prf, group, additional, nones })
 }
 
 /// What a responder chose from our offer for a child SA, as [`accept_ike`] tells it. The peer's SPI is that of the
@@ -323,16 +413,16 @@ pub(crate) fn accept_child(
             group == Group::NONE
         }
     };
-    let offered = proposals
+    let mut offered = proposals
         .iter()
-        .any(|ours| ours.suites.contains(&suite) && ours.esn == esn && group_offered(ours));
-    let nones = Nones { integ, group: ke.is_some() && group == Group::NONE };
-    (offered && implemented.has_child_suite(suite)).then_some(ChildChoice {
-        suite,
-        esn,
-        group,
-        nones,
-    })
+        .filter(|ours| ours.suites.contains(&suite) && ours.esn == esn && group_offered(ours));
+    let (additional, more) = offered.find_map(|ours| {
+        let lists = if with_group { additional_of(ours) } else { &[] };
+        accept_additional(&theirs, lists, implemented, group)
+    })?;
+    let nones = Nones { integ, group: ke.is_some() && group == Group::NONE, additional: more };
+    let choice = ChildChoice { suite, esn, group, additional, nones };
+    implemented.has_child_suite(suite).then_some(choice)
 }
 
 /// Writes the answer to the proposal `number` of an offer, from which `choice` was chosen.
@@ -345,7 +435,8 @@ pub(crate) fn answer_ike(
     let mut w = w.proposal(number, ProtocolId::IKE, spi)?;
     write_suite(&mut w, choice.suite, choice.nones)?;
     w.transform(TransformType::PRF, choice.prf.0, None)?;
-    w.transform(TransformType::KE, choice.group.0, None)
+    w.transform(TransformType::KE, choice.group.0, None)?;
+    answer_additional(&mut w, &choice.additional, choice.nones)
 }
 
 /// Writes the answer to the proposal `number` of an offer, from which `choice` was chosen. We receive on `spi`, its four bytes.
@@ -360,6 +451,7 @@ pub(crate) fn answer_child(
     if choice.group != Group::NONE || choice.nones.group {
         w.transform(TransformType::KE, choice.group.0, None)?;
     }
+    answer_additional(&mut w, &choice.additional, choice.nones)?;
     w.transform(TransformType::ESN, esn_id(choice.esn).0, None)
 }
 
@@ -381,6 +473,16 @@ const ESP_TRANSFORMS: &[TransformType] =
     &[TransformType::ENCR, TransformType::INTEG, TransformType::KE, TransformType::ESN];
 const AH_TRANSFORMS: &[TransformType] =
     &[TransformType::INTEG, TransformType::KE, TransformType::ESN];
+/// Of every protocol.
+const ADDITIONAL: [TransformType; 7] = [
+    TransformType::ADDKE1,
+    TransformType::ADDKE2,
+    TransformType::ADDKE3,
+    TransformType::ADDKE4,
+    TransformType::ADDKE5,
+    TransformType::ADDKE6,
+    TransformType::ADDKE7,
+];
 
 /// IKE messages are always encrypted, and their IV is always sent: ciphers without encryption or with an implicit IV
 /// are registered for ESP only.
@@ -393,6 +495,24 @@ fn can_offer_ike(ours: &IkeProposal<'_>, implemented: &Implemented<'_>) -> bool 
     ours.suites.iter().any(|suite| implemented.has_ike_suite(*suite))
         && ours.prfs.iter().any(|prf| implemented.has_prf(*prf))
         && ours.groups.iter().any(|group| implemented.has_group(*group))
+        && implemented.has_one_of_each(ours.additional)
+}
+
+/// Without a first key exchange, a child has no others.
+const fn additional_of<'r>(ours: &ChildProposal<'r>) -> &'r [&'r [Group]] {
+    if ours.groups.is_empty() { &[] } else { ours.additional }
+}
+
+/// The lists as they are, and, for peers that do not know of them, an offer without any if none is required (RFC 9370
+/// section 2.2.1).
+fn variants<'r>(
+    lists: &'r [&'r [Group]],
+    implemented: &Implemented<'_>,
+) -> impl Iterator<Item = &'r [&'r [Group]]> + 'r {
+    let with = implemented.hybrid && !lists.is_empty();
+    let without = lists.iter().all(|list| list.contains(&Group::NONE));
+    let none: &[&[Group]] = &[];
+    with.then_some(lists).into_iter().chain(without.then_some(none))
 }
 
 /// Where perfect forward secrecy is asked for, it is not left away because the provider lacks the groups.
@@ -404,6 +524,7 @@ fn can_offer_child(
     let group = !with_group
         || ours.groups.is_empty()
         || ours.groups.iter().any(|group| implemented.has_group(*group));
+    let group = group && (!with_group || implemented.has_one_of_each(additional_of(ours)));
     group && ours.suites.iter().any(|suite| implemented.has_child_suite(*suite))
 }
 
@@ -459,6 +580,101 @@ fn write_groups(
     Ok(())
 }
 
+fn write_additional(
+    w: &mut ProposalWriter<'_, '_>,
+    lists: &[&[Group]],
+    implemented: &Implemented<'_>,
+) -> Result<(), NoRoom> {
+    for (kind, list) in ADDITIONAL.iter().zip(lists) {
+        let usable = |group: &&Group| **group == Group::NONE || implemented.has_group(**group);
+        for group in list.iter().filter(usable) {
+            w.transform(*kind, group.0, None)?;
+        }
+    }
+    Ok(())
+}
+
+fn answer_additional(
+    w: &mut ProposalWriter<'_, '_>,
+    choice: &Additional,
+    nones: Nones,
+) -> Result<(), NoRoom> {
+    let mut groups = choice.0.iter();
+    for (bit, kind) in BITS.into_iter().zip(ADDITIONAL) {
+        let group = groups.next().copied().unwrap_or(Group::NONE);
+        if group != Group::NONE || nones.additional & bit != 0 {
+            w.transform(kind, group.0, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// One for each additional key exchange.
+const BITS: [u8; 7] = [1, 2, 4, 8, 16, 32, 64];
+
+/// What we choose of each type of additional key exchange, and which of value NONE were offered.
+fn match_additional(
+    theirs: &Proposal<'_>,
+    lists: &[&[Group]],
+    implemented: &Implemented<'_>,
+    first: Group,
+) -> Option<(Additional, u8)> {
+    let (mut chosen, mut nones) = (Additional::NONE, 0);
+    let mut lists = lists.iter();
+    let mut places = 0..;
+    for (bit, kind) in BITS.into_iter().zip(ADDITIONAL) {
+        let place: usize = places.next()?;
+        let listed = !lists_none_of(theirs, kind);
+        let may_be_none = !listed || offers(theirs, kind, Group::NONE.0, None);
+        let fits = |group: &Group| match *group {
+            Group::NONE => may_be_none,
+            group => {
+                implemented.has_additional(group, first, &chosen)
+                    && offers(theirs, kind, group.0, None)
+            }
+        };
+        let group = match lists.next() {
+            Some(list) => list.iter().copied().find(fits)?,
+            None => may_be_none.then_some(Group::NONE)?,
+        };
+        if group != Group::NONE {
+            *chosen.0.get_mut(place)? = group;
+        } else if listed {
+            nones |= bit;
+        }
+    }
+    Some((chosen, nones))
+}
+
+/// What a responder chose of each type of additional key exchange, if it is of what we offered.
+fn accept_additional(
+    theirs: &Proposal<'_>,
+    lists: &[&[Group]],
+    implemented: &Implemented<'_>,
+    first: Group,
+) -> Option<(Additional, u8)> {
+    let (mut chosen, mut nones) = (Additional::NONE, 0);
+    let mut lists = lists.iter();
+    let mut places = 0..;
+    for (bit, kind) in BITS.into_iter().zip(ADDITIONAL) {
+        let place: usize = places.next()?;
+        let answered = single(theirs, kind)?;
+        let group = answered.map_or(Group::NONE, |t| Group(t.id));
+        let offered = match lists.next() {
+            Some(list) => list.contains(&group),
+            None => answered.is_none(),
+        };
+        let can = group == Group::NONE || implemented.has_additional(group, first, &chosen);
+        (offered && can).then_some(())?;
+        if group != Group::NONE {
+            *chosen.0.get_mut(place)? = group;
+        } else if answered.is_some() {
+            nones |= bit;
+        }
+    }
+    Some((chosen, nones))
+}
+
 /// What an attribute says of the key; algorithms with keys of one size have none (RFC 7296 section 3.3.5).
 const fn key_bits(suite: Suite) -> Option<u16> {
     if suite.key_bits == 0 { None } else { Some(suite.key_bits) }
@@ -482,7 +698,9 @@ fn match_ike(
             implemented.has_prf(*prf) && offers(theirs, TransformType::PRF, prf.0, None)
         })?;
     let group = match_group(theirs, ours.groups, implemented, prefer_group)?;
-    Some(IkeChoice { suite, prf, group, nones: Nones { integ, group: false } })
+    let (additional, nones) = match_additional(theirs, ours.additional, implemented, group)?;
+    let nones = Nones { integ, group: false, additional: nones };
+    Some(IkeChoice { suite, prf, group, additional, nones })
 }
 
 /// `prefer_group` is `None` where groups are ignored.
@@ -508,8 +726,13 @@ fn match_child(
     if prefer_group.is_some() && group == Group::NONE && !none_offered {
         lists_none_of(theirs, TransformType::KE).then_some(())?;
     }
-    let nones = Nones { integ, group: group == Group::NONE && none_offered };
-    Some(ChildChoice { suite, esn: ours.esn, group, nones })
+    let (additional, more) = if prefer_group.is_some() {
+        match_additional(theirs, additional_of(ours), implemented, group)?
+    } else {
+        (Additional::NONE, 0)
+    };
+    let nones = Nones { integ, group: group == Group::NONE && none_offered, additional: more };
+    Some(ChildChoice { suite, esn: ours.esn, group, additional, nones })
 }
 
 /// Whether `theirs` offers the suite, and if so, whether it offers NONE as its integrity algorithm by a transform.
@@ -547,7 +770,8 @@ fn lists_none_of(theirs: &Proposal<'_>, kind: TransformType) -> bool {
 
 /// RFC 7296 section 3.3.6: a proposal with a transform type that is not understood must not be chosen.
 fn has_only(theirs: &Proposal<'_>, protocol: ProtocolId, kinds: &[TransformType]) -> bool {
-    theirs.protocol == protocol && theirs.transforms().all(|t| kinds.contains(&t.kind))
+    let known = |kind: TransformType| kinds.contains(&kind) || ADDITIONAL.contains(&kind);
+    theirs.protocol == protocol && theirs.transforms().all(|t| known(t.kind))
 }
 
 /// Whether a proposal is of ESP or AH and has only what these have. AH has no encryption (RFC 7296 section 3.3.3).
@@ -596,7 +820,15 @@ mod tests {
         suites: &SUITES,
         integs: &[Integ::HMAC_SHA2_256_128, Integ::HMAC_SHA1_96],
         prfs: &PRFS,
-        groups: &[Group::X25519, Group::P256, Group::MODP_2048, Group::MODP_1024],
+        groups: &[
+            Group::X25519,
+            Group::P256,
+            Group::MODP_2048,
+            Group::MODP_1024,
+            Group::ML_KEM_768,
+            Group::ML_KEM_1024,
+        ],
+        hybrid: true,
     };
     const GCM: Suite = Suite::AES_128_GCM;
     const CBC: Suite = Suite::AES_128_CBC_SHA256;
@@ -659,11 +891,16 @@ mod tests {
     }
 
     fn ike<'a>(suites: &'a [Suite]) -> IkeProposal<'a> {
-        IkeProposal { suites, prfs: &[PrfId::HMAC_SHA2_256], groups: &[Group::X25519, Group::P256] }
+        IkeProposal {
+            suites,
+            prfs: &[PrfId::HMAC_SHA2_256],
+            groups: &[Group::X25519, Group::P256],
+            additional: &[],
+        }
     }
 
     fn child<'a>(suites: &'a [Suite], groups: &'a [Group]) -> ChildProposal<'a> {
-        ChildProposal { suites, groups, esn: false }
+        ChildProposal { suites, groups, esn: false, additional: &[] }
     }
 
     fn choose(
@@ -741,6 +978,7 @@ mod tests {
             integs: &[],
             prfs: &[PrfId::HMAC_SHA2_256],
             groups: &[Group::P256],
+            hybrid: false,
         };
         let ours = [
             IkeProposal { prfs: &[PrfId::HMAC_SHA1], ..ike(&[GCM]) },
@@ -849,6 +1087,7 @@ mod tests {
             suites: &[DES3_SHA1],
             prfs: &[PrfId::HMAC_SHA1],
             groups: &[Group::MODP_1024],
+            additional: &[],
         };
         assert!(choose(&[&offer], &[legacy], None).is_some());
     }
@@ -967,7 +1206,7 @@ mod tests {
                 || (pick(&SUITES, next()), pick(&PRFS, next()), pick(ALL.groups, next()));
             let (a, b) = ([policy(), policy()], [policy(), policy()]);
             fn ike(p: &(Vec<Suite>, Vec<PrfId>, Vec<Group>)) -> IkeProposal<'_> {
-                IkeProposal { suites: &p.0, prfs: &p.1, groups: &p.2 }
+                IkeProposal { suites: &p.0, prfs: &p.1, groups: &p.2, additional: &[] }
             }
             let (a_ike, b_ike) = ([ike(&a[0]), ike(&a[1])], [ike(&b[0]), ike(&b[1])]);
             let common = a_ike.iter().any(|a| {
@@ -999,7 +1238,7 @@ mod tests {
             }
 
             fn esp(p: &(Vec<Suite>, Vec<PrfId>, Vec<Group>)) -> ChildProposal<'_> {
-                ChildProposal { suites: &p.0, groups: &p.2, esn: p.1.len() > 1 }
+                ChildProposal { suites: &p.0, groups: &p.2, esn: p.1.len() > 1, additional: &[] }
             }
             let (a_esp, b_esp) = ([esp(&a[0]), esp(&a[1])], [esp(&b[0]), esp(&b[1])]);
             for with_group in [false, true] {

@@ -192,8 +192,8 @@ impl<P: Provider> Ike<'_, P> {
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
         let (hint, disturbed) = handshake.map_or((None, false), |(x, h)| {
-            let auth = x.kind == Kind::Auth;
-            (h.hint, h.hint.is_some() || h.disturbed && auth)
+            let later = x.kind != Kind::SaInit;
+            (h.hint, h.hint.is_some() || h.disturbed && later)
         });
         if disturbed {
             // An error came back, though nobody vouches for it: the true answer has a little time left.
@@ -221,11 +221,14 @@ impl<P: Provider> Ike<'_, P> {
             self.sa_down(env, sa, DownReason::PeerSilent);
             return;
         }
-        if kind == Kind::Auth && self.begin_anew(env, number) {
+        if kind != Kind::SaInit && self.begin_anew(env, number) {
             return;
         }
-        let exchange =
-            if kind == Kind::SaInit { ExchangeType::IKE_SA_INIT } else { ExchangeType::IKE_AUTH };
+        let exchange = match kind {
+            Kind::SaInit => ExchangeType::IKE_SA_INIT,
+            Kind::Intermediate => ExchangeType::IKE_INTERMEDIATE,
+            _ => ExchangeType::IKE_AUTH,
+        };
         let port = self.contexts.get(number).map(|x| x.path.local.port);
         let nat_port = port.is_some_and(|port| port != self.config.ports.ike);
         let failure = match (hint, self.too_long_for_paths(number)) {

@@ -12,7 +12,7 @@ use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
 use ipsec_ike::auth::Authenticator;
 use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Given, Traffic};
-use ipsec_ike::jobs::{Answer, Job, JobId, MAX_PUBLIC};
+use ipsec_ike::jobs::{Answer, Job, JobId, with_scratch};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
@@ -259,15 +259,16 @@ impl<P: Provider> Gateway<'_, P> {
     /// to tell.
     #[inline(never)]
     pub fn run_jobs(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> bool {
-        let mut public = [0; MAX_PUBLIC];
         let mut any = false;
-        while let Some(id) = self.ike.poll_job() {
-            let Some(job) = self.ike.job(id) else { continue };
-            let answer = job.run(&mut *rng, &mut public);
-            let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
-            self.ike.handle_job(&mut env, id, answer);
-            any = true;
-        }
+        with_scratch::<P>(&mut |public| {
+            while let Some(id) = self.ike.poll_job() {
+                let Some(job) = self.ike.job(id) else { continue };
+                let answer = job.run(&mut *rng, public);
+                let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+                self.ike.handle_job(&mut env, id, answer);
+                any = true;
+            }
+        });
         any
     }
 
@@ -279,15 +280,16 @@ impl<P: Provider> Gateway<'_, P> {
         rng: &mut dyn CryptoRng,
         authenticator: &dyn Authenticator,
     ) -> bool {
-        let mut scratch = [0; MAX_PUBLIC];
         let mut any = false;
-        while let Some(id) = self.ike.poll_job() {
-            let Some(job) = self.ike.job(id) else { continue };
-            let answer = job.run_with(&mut *rng, &mut scratch, authenticator);
-            let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
-            self.ike.handle_job(&mut env, id, answer);
-            any = true;
-        }
+        with_scratch::<P>(&mut |scratch| {
+            while let Some(id) = self.ike.poll_job() {
+                let Some(job) = self.ike.job(id) else { continue };
+                let answer = job.run_with(&mut *rng, scratch, authenticator);
+                let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
+                self.ike.handle_job(&mut env, id, answer);
+                any = true;
+            }
+        });
         any
     }
 

@@ -88,8 +88,12 @@ fn negotiate<P: ProviderTrait, Q: ProviderTrait>() -> (Vec<GatewayEvent>, Vec<Ga
     let ours = IpAddr::from([203, 0, 113, 1]);
     let theirs = IpAddr::from([198, 51, 100, 1]);
     let lan = [TrafficSelector::ANY_V4];
-    let proposals =
-        [ChildProposal { suites: &[Suite::CHACHA20_POLY1305], groups: &[], esn: false }];
+    let proposals = [ChildProposal {
+        suites: &[Suite::CHACHA20_POLY1305],
+        groups: &[],
+        esn: false,
+        additional: &[],
+    }];
     let children = [Child { proposals: &proposals, ..Child::new("lan", &lan, &lan) }];
     let peer = |local, remote| {
         let id = Identity::Any;

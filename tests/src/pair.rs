@@ -31,6 +31,7 @@ use ipsec::{
 };
 use ipsec_core::crypto::CryptoError;
 use ipsec_core::sa::Protocol;
+use ipsec_ike::jobs::MAX_PUBLIC;
 
 use crate::clock::Clock;
 use crate::link::{Datagram, Link, Transport};
@@ -231,7 +232,7 @@ impl<'r, P: Provider> Node<'r, P> {
 
     /// Does one job, if it still waits.
     pub fn run(&mut self, now: Instant, id: JobId) {
-        let mut public = [0; 512];
+        let mut public = [0; MAX_PUBLIC];
         let Some(job) = self.gateway.job(id) else { return };
         let answer = job.run_with(&mut self.rng, &mut public, &self.authenticator);
         self.gateway.handle_job(now, &mut self.rng, id, answer);

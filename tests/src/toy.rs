@@ -1,6 +1,6 @@
 //! A crypto provider with NO SECURITY, for tests, fuzzing and images in which only the glue matters.
 //!
-//! It implements every suite that has a [shape](Suite::shape), every MAC and pseudo-random function, and three groups,
+//! It implements every suite that has a [shape](Suite::shape), every MAC and pseudo-random function, and five groups,
 //! all with the lengths of the real ones and none of their strength. What it keeps of the real ones is what a protocol
 //! can get wrong: another key, nonce, order, bit or length gives another result; a text is wiped when its integrity
 //! check fails; both sides of a key exchange agree, a changed public value makes them disagree, and a degenerate one
@@ -48,7 +48,8 @@ impl Provider for Toy {
         PrfId::AES128_CMAC,
         PrfId::HMAC_MD5,
     ];
-    const GROUPS: &'static [Group] = &[Group::X25519, Group::P256, Group::MODP_2048];
+    const GROUPS: &'static [Group] =
+        &[Group::X25519, Group::P256, Group::MODP_2048, Group::ML_KEM_768, Group::ML_KEM_512];
 
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
         if out.len() != id.output_len() {
@@ -295,14 +296,16 @@ impl Prf for ToyPrf {
 ///
 /// A public value ends with the group element, big-endian in 8 bytes, and begins with padding that follows from it.
 /// The padding of P-256 is verified, as a stand-in for being on the curve; any other is accepted with whatever padding
-/// it has. The secret depends on every byte of both public values.
+/// it has. The secret depends on every byte of both public values. With the lengths of ML-KEM, this is the stand-in for it.
 pub struct ToyKx {
     private: Zeroizing<u64>,
     group: Group,
 }
 
-/// The longest public value of the three groups.
-const MAX_PUBLIC: usize = 256;
+/// The longest public value of the groups.
+const MAX_PUBLIC: usize = 1184;
+/// The longest secret.
+const MAX_SECRET: usize = 256;
 /// The Mersenne prime 2^61 - 1.
 const MODULUS: u64 = (1 << 61) - 1;
 /// A primitive root modulo [`MODULUS`].
@@ -316,9 +319,8 @@ impl ToyKx {
         Ok(Self { private, group })
     }
 
-    /// Writes the public value; gives its length.
-    fn write_public(&self, public: &mut [u8]) -> Result<usize, CryptoError> {
-        let len = public_len(self.group)?;
+    /// Writes the public value of so many bytes; gives their number.
+    fn write_public(&self, len: usize, public: &mut [u8]) -> Result<usize, CryptoError> {
         let public = public.get_mut(..len).ok_or(CryptoError::Length)?;
         let element = power(GENERATOR, *self.private);
         let (padding, last) = public.split_last_chunk_mut::<8>().ok_or(CryptoError::Length)?;
@@ -327,21 +329,21 @@ impl ToyKx {
         Ok(len)
     }
 
-    /// The secret of our private value and the peer's public one; `initiator` and `responder` are the public values.
+    /// The secret of our private value and the peer's public one of `len` bytes; `initiator` and `responder` are the public values.
     fn agree(
         &self,
-        peer: &[u8],
+        (len, peer): (usize, &[u8]),
         initiator: &[u8],
         responder: &[u8],
     ) -> Result<ToySecret, CryptoError> {
-        let shared = power(element_of(self.group, peer)?, *self.private);
+        let shared = power(element_of(self.group, len, peer)?, *self.private);
         if shared < 2 {
             return Err(CryptoError::PeerValue);
         }
         let mut mixer = Mixer::new([shared, 0], Purpose::Secret);
         mixer.parts(&[initiator, responder]);
         let mut secret =
-            ToySecret { bytes: Zeroizing::new([0; MAX_PUBLIC]), len: secret_len(self.group)? };
+            ToySecret { bytes: Zeroizing::new([0; MAX_SECRET]), len: secret_len(self.group)? };
         let room = secret.bytes.get_mut(..secret.len).ok_or(CryptoError::Length)?;
         mixer.finish().fill(room);
         Ok(secret)
@@ -357,7 +359,7 @@ impl KeyExchange for ToyKx {
         public: &mut [u8],
     ) -> Result<(Self, usize), CryptoError> {
         let kx = Self::random(group, rng)?;
-        let len = kx.write_public(public)?;
+        let len = kx.write_public(public_len(group)?, public)?;
         Ok((kx, len))
     }
 
@@ -367,21 +369,23 @@ impl KeyExchange for ToyKx {
         peer: &[u8],
         public: &mut [u8],
     ) -> Result<(ToySecret, usize), CryptoError> {
-        let (kx, len) = Self::start(group, rng, public)?;
+        let kx = Self::random(group, rng)?;
+        let len = kx.write_public(answer_len(group)?, public)?;
         let own = public.get(..len).ok_or(CryptoError::Length)?;
-        Ok((kx.agree(peer, peer, own)?, len))
+        Ok((kx.agree((public_len(group)?, peer), peer, own)?, len))
     }
 
     fn finish(&self, peer: &[u8]) -> Result<ToySecret, CryptoError> {
         let mut own = [0; MAX_PUBLIC];
-        let len = self.write_public(&mut own)?;
-        self.agree(peer, own.get(..len).ok_or(CryptoError::Length)?, peer)
+        let len = self.write_public(public_len(self.group)?, &mut own)?;
+        let peer_len = answer_len(self.group)?;
+        self.agree((peer_len, peer), own.get(..len).ok_or(CryptoError::Length)?, peer)
     }
 }
 
 /// What both sides of a key exchange share, and everybody who listened. NO SECURITY.
 pub struct ToySecret {
-    bytes: Zeroizing<[u8; MAX_PUBLIC]>,
+    bytes: Zeroizing<[u8; MAX_SECRET]>,
     len: usize,
 }
 
@@ -392,18 +396,23 @@ impl AsRef<[u8]> for ToySecret {
 }
 
 fn public_len(group: Group) -> Result<usize, CryptoError> {
-    match group {
-        Group::X25519 | Group::P256 | Group::MODP_2048 => {
-            group.public_len().ok_or(CryptoError::Unsupported)
-        }
-        _ => Err(CryptoError::Unsupported),
-    }
+    if Toy::GROUPS.contains(&group) { group.public_len() } else { None }
+        .ok_or(CryptoError::Unsupported)
+}
+
+fn answer_len(group: Group) -> Result<usize, CryptoError> {
+    public_len(group)?;
+    group.answer_len().ok_or(CryptoError::Unsupported)
 }
 
 /// Of a point on a curve only one coordinate is the secret (RFC 5903 section 7).
 fn secret_len(group: Group) -> Result<usize, CryptoError> {
     let public_len = public_len(group)?;
-    Ok(if group == Group::P256 { public_len / 2 } else { public_len })
+    Ok(match group {
+        Group::P256 => public_len / 2,
+        group if group.is_kem() => 32,
+        _ => public_len,
+    })
 }
 
 fn public_padding(group: Group, element: u64) -> Stream {
@@ -411,8 +420,8 @@ fn public_padding(group: Group, element: u64) -> Stream {
 }
 
 /// The group element of a public value: neither 0 nor 1 nor p - 1 nor beyond.
-fn element_of(group: Group, public: &[u8]) -> Result<u64, CryptoError> {
-    if public.len() != public_len(group)? {
+fn element_of(group: Group, len: usize, public: &[u8]) -> Result<u64, CryptoError> {
+    if public.len() != len {
         return Err(CryptoError::PeerValue);
     }
     let (padding, last) = public.split_last_chunk::<8>().ok_or(CryptoError::PeerValue)?;

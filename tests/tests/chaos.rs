@@ -14,8 +14,12 @@ use ipsec_testkit::setup::{Setup, Side, v4};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-const PFS: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[Group::X25519], esn: true }];
+const PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_GCM],
+    groups: &[Group::X25519],
+    esn: true,
+    additional: &[],
+}];
 
 fn any_weather(chance: &mut SeededRng) -> Weather {
     Weather {

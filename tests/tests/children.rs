@@ -22,9 +22,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const AH: Suite = Suite::ah(Integ::HMAC_SHA2_256_128);
 const BY_AH: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[AH], groups: &[], esn: false }];
+    &[ChildProposal { suites: &[AH], groups: &[], esn: false, additional: &[] }];
 const ESP_WITH: ChildProposal<'static> =
-    ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: true };
+    ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: true, additional: &[] };
 const ESP_WITHOUT: ChildProposal<'static> = ChildProposal { esn: false, ..ESP_WITH };
 
 fn host(address: IpAddr) -> TrafficSelector {

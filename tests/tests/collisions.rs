@@ -13,8 +13,12 @@ use ipsec_testkit::setup::{Setup, Side, TUNNEL};
 const SECOND: Duration = Duration::from_secs(1);
 const OTHER: ChildRef = ChildRef { peer: 0, child: 1 };
 
-const PFS: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[Group::X25519], esn: true }];
+const PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_GCM],
+    groups: &[Group::X25519],
+    esn: true,
+    additional: &[],
+}];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Action {

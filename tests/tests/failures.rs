@@ -116,11 +116,13 @@ const CHACHA: &[IkeProposal<'static>] = &[IkeProposal {
     suites: &[Suite::CHACHA20_POLY1305],
     prfs: &[PrfId::HMAC_SHA2_512],
     groups: &[Group::P256],
+    additional: &[],
 }];
 const AES: &[IkeProposal<'static>] = &[IkeProposal {
     suites: &[Suite::AES_256_GCM],
     prfs: &[PrfId::HMAC_SHA2_256],
     groups: &[Group::X25519, Group::MODP_2048],
+    additional: &[],
 }];
 
 #[test]
@@ -149,20 +151,33 @@ fn no_common_proposal_for_ike() {
     pair.b.assert_empty();
 }
 
-const CHACHA_ESP: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::CHACHA20_POLY1305], groups: &[], esn: false }];
+const CHACHA_ESP: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::CHACHA20_POLY1305],
+    groups: &[],
+    esn: false,
+    additional: &[],
+}];
 const AES_ESP: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false }];
+    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] }];
 const AES_ESN: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: true }];
-const AES_PFS: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[Group::X25519], esn: false }];
-const AES_OTHER_PFS: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[Group::P256], esn: false }];
+    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: true, additional: &[] }];
+const AES_PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_GCM],
+    groups: &[Group::X25519],
+    esn: false,
+    additional: &[],
+}];
+const AES_OTHER_PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_GCM],
+    groups: &[Group::P256],
+    esn: false,
+    additional: &[],
+}];
 const AES_BOTH_PFS: &[ChildProposal<'static>] = &[ChildProposal {
     suites: &[Suite::AES_128_GCM],
     groups: &[Group::P256, Group::X25519],
     esn: false,
+    additional: &[],
 }];
 
 /// Which tunnels its failures are about.
@@ -307,6 +322,7 @@ fn a_group_for_ike_that_the_other_side_likes_better() {
         suites: &[Suite::AES_256_GCM],
         prfs: &[PrfId::HMAC_SHA2_256],
         groups: &[Group::P256, Group::MODP_2048],
+        additional: &[],
     }];
     let mut memory = Memory::new(&setup);
     let mut pair = Pair::new(&setup, &mut memory);

@@ -80,6 +80,7 @@ fn certificates_over_a_short_path() {
             suites: leak_all([*suite]),
             prfs: &[PrfId::HMAC_SHA2_256],
             groups: &[Group::X25519],
+            additional: &[],
         }]);
         // IKE_SA_INIT is never cut: it has not been agreed on then.
         let mtu = usize::from(limit.max(576));

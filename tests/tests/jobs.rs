@@ -16,8 +16,12 @@ use ipsec_testkit::toy::Toy;
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-const PFS: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[Group::X25519], esn: false }];
+const PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_GCM],
+    groups: &[Group::X25519],
+    esn: false,
+    additional: &[],
+}];
 
 const PATIENT: Retransmission = Retransmission {
     first: Duration::from_millis(500),

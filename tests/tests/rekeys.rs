@@ -23,6 +23,7 @@ const PFS: &[ChildProposal<'static>] = &[ChildProposal {
     suites: &[Suite::AES_128_GCM],
     groups: &[Group::X25519, Group::P256],
     esn: true,
+    additional: &[],
 }];
 
 /// A stream of numbered packets each way, and which of them must arrive.

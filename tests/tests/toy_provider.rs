@@ -40,7 +40,10 @@ fn offers_what_other_providers_offer() {
     ] {
         assert!(Toy::has_suite(suite), "{suite}");
     }
-    assert_eq!(Toy::GROUPS, [Group::X25519, Group::P256, Group::MODP_2048]);
+    assert_eq!(
+        Toy::GROUPS,
+        [Group::X25519, Group::P256, Group::MODP_2048, Group::ML_KEM_768, Group::ML_KEM_512]
+    );
 }
 
 /// Its state must not be what a measurement of the library's memory shows.

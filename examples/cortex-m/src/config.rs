@@ -57,9 +57,10 @@ const IKE: &[IkeProposal<'static>] = &[IkeProposal {
     suites: &[Suite::AES_128_GCM],
     prfs: &[PrfId::HMAC_SHA2_256],
     groups: &[Group::X25519],
+    additional: &[],
 }];
 const ESP: &[ChildProposal<'static>] =
-    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false }];
+    &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] }];
 
 static CHILDREN_OF_KOLKATA: [Child<'static>; 1] =
     [Child { proposals: ESP, ..Child::new("lan", &LAN_1, &LAN_2) }];

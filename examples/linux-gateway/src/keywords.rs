@@ -1,9 +1,10 @@
 //! Proposals as strongSwan writes them: `aes128-sha256-modp2048`, `aes256gcm16-prfsha384-ecp256-x25519`.
 //!
 //! Several algorithms of a kind in one proposal are alternatives, in order of preference. The words are the library's.
+//! Key exchanges after the first have `ke1_`, `ke2_` or `ke3_` before their word, as in `x25519-ke1_mlkem768`; `ke1_none`
+//! means that there may be none. A `mlkem768` alone is a `ke1_mlkem768`.
 
 use ipsec::ipsec_core::crypto::{Encr, Integ, Iv};
-use ipsec::ipsec_ike::jobs::MAX_PUBLIC;
 use ipsec::{ChildProposal, Group, IkeProposal, PrfId, Provider, Suite};
 use ipsec_rustcrypto::RustCrypto;
 
@@ -15,6 +16,8 @@ enum Keyword {
     Integ(Integ),
     Prf(PrfId),
     Group(Group),
+    /// After so many others.
+    Additional(usize, Group),
     Esn(bool),
 }
 
@@ -43,7 +46,9 @@ pub(crate) fn ike(text: &str) -> Result<IkeProposal<'static>, String> {
     if let Some(suite) = suites.iter().find(|suite| !is_fit(suite)) {
         return Err(format!("`{}` is for ESP only", suite.keyword()));
     }
-    Ok(IkeProposal { suites: suites.leak(), prfs: prfs.leak(), groups: parts.groups.leak() })
+    let additional = parts.additional();
+    let groups = parts.groups.leak();
+    Ok(IkeProposal { suites: suites.leak(), prfs: prfs.leak(), groups, additional })
 }
 
 /// What a proposal for a child SA says. A group asks for a key exchange of its own (perfect forward secrecy).
@@ -83,6 +88,7 @@ struct Parts {
     integs: Vec<Integ>,
     prfs: Vec<PrfId>,
     groups: Vec<Group>,
+    additional: Vec<Vec<Group>>,
     esn: Option<bool>,
 }
 
@@ -100,7 +106,13 @@ impl Parts {
             Keyword::Encr(encr, bits) => self.encrs.push((encr, bits)),
             Keyword::Integ(integ) => self.integs.push(integ),
             Keyword::Prf(prf) => self.prfs.push(prf),
-            Keyword::Group(group) => self.groups.push(group),
+            Keyword::Group(group) if !group.is_kem() => self.groups.push(group),
+            Keyword::Group(group) => return self.add(Keyword::Additional(0, group)),
+            Keyword::Additional(place, group) => {
+                let lists = self.additional.len().max(place + 1);
+                self.additional.resize(lists, Vec::new());
+                self.additional[place].push(group);
+            }
             Keyword::Esn(esn) if self.esn.is_none_or(|before| before == esn) => {
                 self.esn = Some(esn);
             }
@@ -109,9 +121,16 @@ impl Parts {
         Ok(())
     }
 
+    /// The key exchanges after the first. One that is left out between others takes no place.
+    fn additional(&self) -> &'static [&'static [Group]] {
+        let lists = self.additional.iter().filter(|list| !list.is_empty());
+        lists.map(|list| &*list.clone().leak()).collect::<Vec<_>>().leak()
+    }
+
     fn child(self, suites: Vec<Suite>) -> ChildProposal<'static> {
         let esn = self.esn.unwrap_or(false);
-        ChildProposal { suites: suites.leak(), groups: self.groups.leak(), esn }
+        let additional = self.additional();
+        ChildProposal { suites: suites.leak(), groups: self.groups.leak(), additional, esn }
     }
 
     /// Every encryption algorithm, with every integrity algorithm if it needs one.
@@ -156,6 +175,7 @@ impl Keyword {
         let found = match word {
             "esn" => Some(Self::Esn(true)),
             "noesn" => Some(Self::Esn(false)),
+            _ if word.starts_with("ke") => Self::additional(word),
             _ => Encr::from_keyword(word)
                 .map(|(encr, bits)| Self::Encr(encr, bits))
                 .or_else(|| Integ::from_keyword(word).map(Self::Integ))
@@ -165,14 +185,19 @@ impl Keyword {
         let found = found.ok_or_else(|| format!("unknown algorithm `{word}`"))?;
         let is_supported = match found {
             Self::Prf(prf) => RustCrypto::PRFS.contains(&prf),
-            // The daemon does its jobs at once, in the room that `settle_with` has.
-            Self::Group(group) => {
-                RustCrypto::GROUPS.contains(&group)
-                    && group.public_len().is_some_and(|len| len <= MAX_PUBLIC)
-            }
+            Self::Additional(_, Group::NONE) => true,
+            Self::Group(group) | Self::Additional(_, group) => RustCrypto::GROUPS.contains(&group),
             Self::Encr(..) | Self::Integ(..) | Self::Esn(_) => true, // as suites
         };
         if is_supported { Ok(found) } else { Err(format!("`{word}` is not supported")) }
+    }
+
+    fn additional(word: &str) -> Option<Self> {
+        let words = ["ke1_", "ke2_", "ke3_"].into_iter().enumerate();
+        let (place, word) =
+            words.filter_map(|(place, ke)| Some((place, word.strip_prefix(ke)?))).next()?;
+        let group = if word == "none" { Group::NONE } else { Group::from_keyword(word)? };
+        Some(Self::Additional(place, group))
     }
 }
 
@@ -200,6 +225,20 @@ mod tests {
         assert_eq!(proposal.suites, all);
         assert_eq!(proposal.prfs, [PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_512]);
         assert_eq!(proposal.groups, [Group::MODP_2048, Group::P256]);
+    }
+
+    #[test]
+    fn key_exchanges_after_the_first() {
+        let proposal = ike("aes128gcm16-prfsha256-x25519-mlkem768").unwrap();
+        assert_eq!(proposal.groups, [Group::X25519]);
+        assert_eq!(proposal.additional, [&[Group::ML_KEM_768]]);
+        let proposal = child("aes128gcm16-x25519-ke1_mlkem768-ke1_none-ke2_ecp256").unwrap();
+        assert_eq!(proposal.groups, [Group::X25519]);
+        let expected = [&[Group::ML_KEM_768, Group::NONE][..], &[Group::P256]];
+        assert_eq!(proposal.additional, expected);
+        for wrong in ["ke4_mlkem768", "ke1_", "ke_x25519", "ke1_aes128"] {
+            assert!(ike(&format!("aes128gcm16-prfsha256-x25519-{wrong}")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -257,8 +257,13 @@ fn way(path: &Path) -> String {
 }
 
 fn ike_agreed(agreed: &IkeAgreed) -> String {
-    let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, ppk, nat_local, nat_remote } =
-        agreed;
+    let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, .. } = agreed;
+    let IkeAgreed { additional, ppk, nat_local, nat_remote, .. } = agreed;
+    let additional: String = additional
+        .iter()
+        .filter(|group| **group != ipsec::Group::NONE)
+        .map(|group| format!("+{group}"))
+        .collect();
     let nat = match (nat_local, nat_remote) {
         (false, false) => "none",
         (true, false) => "here",
@@ -267,7 +272,7 @@ fn ike_agreed(agreed: &IkeAgreed) -> String {
     };
     let ppk = if *ppk { ", PPK" } else { "" };
     format!(
-        "spis={initiator_spi:016x}/{responder_spi:016x} suite={suite}, {prf}, {group}{ppk} nat={nat}"
+        "spis={initiator_spi:016x}/{responder_spi:016x} suite={suite}, {prf}, {group}{additional}{ppk} nat={nat}"
     )
 }
 

@@ -43,7 +43,7 @@ impl Protection {
             (Some(suite), _) => vec![suite].leak(),
             (None, Some(integ)) => vec![Suite::ah(integ)].leak(),
         };
-        vec![ChildProposal { suites, groups: &[], esn: self.esn }].leak()
+        vec![ChildProposal { suites, groups: &[], esn: self.esn, additional: &[] }].leak()
     }
 
     /// Whether packets are encrypted, and not only authenticated.

@@ -226,6 +226,23 @@ pub trait KeyExchange: Sized {
     fn finish(&self, peer: &[u8]) -> Result<Self::Secret, CryptoError>;
 }
 
+const fn has_kem(groups: &[Group]) -> bool {
+    match groups.split_first() {
+        Some((first, rest)) => first.is_kem() || has_kem(rest),
+        None => false,
+    }
+}
+
+const fn longest_public(groups: &[Group]) -> usize {
+    let Some((first, rest)) = groups.split_first() else { return 0 };
+    let mut longest = longest_public(rest);
+    if let (Some(public), Some(answer)) = (first.public_len(), first.answer_len()) {
+        longest = if public > longest { public } else { longest };
+        longest = if answer > longest { answer } else { longest };
+    }
+    longest
+}
+
 /// All the cryptography of a program, named once as a type.
 pub trait Provider: 'static {
     /// Packet protection: ESP and the encrypted payload of IKEv2.
@@ -245,6 +262,11 @@ pub trait Provider: 'static {
     const PRFS: &'static [PrfId];
     /// The groups that `Kx` implements.
     const GROUPS: &'static [Group];
+    /// Whether IKE may do a key exchange after another one (RFC 9370): true if a group is a key encapsulation mechanism.
+    /// Where it is false, nothing of that is linked.
+    const HYBRID: bool = has_kem(Self::GROUPS);
+    /// Bytes of the longest public value of the groups.
+    const LONGEST_PUBLIC: usize = longest_public(Self::GROUPS);
 
     /// Hashes `parts`, in order, into `out`, which has exactly [`HashId::output_len`] bytes.
     fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError>;

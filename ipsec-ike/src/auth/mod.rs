@@ -55,7 +55,7 @@ pub struct SignJob<'s> {
     /// How.
     pub scheme: SignatureScheme,
     /// The message, whose parts follow each other without gap or mark.
-    pub message: [&'s [u8]; 3],
+    pub message: [&'s [u8]; 4],
 }
 
 /// What is to be verified.
@@ -67,7 +67,7 @@ pub struct VerifyJob<'s> {
     /// How it has to prove that.
     pub trust: RemoteAuth<'s>,
     /// The message, whose parts follow each other without gap or mark.
-    pub message: [&'s [u8]; 3],
+    pub message: [&'s [u8]; 4],
     /// The signature over it.
     pub signature: &'s [u8],
     pub(crate) certs: Certs<'s>,

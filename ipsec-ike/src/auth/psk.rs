@@ -10,10 +10,10 @@ use crate::wire::IdPayload;
 /// RFC 7296 section 2.15: 17 ASCII characters, without a terminator.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
-/// The proof of one side: AUTH = prf (prf (psk, "Key Pad for IKEv2"), message | nonce | prf (SK_p, id)).
+/// The proof of one side: AUTH = prf (prf (psk, "Key Pad for IKEv2"), message | nonce | prf (SK_p, id) | rounds).
 ///
 /// `message` is the IKE_SA_INIT message of that side and `id` its identity, as sent; `sk_p` is its SK_pi or SK_pr;
-/// `nonce` is the nonce of the other side. `out` takes the proof, whose length is returned.
+/// `nonce` is the nonce of the other side, and `rounds` is IntAuth (RFC 9242 section 3.3.2), empty without such rounds. `out` takes the proof, whose length is returned.
 pub(crate) fn sign<P: Provider>(
     prf: PrfId,
     psk: &[u8],
@@ -21,6 +21,7 @@ pub(crate) fn sign<P: Provider>(
     message: &[u8],
     nonce: &[u8],
     id: &IdPayload<'_>,
+    rounds: &[u8],
     out: &mut [u8; MAX_PRF],
 ) -> Result<usize, CryptoError> {
     let len = prf.output_len().ok_or(CryptoError::Unsupported)?;
@@ -34,7 +35,7 @@ pub(crate) fn sign<P: Provider>(
     let key = key.get_mut(..len).ok_or(CryptoError::Length)?;
     P::Prf::new(prf, psk)?.compute(&[KEY_PAD], key)?;
 
-    P::Prf::new(prf, key)?.compute(&[message, nonce, maced_id], out)?;
+    P::Prf::new(prf, key)?.compute(&[message, nonce, maced_id, rounds], out)?;
     Ok(len)
 }
 
@@ -49,10 +50,11 @@ pub(crate) fn verify<P: Provider>(
     message: &[u8],
     nonce: &[u8],
     id: &IdPayload<'_>,
+    rounds: &[u8],
     auth: &[u8],
 ) -> Result<(), CryptoError> {
     let mut expected = Zeroizing::new([0; MAX_PRF]);
-    let len = sign::<P>(prf, psk, sk_p, message, nonce, id, &mut expected)?;
+    let len = sign::<P>(prf, psk, sk_p, message, nonce, id, rounds, &mut expected)?;
     let expected = expected.get(..len).ok_or(CryptoError::Length)?;
     if auth.ct_eq(expected).into() { Ok(()) } else { Err(CryptoError::Integrity) }
 }
@@ -76,7 +78,8 @@ mod tests {
 
     fn sign(psk: &[u8], sk_p: &[u8], message: &[u8], nonce: &[u8], id: &IdPayload<'_>) -> [u8; 32] {
         let mut out = [0; MAX_PRF];
-        let len = super::sign::<RustCrypto>(PRF, psk, sk_p, message, nonce, id, &mut out).unwrap();
+        let len =
+            super::sign::<RustCrypto>(PRF, psk, sk_p, message, nonce, id, &[], &mut out).unwrap();
         out[..len].try_into().unwrap()
     }
 
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn only_the_exact_proof_verifies() {
         let check = |auth: &[u8]| {
-            verify::<RustCrypto>(PRF, b"secret", &[7; 32], &[1; 100], &[2; 32], &ID, auth)
+            verify::<RustCrypto>(PRF, b"secret", &[7; 32], &[1; 100], &[2; 32], &ID, &[], auth)
         };
         assert_eq!(check(&EXPECTED), Ok(()));
         for at in 0..EXPECTED.len() {

@@ -40,16 +40,11 @@ impl<P: Provider> Ike<'_, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         let (sa_number, config) = (x.sa, handshake.child);
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
-        let nat_port = self.config.ports.nat;
-        let moves = peer.mobike.is_some() && self.detects_nats(number);
+        let message_id = u32::from(x.round).saturating_add(1);
+        let path = self.leave_sa_init(number);
         let sa = self.sa(sa_number).ok_or(Failure::Protocol)?;
-        if sa.nat_local || sa.nat_remote || peer.force_encapsulation || moves {
-            // RFC 7296 section 2.23: with a NAT between, everything moves to port 4500; with MOBIKE, in any case, since one may
-            // be on another path (RFC 4555 section 3.3).
-            sa.path = sa.path.with_ports(nat_port, peer.ports.nat);
-        }
-        sa.send_id = 2;
-        let (prf, path) = (sa.choice.prf, sa.path);
+        sa.send_id = message_id.wrapping_add(1);
+        let prf = sa.choice.prf;
         let kept = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
         let child = match kept {
             Some(child) => child,
@@ -61,7 +56,7 @@ impl<P: Provider> Ike<'_, P> {
         };
         let (x, _) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;
-        x.message_id = 1;
+        x.message_id = message_id;
         x.path = path;
         x.negotiation.child = child.saturating_add(1);
         let local_id = peer.local_id.or_address(path.local.address);
@@ -106,6 +101,21 @@ impl<P: Provider> Ike<'_, P> {
         let response = Message::parse(self.buffers.bytes(handshake.response));
         let collected = response.and_then(|message| message.collect());
         collected.is_ok_and(|c| c.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some())
+    }
+
+    /// Where everything after IKE_SA_INIT goes. RFC 7296 section 2.23: with a NAT between, to port 4500; with MOBIKE, in any
+    /// case, since one may be on another path (RFC 4555 section 3.3).
+    pub(super) fn leave_sa_init(&mut self, number: u32) -> Path {
+        let sa = self.contexts.exchange(number).map_or(u32::MAX, |x| x.sa);
+        let (peer, nat_port) = (self.peer_of(sa), self.config.ports.nat);
+        let moves = peer.is_some_and(|p| p.mobike.is_some()) && self.detects_nats(number);
+        let Some(sa) = self.sa(sa) else { return Path::UNSPECIFIED };
+        if let Some(peer) = peer
+            && (sa.nat_local || sa.nat_remote || peer.force_encapsulation || moves)
+        {
+            sa.path = sa.path.with_ports(nat_port, peer.ports.nat);
+        }
+        sa.path
     }
 
     /// Our key has signed.
@@ -169,7 +179,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Why a message could not be written: there was no buffer, or it was too short.
-    fn not_composed(&self, number: u32) -> Failure {
+    pub(super) fn not_composed(&self, number: u32) -> Failure {
         let x = self.contexts.exchange(number);
         if x.is_some_and(|x| x.message.is_none()) { Failure::NoRoom } else { Failure::TooLong }
     }
@@ -325,20 +335,11 @@ impl<P: Provider> Ike<'_, P> {
         collected: &Collected<'_>,
         received: Inner<'_>,
     ) -> Result<(), DatagramError> {
-        let number = self
-            .sa(sa_number)
-            .and_then(|sa| sa.theirs.checked_sub(1))
-            .ok_or(DatagramError::Stale)?;
-        let (x, _) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
-        if x.kind != Kind::SaInit || x.stage != Stage::Answered {
-            return Err(DatagramError::Busy);
-        }
-        let (first, nat) =
-            (x.path, self.sas.get(sa_number as usize).is_some_and(|s| s.sa.nat_remote));
-        if path.local.address != first.local.address
-            || (path.remote.address != first.remote.address && !nat)
-        {
-            // Sent on by somebody on the path: without a NAT, an address does not change.
+        let number = self.handshake_of(sa_number, path)?;
+        let first = self.contexts.exchange(number).map(|x| x.path).ok_or(DatagramError::Stale)?;
+        if self.next_group(number).is_some() {
+            // RFC 9370 section 2.2.2: IKE_AUTH comes after all key exchanges that were agreed on.
+            self.auth_refuse(env, sa_number, number, path, Failure::Protocol);
             return Err(DatagramError::Unexpected);
         }
         if self.mobile.is_some_and(|mobile| !(mobile.is_direct)(collected, path)) {
@@ -399,13 +400,20 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Waits for a job of a handshake that the peer began: nothing else is taken until it is done.
     fn auth_wait(&mut self, env: &mut Env<'_>, number: u32, path: Path, work: Work) {
-        if let Some(x) = self.contexts.get(number) {
-            x.kind = Kind::Auth;
-            x.message_id = 1;
-            x.path = path;
-        }
+        self.becomes_auth(number, path);
         self.queue_job(number, work);
         self.give_up_after(env, number, CALLER_TIMEOUT);
+    }
+
+    /// A handshake that the peer began has come to the next request, IKE_AUTH.
+    fn becomes_auth(&mut self, number: u32, path: Path) {
+        let Some(sa) = self.contexts.exchange(number).map(|x| x.sa) else { return };
+        let message_id = self.sa(sa).map_or(0, |sa| sa.receive_id);
+        if let Some(x) = self.contexts.get(number) {
+            x.kind = Kind::Auth;
+            x.message_id = message_id;
+            x.path = path;
+        }
     }
 
     /// The initiator is the one that it says it is. Our own proof is next. `received` is its message, unless it has been
@@ -508,7 +516,8 @@ impl<P: Provider> Ike<'_, P> {
         self.file_sa(sa_number, identity);
         self.take_mobike(sa_number, moves);
         self.sa_up(env, sa_number);
-        let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), 1);
+        let id = self.sa(sa_number).map_or(1, |sa| sa.receive_id);
+        let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), id);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
         let config = self.assign(sa_number, identity, asks, &mut child);
         let made = self.answer_child(env, number, index, child, (&ni, &nr));
@@ -588,15 +597,11 @@ impl<P: Provider> Ike<'_, P> {
         };
         self.refuse(peer, None, path, failure);
         self.release_parked(number);
-        if let Some(x) = self.contexts.get(number) {
-            x.kind = Kind::Auth;
-            x.message_id = 1;
-            x.path = path;
-        }
+        self.becomes_auth(number, path);
         let written =
             self.compose(number, ExchangeType::IKE_AUTH, |w| w.notify(&Notify::new(kind, &[])));
         if let Some(sa) = self.sa(sa_number) {
-            sa.receive_id = 2;
+            sa.receive_id = sa.receive_id.wrapping_add(1);
         }
         if written.is_ok() {
             self.send_response(env, number, LINGER);
@@ -733,13 +738,14 @@ impl<P: Provider> Ike<'_, P> {
         x.kx = Maybe::Nothing;
         x.failure = Maybe::Nothing;
         handshake.auth = crate::keymat::AuthKeys::EMPTY;
+        handshake.additional = Maybe::Nothing;
         let mut alternative = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         self.buffers.release(&mut alternative);
     }
 
     /// Copies of both nonces of IKE_SA_INIT, which the first child's keys come from.
-    fn nonces_of_handshake(&mut self, number: u32) -> Option<(Nonce, Nonce)> {
-        let (_, handshake) = self.contexts.handshake(number)?;
+    pub(super) fn nonces_of_handshake(&self, number: u32) -> Option<(Nonce, Nonce)> {
+        let handshake = &self.contexts.handshakes.get(number as usize)?.handshake;
         let ni = Nonce::copy(nonce_of(&self.buffers, handshake.request)?)?;
         let nr = Nonce::copy(nonce_of(&self.buffers, handshake.response)?)?;
         Some((ni, nr))

@@ -25,7 +25,10 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn try_alternative(&mut self, env: &mut Env<'_>, number: u32) -> bool {
         let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
         let tried = x.retransmit.sent() >= TRIES_IF_DISTURBED || !x.failure.is_nothing();
-        if x.kind != Kind::Auth || !tried || handshake.alternative.is_none() {
+        if !matches!(x.kind, Kind::Auth | Kind::Intermediate)
+            || !tried
+            || handshake.alternative.is_none()
+        {
             return false;
         }
         if x.retries >= MAX_ALTERNATIVES {
@@ -108,6 +111,8 @@ impl<P: Provider> Ike<'_, P> {
         let mut other = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         x.kind = Kind::SaInit;
         x.message_id = 0;
+        x.round = 0;
+        handshake.additional = Maybe::Nothing;
         x.failure = Maybe::Nothing;
         let remote = self.config.peers.get(usize::from(handshake.child.peer));
         let remote = remote.map_or(0, |peer| peer.ports.ike);

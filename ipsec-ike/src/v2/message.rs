@@ -4,6 +4,7 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::path::Path;
 use zeroize::Zeroize;
 
+use super::intermediate;
 use crate::buffers::BufferId;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -103,10 +104,19 @@ impl<P: Provider> Ike<'_, P> {
         self.is_fragment_wanted(number, header, &encrypted, again)?;
         let shape = suite.shape().ok_or(DatagramError::Crypto)?;
         let layout = encrypted.layout(datagram.len(), &shape)?;
-        let keys = self.sas.get(number as usize).map(|s| &s.sa.keys);
-        let keys = keys.ok_or(DatagramError::UnknownSpi)?;
-        protect::open::<P>(keys, suite, role, &layout, datagram)
-            .map_err(|_| DatagramError::Integrity)?;
+        let next = P::HYBRID
+            && context.is_none()
+            && theirs
+                .and_then(|n| self.contexts.handshakes.get(n as usize))
+                .is_some_and(|slot| !slot.handshake.next.is_empty());
+        let opened = if next {
+            self.open_next(number, &layout, datagram)
+        } else {
+            let keys = self.sas.get(number as usize).map(|s| &s.sa.keys);
+            let keys = keys.ok_or(DatagramError::UnknownSpi)?;
+            protect::open::<P>(keys, suite, role, &layout, datagram)
+        };
+        opened.map_err(|_| DatagramError::Integrity)?;
         let text = strip_padding(datagram.get(layout.text()).unwrap_or_default());
 
         // From here on, the message is the peer's: at least of whoever made the key exchange with us.
@@ -160,7 +170,7 @@ impl<P: Provider> Ike<'_, P> {
         match (context, header.is_response()) {
             (Some(context), true) => {
                 let (collected, received) = inner?;
-                self.response(env, number, context, &collected, received)
+                self.response(env, number, context, header, &collected, received)
             }
             (Some(context), false) => {
                 // A request again: the same response again (RFC 7296 section 2.1).
@@ -213,10 +223,14 @@ impl<P: Provider> Ike<'_, P> {
         let state = self.sa(number).map_or(SaState::Empty, |sa| sa.state);
         if state == SaState::Larval {
             // Nothing but IKE_AUTH is acted on before the peer is authenticated (RFC 7296 section 2.21.2).
-            return if header.exchange == ExchangeType::IKE_AUTH && header.message_id == 1 {
-                self.auth_received(env, number, path, collected, received)
-            } else {
-                Err(DatagramError::Unexpected)
+            return match header.exchange {
+                ExchangeType::IKE_AUTH => {
+                    self.auth_received(env, number, path, collected, received)
+                }
+                ExchangeType::IKE_INTERMEDIATE if P::HYBRID => {
+                    self.intermediate_received(env, number, path, header, collected, received)
+                }
+                _ => Err(DatagramError::Unexpected),
             };
         }
         if state == SaState::Waiting {
@@ -248,12 +262,16 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         context: u32,
+        header: &Header,
         collected: &Collected<'_>,
         received: Inner<'_>,
     ) -> Result<(), DatagramError> {
         let kind = self.contexts.exchange(context).map_or(Kind::None, |x| x.kind);
         match kind {
             Kind::Auth => self.auth_response(env, number, context, collected, received),
+            Kind::Intermediate if P::HYBRID => {
+                self.intermediate_response(env, context, header, collected, received)
+            }
             Kind::CreateChild => self.create_child_response(env, context, collected, received),
             Kind::RekeyIke => self.rekey_ike_response(env, context, collected, received),
             Kind::DeleteChild => {
@@ -276,7 +294,7 @@ impl<P: Provider> Ike<'_, P> {
                 self.schedule_sa(env.now, number);
                 Ok(())
             }
-            Kind::None | Kind::SaInit => Err(DatagramError::Stale),
+            Kind::None | Kind::SaInit | Kind::Intermediate => Err(DatagramError::Stale),
         }
     }
 
@@ -388,7 +406,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         x.sent = 0;
         let (message, ours, message_id) = (x.message, x.ours, x.message_id);
-        let path = x.path;
+        let (path, kind) = (x.path, x.kind);
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let mut flags = if ours { Flags(0) } else { Flags::RESPONSE };
         if sa.initiator {
@@ -409,6 +427,11 @@ impl<P: Provider> Ike<'_, P> {
             .and_then(|mut w| fill(&mut w).map(|()| w))
             .and_then(SkWriter::finish)
             .map_err(|_: NoRoom| DatagramError::NoRoom)?;
+        if P::HYBRID && kind == Kind::Intermediate {
+            let plain = intermediate::plain(buffer, &layout).ok_or(DatagramError::NoRoom)?;
+            let (_, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+            handshake.note_round(sa.choice.prf, sa.role(), &header, plain)?;
+        }
         let len = if layout.len() > longest {
             fragment::seal::<P>(sa, &header, &layout, longest, buffer)?
         } else {

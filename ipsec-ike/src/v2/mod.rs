@@ -8,6 +8,7 @@ mod delete;
 pub(crate) mod disturbed;
 mod informational;
 mod install;
+pub(crate) mod intermediate;
 mod message;
 pub(crate) mod mobike;
 mod negotiation;

@@ -156,15 +156,16 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// What a signature covers, once the identity has been bound to the handshake
     /// ([`AuthKeys::bind`](crate::keymat::AuthKeys::bind)): its maker's IKE_SA_INIT message, the nonce of the other side,
-    /// and the identity under SK_p (RFC 7296 section 2.15).
-    fn signed(&self, number: u32, signer: Role) -> Option<[&[u8]; 3]> {
+    /// and the identity under SK_p (RFC 7296 section 2.15); and the additional key exchanges (RFC 9242 section 3.3.1).
+    fn signed(&self, number: u32, signer: Role) -> Option<[&[u8]; 4]> {
         let handshake = &self.contexts.handshakes.get(number as usize)?.handshake;
         let (message, other) = match signer {
             Role::Initiator => (handshake.request, handshake.response),
             Role::Responder => (handshake.response, handshake.request),
         };
         let nonce = nonce_of(&self.buffers, other)?;
-        Some([self.buffers.bytes(message), nonce, handshake.auth.sk_p(signer)])
+        let rounds = handshake.int_auth.signed();
+        Some([self.buffers.bytes(message), nonce, handshake.auth.sk_p(signer), rounds])
     }
 
     /// Our proof by a pre-shared key. Gives its length.
@@ -176,8 +177,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         out: &mut [u8; MAX_PRF],
     ) -> Option<usize> {
         let sa = &self.sas.get(self.contexts.exchange(number)?.sa as usize)?.sa;
-        let [message, nonce, sk_p] = self.signed(number, sa.role())?;
-        psk::sign::<P>(sa.choice.prf, key, sk_p, message, nonce, id, out).ok()
+        let [message, nonce, sk_p, rounds] = self.signed(number, sa.role())?;
+        psk::sign::<P>(sa.choice.prf, key, sk_p, message, nonce, id, rounds, out).ok()
     }
 
     /// Whether `auth` is the peer's proof by a pre-shared key.
@@ -190,8 +191,9 @@ impl<'r, P: Provider> Ike<'r, P> {
     ) -> bool {
         let verify = || {
             let sa = &self.sas.get(self.contexts.exchange(number)?.sa as usize)?.sa;
-            let [message, nonce, sk_p] = self.signed(number, sa.peer_role())?;
-            psk::verify::<P>(sa.choice.prf, key, sk_p, message, nonce, id, auth.data).ok()
+            let [message, nonce, sk_p, rounds] = self.signed(number, sa.peer_role())?;
+            let prf = sa.choice.prf;
+            psk::verify::<P>(prf, key, sk_p, message, nonce, id, rounds, auth.data).ok()
         };
         auth.method == AuthMethod::SHARED_KEY && verify().is_some()
     }

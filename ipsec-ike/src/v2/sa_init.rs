@@ -11,6 +11,7 @@ use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::selector::Flow;
 
+use super::intermediate::IntAuth;
 use super::proof;
 use crate::auth::signature::SignatureHashes;
 use crate::buffers::{BufferId, Buffers};
@@ -186,6 +187,9 @@ impl<P: Provider> Ike<'_, P> {
         if peer.ppk.is_some() {
             w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;
         }
+        if proposal::offers_additional(peer.proposals, &Implemented::of::<P>()) {
+            w.notify(&Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]))?;
+        }
         w.finish()
     }
 
@@ -210,7 +214,8 @@ impl<P: Provider> Ike<'_, P> {
         }
         match (x.kind, x.stage) {
             (Kind::SaInit, Stage::Response) => {}
-            (Kind::SaInit, Stage::Job) | (Kind::Auth, Stage::Job | Stage::Response) => {
+            (Kind::SaInit, Stage::Job)
+            | (Kind::Auth | Kind::Intermediate, Stage::Job | Stage::Response) => {
                 // Another answer, while we try the first: kept, in case that one was forged.
                 let known = [handshake.response, handshake.alternative];
                 if known.iter().any(|id| self.buffers.bytes(*id) == message.bytes()) {
@@ -341,8 +346,9 @@ impl<P: Provider> Ike<'_, P> {
         let peer = self.config.peers.get(usize::from(handshake.child.peer));
         let peer = peer.ok_or(DatagramError::Stale)?;
         // RFC 7296 section 2.7: exactly one proposal, and nothing that we did not offer.
-        let choice = proposal::accept_ike(&sa_payload, peer.proposals, &Implemented::of::<P>())
-            .ok_or(DatagramError::Unexpected)?;
+        let choice =
+            proposal::accept_ike(&sa_payload, peer.proposals, &implemented::<P>(&collected))
+                .ok_or(DatagramError::Unexpected)?;
         let spi_r = message.header.responder_spi;
         if choice.group != x.group || ke.group != x.group || spi_r == 0 {
             return Err(DatagramError::Unexpected);
@@ -375,7 +381,7 @@ impl<P: Provider> Ike<'_, P> {
         if self.derive_initial_keys(number, secret).is_err() {
             return self.handshake_failed(env, number, Failure::Crypto);
         }
-        self.auth_request(env, number);
+        self.intermediate_next(env, number);
     }
 
     // ---- responder ----
@@ -433,7 +439,7 @@ impl<P: Provider> Ike<'_, P> {
                 return Err(DatagramError::Challenged);
             }
         }
-        let implemented = Implemented::of::<P>();
+        let implemented = implemented::<P>(&collected);
         let mut here =
             self.config.peers.iter().enumerate().filter(|(_, peer)| at_address(peer, path));
         let chosen = here.find_map(|(index, peer)| {
@@ -588,7 +594,7 @@ impl<P: Provider> Ike<'_, P> {
         let (proposed, _, _) = proposal::choose_ike(
             &offer,
             peer.proposals,
-            &Implemented::of::<P>(),
+            &implemented::<P>(&collected),
             Some(sa.choice.group),
         )
         .ok_or(DatagramError::Unexpected)?;
@@ -623,6 +629,9 @@ impl<P: Provider> Ike<'_, P> {
                 if ppk && collected.notify(NotifyType::USE_PPK).is_some() {
                     w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;
                 }
+                if !choice.additional.is_none() {
+                    w.notify(&Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]))?;
+                }
                 // RFC 7296 section 1.2: the initiator is told whom we trust before it says who it is.
                 proof::write_cert_req::<P>(&mut w, Self::candidates(peers, path))?;
                 w.finish()
@@ -641,6 +650,7 @@ impl<P: Provider> Ike<'_, P> {
         let nr = nonce_of(&self.buffers, handshake.response).ok_or(DatagramError::Unexpected)?;
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
+        handshake.int_auth = IntAuth::EMPTY;
         sa.keys
             .derive::<P>(
                 &mut handshake.auth,
@@ -683,6 +693,9 @@ impl<P: Provider> Ike<'_, P> {
         if kind == Kind::Auth {
             return self.auth_job_failed(env, number);
         }
+        if P::HYBRID && kind == Kind::Intermediate {
+            return self.intermediate_job_failed(env, number);
+        }
         match (kind, ours) {
             (Kind::SaInit, true) if agreeing => {
                 // The value may be forged: the request stands, and another answer may come.
@@ -722,6 +735,13 @@ impl<P: Provider> Ike<'_, P> {
 enum Public<'a> {
     Fresh(&'a [u8]),
     OfLastRequest,
+}
+
+/// What we can do with a peer that says this: without IKE_INTERMEDIATE, there is one key exchange (RFC 9370 section
+/// 2.2.1).
+fn implemented<P: Provider>(collected: &Collected<'_>) -> Implemented<'static> {
+    let known = collected.notify(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some();
+    Implemented::of::<P>().with_intermediate(known)
 }
 
 fn own_public(request: &[u8]) -> Option<&[u8]> {

@@ -11,7 +11,7 @@ use ipsec_ike::config::{Auth, Child, Config, Peer};
 use ipsec_ike::diagnosis;
 use ipsec_ike::event::{AuthKind, ChildId, DownReason, Failure, Given, Offered};
 use ipsec_ike::identity::{ClaimedId, DisplayId, Identity};
-use ipsec_ike::jobs::{run_jobs, run_jobs_with};
+use ipsec_ike::jobs::{run_jobs, run_jobs_with, with_scratch};
 use ipsec_ike::wire::{
     AttributeType, AuthMethod, AuthPayload, CertEncoding, CertPayload, CertReqPayload, Certs,
     Collected, ConfigAttribute, ConfigPayload, ConfigType, ConfigWriter, DeletePayload,
@@ -42,6 +42,7 @@ pub fn all() {
 fn proofs() {
     reach! {
         fn(_, _, _) -> _: run_jobs_with::<Toy>;
+        fn(_): with_scratch::<Toy>;
         fn(_, _, _, _) -> _: Job::run_with, <Credentials<'_> as Authenticator>::sign;
         fn(_, _) -> _: <Credentials<'_> as Authenticator>::verify, <Untrusted as Display>::fmt;
         fn(_, _, _) -> _: VerifyJob::verify_signature;

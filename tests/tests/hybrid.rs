@@ -1,0 +1,176 @@
+//! Additional key exchanges (RFC 9370): in the handshake by IKE_INTERMEDIATE (RFC 9242), and who does without.
+
+use core::time::Duration;
+
+use ipsec::{ChildProposal, Failure, GatewayEvent, Group, IkeProposal, Provider};
+use ipsec_ike::config::MAX_ADDITIONAL;
+use ipsec_rustcrypto::RustCrypto;
+use ipsec_testkit::link::Weather;
+use ipsec_testkit::pair::{Jobs, Memory, Node, Pair};
+use ipsec_testkit::setup::{Setup, Side, leak_all};
+use ipsec_testkit::toy::Toy;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(100);
+
+type Lists = &'static [&'static [Group]];
+
+const NONE: Lists = &[];
+const REQUIRED: Lists = &[&[Group::ML_KEM_768]];
+const OPTIONAL: Lists = &[&[Group::ML_KEM_768, Group::NONE]];
+const TWO: Lists = &[&[Group::ML_KEM_768], &[Group::ML_KEM_512]];
+const THREE: Lists = &[&[Group::ML_KEM_512], &[Group::P256, Group::NONE], &[Group::ML_KEM_768]];
+
+fn proposals(additional: Lists) -> &'static [IkeProposal<'static>] {
+    leak_all([IkeProposal { additional, ..IkeProposal::DEFAULT[0] }])
+}
+
+fn with(seed: u64, a: Lists, b: Lists) -> Setup {
+    let mut setup = Setup::new(seed);
+    setup.a.peers[0].proposals = proposals(a);
+    setup.b.peers[0].proposals = proposals(b);
+    setup
+}
+
+/// The additional key exchanges of the last IKE SA that was told of.
+fn agreed<P: Provider>(node: &Node<'_, P>) -> Option<[Group; MAX_ADDITIONAL]> {
+    node.events.iter().rev().find_map(|(_, event)| match event {
+        GatewayEvent::IkeUp { agreed, .. } | GatewayEvent::IkeRekeyed { agreed, .. } => {
+            Some(agreed.additional)
+        }
+        _ => None,
+    })
+}
+
+fn comes_up<P: Provider>(setup: &Setup, expected: [Group; MAX_ADDITIONAL]) {
+    let mut memory = Memory::<P>::of(setup);
+    let mut pair = Pair::<P>::new(setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    assert!(pair.a.failures().is_empty() && pair.b.failures().is_empty(), "{}", pair.log());
+    assert!(pair.a.errors.is_empty() && pair.b.errors.is_empty(), "{}", pair.log());
+    assert_eq!(agreed(&pair.a), Some(expected), "{}", pair.log());
+    assert_eq!(agreed(&pair.b), Some(expected), "{}", pair.log());
+    pair.close_and_check(Side::A);
+}
+
+const NO: [Group; MAX_ADDITIONAL] = [Group::NONE; MAX_ADDITIONAL];
+const ONE: [Group; MAX_ADDITIONAL] = [Group::ML_KEM_768, Group::NONE, Group::NONE];
+
+/// RFC 9370 section 2.2.2: one round each, in the order of the transform types.
+#[test]
+fn rounds_before_ike_auth() {
+    for (seed, (a, b, expected)) in (1..).zip([
+        (REQUIRED, REQUIRED, ONE),
+        (REQUIRED, OPTIONAL, ONE),
+        (OPTIONAL, REQUIRED, ONE),
+        (OPTIONAL, OPTIONAL, ONE),
+        (TWO, TWO, [Group::ML_KEM_768, Group::ML_KEM_512, Group::NONE]),
+        (THREE, THREE, [Group::ML_KEM_512, Group::P256, Group::ML_KEM_768]),
+    ]) {
+        comes_up::<Toy>(&with(seed, a, b), expected);
+        comes_up::<Toy>(&with(seed, a, b).behind_nat(), expected);
+        comes_up::<RustCrypto>(&with(seed, a, b), expected);
+    }
+}
+
+/// RFC 9370 section 2.2.1: who does not know, or want, additional key exchanges gets on with who can do without.
+#[test]
+fn without_where_both_may() {
+    comes_up::<Toy>(&with(10, OPTIONAL, NONE), NO);
+    comes_up::<Toy>(&with(11, NONE, OPTIONAL), NO);
+    const MIDDLE: Lists = &[&[Group::NONE, Group::ML_KEM_768], &[Group::ML_KEM_512]];
+    comes_up::<Toy>(&with(12, MIDDLE, MIDDLE), [Group::NONE, Group::ML_KEM_512, Group::NONE]);
+    const WANTED: Lists = &[&[Group::ML_KEM_768, Group::NONE], &[Group::ML_KEM_512, Group::NONE]];
+    comes_up::<Toy>(&with(13, WANTED, REQUIRED), ONE);
+}
+
+#[test]
+fn who_insists_is_refused_or_refuses() {
+    for (seed, (a, b)) in (20..).zip([(REQUIRED, NONE), (NONE, REQUIRED), (TWO, REQUIRED)]) {
+        let setup = with(seed, a, b);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(MINUTE);
+        assert_eq!(pair.a.failures(), [Failure::ProposalRefused], "{}", pair.log());
+        assert!(matches!(pair.b.failures()[..], [Failure::NoProposal { .. }, ..]));
+    }
+}
+
+/// Late jobs, lost, repeated and reordered messages: a repeated request of a round is answered although the keys that
+/// follow from it are known already.
+#[test]
+fn bad_weather() {
+    for seed in 100..400 {
+        let lists = if seed % 2 == 0 { REQUIRED } else { THREE };
+        let setup = with(seed, lists, lists).weather(Weather::STORM);
+        let setup = if seed % 3 == 0 { setup.behind_nat() } else { setup };
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        if seed % 5 == 0 {
+            pair.a.jobs = Jobs::After(MOMENT);
+            pair.b.jobs = Jobs::After(MOMENT * 3);
+        }
+        pair.initiate(Side::A).unwrap();
+        assert!(pair.wait(3 * MINUTE, Pair::is_up), "{seed}\n{}", pair.log());
+        assert!(pair.ping_until_answered(), "{seed}\n{}", pair.log());
+    }
+}
+
+/// In fragments (RFC 7383): the rounds are covered by the proofs as if they were whole.
+#[test]
+fn in_fragments() {
+    for seed in 500..520 {
+        let mut setup = with(seed, TWO, TWO);
+        for side in Side::BOTH {
+            setup.plan(side).peers[0].fragment_size = Some(576);
+        }
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.ping();
+        let two = [Group::ML_KEM_768, Group::ML_KEM_512, Group::NONE];
+        assert_eq!((agreed(&pair.a), agreed(&pair.b)), (Some(two), Some(two)));
+        let protected =
+            pair.link.tap().iter().filter(|seen| seen.datagram.bytes.get(18) == Some(&43));
+        assert!(protected.clone().count() >= 10, "IKE_INTERMEDIATE in fragments");
+        assert!(protected.map(|seen| seen.datagram.bytes.len()).all(|len| len <= 548));
+    }
+}
+
+/// Jobs that fail end the handshake, and leave nothing.
+#[test]
+fn failed_jobs() {
+    for side in Side::BOTH {
+        let setup = with(30, REQUIRED, REQUIRED);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.node(side).jobs = Jobs::Held;
+        pair.initiate(Side::A).unwrap();
+        // Those of IKE_SA_INIT are done; those of the round fail.
+        let good = if side == Side::A { 2 } else { 1 };
+        for _ in 0..good {
+            pair.run_for(MOMENT);
+            let id = pair.node(side).held.remove(0);
+            let now = pair.now();
+            pair.with(side, |_, _, _| ());
+            pair.node(side).run(now, id);
+            pair.with(side, |_, _, _| ());
+        }
+        pair.run_for(MOMENT);
+        let id = pair.node(side).held.remove(0);
+        let now = pair.now();
+        pair.node(side).fail(now, id);
+        pair.with(side, |_, _, _| ());
+        pair.run_for(MINUTE * 5);
+        assert!(!pair.is_up());
+        assert!(!pair.a.failures().is_empty(), "{}", pair.log());
+        pair.close_and_check(Side::A);
+    }
+}
+
+#[expect(dead_code, reason = "for the tests of rekeys")]
+fn child(additional: Lists) -> &'static [ChildProposal<'static>] {
+    leak_all([ChildProposal { groups: &[Group::X25519], additional, ..ChildProposal::DEFAULT[0] }])
+}
