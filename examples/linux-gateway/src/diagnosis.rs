@@ -279,11 +279,15 @@ mod tests {
         let proposals = ike_offer(&[ipsec::IkeProposal {
             suites: &[ipsec::Suite::CHACHA20_POLY1305],
             prfs: &[ipsec::PrfId::HMAC_SHA2_256],
-            groups: &[Group::X25519], additional: &[], }]);
+            groups: &[Group::X25519],
+            additional: &[],
+        }]);
         peer.proposals = &[ipsec::IkeProposal {
             suites: &[ipsec::Suite::AES_256_GCM],
             prfs: &[ipsec::PrfId::HMAC_SHA2_256],
-            groups: &[Group::X25519], additional: &[], }];
+            groups: &[Group::X25519],
+            additional: &[],
+        }];
         let failure = Failure::NoProposal { offered: proposals };
         let said = format!("{failure}{}", advice(&failure, Some(&peer), None));
         for part in [

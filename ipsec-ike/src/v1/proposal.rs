@@ -1114,7 +1114,8 @@ mod tests {
         );
         let transport = |e: Encapsulation| e.is_transport() && !e.is_udp();
         for suite in [suites[0], suites[1], suites[3]] {
-            let ours = ChildProposal { suites: &[suite], groups: &[group], esn: true, additional: &[] };
+            let ours =
+                ChildProposal { suites: &[suite], groups: &[group], esn: true, additional: &[] };
             let chosen = choose_quick(&sa, &[ours], &CAN, &transport).unwrap();
             assert_eq!(
                 (chosen.choice.suite, chosen.choice.esn, chosen.choice.group),
@@ -1133,7 +1134,12 @@ mod tests {
     /// RFC 2408 section 4.2: proposals of one number are wanted together, so none of them is chosen alone.
     #[test]
     fn a_bundle_is_not_taken_apart() {
-        let gcm = ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] };
+        let gcm = ChildProposal {
+            suites: &[Suite::AES_128_GCM],
+            groups: &[],
+            esn: false,
+            additional: &[],
+        };
         let offer = |second: u8| {
             body(|w| {
                 for (number, protocol) in [(1, ProtocolId::ESP), (second, ProtocolId::IPCOMP)] {
@@ -1166,7 +1172,12 @@ mod tests {
 
     #[test]
     fn attributes_that_nobody_knows_make_a_transform_unacceptable() {
-        let gcm = ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] };
+        let gcm = ChildProposal {
+            suites: &[Suite::AES_128_GCM],
+            groups: &[],
+            esn: false,
+            additional: &[],
+        };
         for further in [None, Some(IpsecAttribute::KEY_ROUNDS.0), Some(77)] {
             let offer = body(|w| {
                 w.proposal(1, ProtocolId::ESP, &[1, 2, 3, 4])?.transform(20, |t| {
