@@ -10,6 +10,7 @@ pub mod export_import;
 pub mod fragments;
 pub mod ike_engine;
 pub mod ike_message;
+pub mod ike_v1_message;
 pub mod ip_parsers;
 pub mod seeds;
 pub mod signatures;

@@ -15,6 +15,11 @@ use crate::signatures;
 #[expect(dead_code, reason = "the tests over there need more of it")]
 mod testdata;
 
+/// Conversations of strongSwan in IKEv1.
+#[path = "../../ipsec-ike/src/wire/v1/testdata.rs"]
+#[expect(dead_code, reason = "the tests over there need more of it")]
+mod testdata_v1;
+
 /// One input.
 pub struct Seed {
     /// What it is for.
@@ -32,6 +37,7 @@ pub fn all() -> Vec<Seed> {
         seeds.extend(all.into_iter().map(|(name, bytes)| Seed { target, name, bytes }));
     };
     add("ike_message", ike_messages());
+    add("ike_v1_message", ike_v1_messages());
     add("ike_engine", ike_engine());
     add("certificates", certificates());
     add("esp_open", esp_open());
@@ -107,6 +113,29 @@ fn ike_messages() -> Vec<(String, Vec<u8>)> {
             all.push(named(format!("own-{what}-{number:02}"), bytes));
         }
     }
+    all
+}
+
+/// The messages of these conversations, the encrypted ones decrypted, behind the type of their first payload.
+fn ike_v1_messages() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    for (number, conversation) in testdata_v1::CONVERSATIONS.iter().enumerate() {
+        for (message, said) in conversation.said.iter().enumerate() {
+            let (bytes, plain) = (said.datagram(), said.plain());
+            let bytes = if plain.is_empty() { bytes } else { [&bytes[16..17], &plain].concat() };
+            all.push(named(format!("strongswan-{number}-{message:02}"), bytes));
+        }
+    }
+    // What strongSwan does not say unasked.
+    let fragment = [&[0x11; 16][..], &[0x84, 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 40]].concat();
+    all.push(named("fragment", [fragment, vec![0, 0, 0, 12, 0, 1, 1, 1, 9, 8, 7, 6]].concat()));
+    let delete = [&[12, 0, 0, 0, 28, 0, 0, 0, 1, 1, 16, 0, 1][..], &[0x22; 16]].concat();
+    all.push(named("delete-isakmp", delete));
+    let original =
+        [21, 21, 0, 0, 12, 1, 0, 0, 0, 10, 0, 0, 1, 0, 0, 0, 12, 1, 0, 0, 0, 10, 0, 0, 2];
+    all.push(named("nat-oa", original));
+    let cert = [6, 7, 0, 0, 8, 4, 1, 2, 3, 9, 0, 0, 5, 4, 0, 0, 0, 8, 1, 2, 3, 4];
+    all.push(named("certificates", cert));
     all
 }
 

@@ -654,6 +654,43 @@ fn is_modp(group: Group) -> bool {
     matches!(group.0, 1 | 2 | 5 | 14..=18)
 }
 
+/// CBC mode alone, of each cipher that has it and is there with any integrity algorithm.
+pub fn cbc<P: Provider>() {
+    let sizes = [(Encr::AES_CBC, 16, 16), (Encr::AES_CBC, 24, 16), (Encr::AES_CBC, 32, 16)];
+    for (encr, key_len, block) in sizes.into_iter().chain([(Encr::DES3, 24, 8), (Encr::DES, 8, 8)])
+    {
+        let bits = if block == 16 { key_len * 8 } else { 0 };
+        let there = |s: &Suite| s.encr == encr && usize::from(s.key_bits) == bits;
+        let rng = &mut SeededRng::new(5);
+        let (key, iv, text) = (random(rng, key_len), random(rng, block), random(rng, 4 * block));
+        let encrypt = |iv: &[u8], text: &[u8]| {
+            let mut text = text.to_vec();
+            P::cbc_encrypt(encr, &key, iv, &mut text).map(|()| text)
+        };
+        if !P::SUITES.iter().any(there) {
+            let refused = [Err(CryptoError::Unsupported), Err(CryptoError::Length)];
+            assert!(refused.contains(&encrypt(&iv, &text)), "{encr}");
+            continue;
+        }
+        let sealed = encrypt(&iv, &text).unwrap();
+        assert_ne!(sealed, text, "{encr}");
+        assert_ne!(encrypt(&flipped(&iv, 3), &text).unwrap(), sealed, "{encr}: the vector matters");
+        let mut opened = sealed.clone();
+        P::cbc_decrypt(encr, &key, &iv, &mut opened).unwrap();
+        assert_eq!(opened, text, "{encr}");
+        for (iv, len) in [(&iv[1..], 4 * block), (&iv[..], 4 * block - 1), (&iv[..], block / 2)] {
+            assert_eq!(encrypt(iv, &text[..len]), Err(CryptoError::Length), "{encr}");
+            let mut kept = sealed[..len].to_vec();
+            let result = P::cbc_decrypt(encr, &key, iv, &mut kept);
+            assert_eq!((result, &kept[..]), (Err(CryptoError::Length), &sealed[..len]), "{encr}");
+        }
+        let result = P::cbc_encrypt(encr, &key[1..], &iv, &mut text.clone());
+        assert_eq!(result, Err(CryptoError::Length), "{encr}: a short key");
+    }
+    let unknown = P::cbc_encrypt(Encr::AES_GCM_16, &[0; 16], &[0; 16], &mut [0; 16]);
+    assert_eq!(unknown, Err(CryptoError::Unsupported));
+}
+
 /// The hash functions.
 pub fn hashes<P: Provider>() {
     for id in [HashId::Sha1, HashId::Sha256] {

@@ -61,6 +61,30 @@ impl Provider for Toy {
         mixer.finish().fill(out);
         Ok(())
     }
+
+    fn cbc_encrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        let (fits, block_len) = match encr {
+            Encr::AES_CBC => (matches!(key.len(), 16 | 24 | 32), 16),
+            Encr::DES3 => (key.len() == 24, 8),
+            Encr::DES => (key.len() == 8, 8),
+            _ => return Err(CryptoError::Unsupported),
+        };
+        if !fits || iv.len() != block_len || text.len().checked_rem(block_len) != Some(0) {
+            return Err(CryptoError::Length);
+        }
+        let mut mixer = Mixer::new(Key::default(), Purpose::CipherKey);
+        mixer.number(usize::from(encr.0));
+        mixer.bytes(key);
+        let mut mixer = Mixer::new(*mixer.finish().key(), Purpose::Stream);
+        mixer.bytes(iv);
+        mixer.finish().xor(text);
+        Ok(())
+    }
+
+    fn cbc_decrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        // A key stream undoes itself.
+        Self::cbc_encrypt(encr, key, iv, text)
+    }
 }
 
 /// The integrity algorithms that a cipher can be combined with, which are those that need no nonce.

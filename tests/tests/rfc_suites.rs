@@ -28,6 +28,11 @@ fn groups() {
 }
 
 #[test]
+fn cbc() {
+    conformance::cbc::<RustCrypto>();
+}
+
+#[test]
 fn hashes() {
     conformance::hashes::<RustCrypto>();
 }

@@ -25,6 +25,11 @@ fn groups() {
 }
 
 #[test]
+fn cbc() {
+    conformance::cbc::<Toy>();
+}
+
+#[test]
 fn hashes() {
     conformance::hashes::<Toy>();
 }

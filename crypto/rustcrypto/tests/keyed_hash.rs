@@ -427,6 +427,10 @@ fn hashes() {
         out
     };
     let long: [&[u8]; 2] = [b"abcdbcdecdefdefgefghfghighijhijkijk", b"ljklmklmnlmnomnopnopq"];
+    #[cfg(feature = "legacy")]
+    assert_eq!(hash(HashId::Md5, &[b"a", b"bc"]), hex("900150983cd24fb0d6963f7d28e17f72"));
+    #[cfg(not(feature = "legacy"))]
+    assert_eq!(RustCrypto::hash(HashId::Md5, &[], &mut [0; 16]), Err(CryptoError::Unsupported));
     assert_eq!(hash(HashId::Sha1, &[b"a", b"bc"]), hex("a9993e364706816aba3e25717850c26c9cd0d89d"));
     assert_eq!(hash(HashId::Sha1, &long), hex("84983e441c3bd26ebaae4aa1f95129e5e54670f1"));
     assert_eq!(

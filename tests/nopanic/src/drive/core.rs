@@ -91,6 +91,7 @@ fn crypto() {
         fn(_) -> _: Work::reborrow;
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
+        fn(_, _, _, _) -> _: <Toy as Provider>::cbc_encrypt, <Toy as Provider>::cbc_decrypt;
         fn(_) -> _: Shape::keymat_len, Shape::nonce_len;
         fn(_) -> _: Suite::shape, Suite::ah, Suite::is_ah, Suite::keyword, Suite::encrypts, <Suite as FromStr>::from_str;
         fn(_, _) -> _: <SuiteKeyword as Display>::fmt, <SuiteKeywordError as Display>::fmt;

@@ -4,6 +4,7 @@ mod core;
 mod esp;
 mod gateway;
 mod ike;
+mod ike_v1;
 #[cfg(feature = "planted")]
 mod planted;
 
@@ -21,6 +22,7 @@ pub fn all() {
     core::all();
     esp::all();
     ike::all();
+    ike_v1::all();
     gateway::all();
     #[cfg(feature = "planted")]
     planted::all();

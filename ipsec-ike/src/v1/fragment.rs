@@ -1,0 +1,250 @@
+//! Messages in fragments, as those deploy them who announce it by the vendor ID FRAGMENTATION: no RFC has it.
+//!
+//! A fragment is a message of its own in the clear, with one payload that holds a piece of the whole: header, ciphertext
+//! and all. **Nothing authenticates it**, so whoever can send a datagram can spoil a reassembly, and can make us keep
+//! things. Therefore one message at a time is put together for an SA, in one buffer, of at most [`MAX_FRAGMENTS`] pieces,
+//! and what comes out is treated as any datagram.
+
+use ipsec_core::bytes::{self, Reader, Writer};
+
+use crate::wire::NoRoom;
+use crate::wire::v1::{Flags, FragmentPayload, Header, Message, MessageWriter, PayloadType};
+
+/// The most fragments of one message of the peer's: bounds the work of putting them together.
+pub(crate) const MAX_FRAGMENTS: u8 = 32;
+
+/// Headers of a fragment: that of ISAKMP, of the payload, and of the piece.
+const AROUND: usize = 28 + 4 + 4;
+/// What a buffer with fragments begins with.
+const HEAD: usize = 4;
+
+/// What has become of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// Others are missing still; so many bytes of the buffer are in use.
+    Kept(usize),
+    /// All are there; so many bytes of the buffer are in use. [`assemble`] puts them together.
+    Complete(usize),
+    /// It contradicts the others, has come before, or there is no room. Nothing has changed.
+    Ignored,
+}
+
+/// What is known of the message whose pieces lie in a buffer.
+#[derive(Clone, Copy)]
+struct Partial {
+    id: u16,
+    /// How many there are, 0 while nobody knows.
+    total: u8,
+    /// How many lie here.
+    count: u8,
+}
+
+/// Adds a fragment to those in the first `used` bytes of `buffer`, none at first. One of another message than they are
+/// takes their place: whoever sends it has given the older one up.
+pub(crate) fn add(buffer: &mut [u8], used: usize, fragment: &FragmentPayload<'_>) -> Added {
+    keep(buffer, used, fragment).unwrap_or(Added::Ignored)
+}
+
+fn keep(buffer: &mut [u8], used: usize, fragment: &FragmentPayload<'_>) -> Option<Added> {
+    (fragment.number <= MAX_FRAGMENTS).then_some(())?;
+    let stored = buffer.get(..used)?;
+    let (mut partial, end) = match Partial::of(stored).filter(|(p, _)| p.id == fragment.id) {
+        Some((partial, pieces)) => {
+            let mut highest = 0;
+            for (number, _) in pieces {
+                (number != fragment.number).then_some(())?;
+                highest = highest.max(number);
+            }
+            // The last says how many there are: none may lie beyond it.
+            let sound = if fragment.last {
+                partial.total == 0 && highest < fragment.number
+            } else {
+                partial.total == 0 || fragment.number < partial.total
+            };
+            sound.then_some(())?;
+            (partial, used)
+        }
+        None => (Partial { id: fragment.id, total: 0, count: 0 }, HEAD),
+    };
+    let mut w = Writer::at(buffer, end);
+    let needed = fragment.data.len().checked_add(3)?;
+    (w.room().len() >= needed).then_some(())?;
+    w.u8(fragment.number)?;
+    w.u16(u16::try_from(fragment.data.len()).ok()?)?;
+    w.bytes(fragment.data)?;
+    let used = w.len();
+    if fragment.last {
+        partial.total = fragment.number;
+    }
+    partial.count = partial.count.checked_add(1)?;
+    let [high, low] = partial.id.to_be_bytes();
+    bytes::copy_prefix(buffer, &[high, low, partial.total, partial.count])?;
+    Some(if partial.count == partial.total { Added::Complete(used) } else { Added::Kept(used) })
+}
+
+/// Puts the message together whose fragments are all in `stored`. Gives its length; `None` if there is no room, or if
+/// the whole is not one message of IKEv1, or a fragment again.
+pub(crate) fn assemble(stored: &[u8], out: &mut [u8]) -> Option<usize> {
+    let (partial, _) = Partial::of(stored)?;
+    let mut w = Writer::new(out);
+    for wanted in 1..=partial.total {
+        let (_, mut pieces) = Partial::of(stored)?;
+        let (_, piece) = pieces.find(|(number, _)| *number == wanted)?;
+        w.bytes(piece)?;
+    }
+    let message = Message::parse(w.written()).ok()?;
+    (message.header.next_payload != PayloadType::FRAGMENT).then_some(message.bytes().len())
+}
+
+impl Partial {
+    fn of(stored: &[u8]) -> Option<(Self, impl Iterator<Item = (u8, &[u8])>)> {
+        let mut r = Reader::new(stored);
+        let partial = Self { id: r.u16()?, total: r.u8()?, count: r.u8()? };
+        let pieces = core::iter::from_fn(move || {
+            let number = r.u8()?;
+            let len = r.u16()?;
+            Some((number, r.take(len.into())?))
+        });
+        Some((partial, pieces))
+    }
+}
+
+/// How many fragments of at most `longest` bytes a message of `len` bytes makes; `None` if it makes too many.
+pub(crate) fn count(len: usize, longest: usize) -> Option<u8> {
+    let piece = longest.checked_sub(AROUND).filter(|piece| *piece > 0)?;
+    let count = len.checked_add(piece)?.checked_sub(1)?.checked_div(piece)?;
+    u8::try_from(count).ok().filter(|count| *count <= MAX_FRAGMENTS)
+}
+
+/// Writes the fragment `number`, from 1, of a whole message. Gives its length.
+pub(crate) fn write(
+    out: &mut [u8],
+    message: &[u8],
+    id: u16,
+    number: u8,
+    longest: usize,
+) -> Result<usize, NoRoom> {
+    let whole = Message::parse(message).map_err(|_| NoRoom)?.header;
+    let total = count(message.len(), longest).ok_or(NoRoom)?;
+    let piece = longest.checked_sub(AROUND).ok_or(NoRoom)?;
+    let at = usize::from(number).checked_sub(1).and_then(|n| n.checked_mul(piece)).ok_or(NoRoom)?;
+    let rest = message.get(at..).ok_or(NoRoom)?;
+    let data = rest.get(..piece).unwrap_or(rest);
+    let header = Header { flags: Flags(0), ..whole };
+    let mut w = MessageWriter::new(out, &header)?;
+    w.fragment(&FragmentPayload { id, number, last: number == total, data })?;
+    w.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::v1::testdata::CONVERSATIONS;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    fn pieces(message: &[u8], id: u16, longest: usize) -> Vec<Vec<u8>> {
+        let total = count(message.len(), longest).unwrap();
+        let one = |number| {
+            let mut out = [0; 2048];
+            let len = write(&mut out, message, id, number, longest).unwrap();
+            assert!(len <= longest);
+            out[..len].to_vec()
+        };
+        (1..=total).map(one).collect()
+    }
+
+    fn put(buffer: &mut [u8], used: &mut usize, datagram: &[u8]) -> Added {
+        let fragment = Message::parse(datagram).unwrap().collect().unwrap().fragment.unwrap();
+        let added = add(buffer, *used, &fragment);
+        if let Added::Kept(now) | Added::Complete(now) = added {
+            *used = now;
+        }
+        added
+    }
+
+    fn message() -> Vec<u8> {
+        CONVERSATIONS[0].said[4].datagram()
+    }
+
+    #[test]
+    fn whatever_the_order() {
+        let message = message();
+        for longest in [40, 64, 100, 4096] {
+            for reversed in [false, true] {
+                let mut pieces = pieces(&message, 7, longest);
+                if reversed {
+                    pieces.reverse();
+                }
+                let (mut buffer, mut used) = ([0; 1024], 0);
+                let (last, first) = pieces.split_last().unwrap();
+                for piece in first {
+                    assert!(matches!(put(&mut buffer, &mut used, piece), Added::Kept(_)));
+                    assert_eq!(put(&mut buffer, &mut used, piece), Added::Ignored, "twice");
+                    assert_eq!(assemble(&buffer[..used], &mut [0; 1024]), None, "too early");
+                }
+                assert!(matches!(put(&mut buffer, &mut used, last), Added::Complete(_)));
+                let mut whole = [0; 1024];
+                let len = assemble(&buffer[..used], &mut whole).unwrap();
+                assert_eq!(whole[..len], message);
+                assert_eq!(assemble(&buffer[..used], &mut whole[..message.len() - 1]), None);
+            }
+        }
+    }
+
+    #[test]
+    fn another_message_takes_the_place() {
+        let message = message();
+        let (mut buffer, mut used) = ([0; 1024], 0);
+        put(&mut buffer, &mut used, &pieces(&message, 1, 64)[0]);
+        for piece in pieces(&message, 2, 64) {
+            assert_ne!(put(&mut buffer, &mut used, &piece), Added::Ignored);
+        }
+        assert!(assemble(&buffer[..used], &mut [0; 1024]).is_some());
+    }
+
+    #[test]
+    fn contradictions_are_ignored() {
+        let fragment = |number, last| FragmentPayload { id: 1, number, last, data: &[1, 2] };
+        let mut buffer = [0; 64];
+        let Added::Kept(used) = add(&mut buffer, 0, &fragment(3, false)) else { panic!() };
+        let before = buffer;
+        for bad in [fragment(2, true), fragment(3, true), fragment(MAX_FRAGMENTS + 1, false)] {
+            assert_eq!(add(&mut buffer, used, &bad), Added::Ignored);
+        }
+        let Added::Kept(more) = add(&mut buffer, used, &fragment(4, true)) else { panic!() };
+        for bad in [fragment(5, true), fragment(5, false), fragment(4, false)] {
+            assert_eq!(add(&mut buffer, more, &bad), Added::Ignored);
+        }
+        assert_eq!(add(&mut buffer[..more + 4], more, &fragment(1, false)), Added::Ignored, "full");
+        assert_eq!(buffer[HEAD..used], before[HEAD..used]);
+    }
+
+    #[test]
+    fn a_fragment_of_fragments_is_refused() {
+        let inner = pieces(&message(), 1, 100).remove(0);
+        let (mut buffer, mut used) = ([0; 1024], 0);
+        for piece in pieces(&inner, 2, 64) {
+            assert_ne!(put(&mut buffer, &mut used, &piece), Added::Ignored);
+        }
+        assert_eq!(assemble(&buffer[..used], &mut [0; 1024]), None);
+    }
+
+    #[test]
+    fn work_and_memory_are_bounded() {
+        assert_eq!(count(4000, 100), None);
+        assert_eq!(count(100, AROUND), None);
+        assert_eq!(count(65, 100), Some(2));
+        let mut buffer = [0; 64];
+        for number in 1..=u8::MAX {
+            let fragment = FragmentPayload { id: 1, number, last: false, data: &[0; 40] };
+            let added = add(&mut buffer, 0, &fragment);
+            assert_eq!(added == Added::Ignored, number > MAX_FRAGMENTS);
+        }
+        assert_eq!(
+            add(&mut [], 0, &FragmentPayload { id: 1, number: 1, last: true, data: &[1] }),
+            Added::Ignored
+        );
+    }
+}
