@@ -35,6 +35,7 @@ pub mod engines;
 pub mod insider;
 #[cfg(feature = "std")]
 pub mod keylog;
+#[cfg(feature = "std")]
 pub mod link;
 #[cfg(feature = "std")]
 pub mod pair;
