@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ipsec_core::path::Endpoint;
 use ipsec_ike::event::Direction;
+use ipsec_ike::wire::Fragment;
 
 use crate::input::Input;
 use crate::insider::Plain;
@@ -286,6 +287,9 @@ fn mad_message(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     if how & 16 != 0 {
         plain.from_initiator = !plain.from_initiator;
     }
+    if how & 32 != 0 {
+        plain.fragment = fragment(input);
+    }
     input.mutate(&mut plain.inner);
     if let Some(bytes) = keys.seal(&plain, 1 << 40 | u64::from(how)) {
         let _ = pair.deliver(Datagram { bytes, ..datagram });
@@ -307,6 +311,7 @@ fn made_up_message(pair: &mut Pair<'_>, input: &mut Input<'_>) {
         exchange: input.u8() % 8 + 34,
         message_id: u32::from(input.u8() % 8),
         first: input.u8(),
+        fragment: if flags & 8 != 0 { fragment(input) } else { None },
         inner: input.long_string().to_vec(),
     };
     let path = pair.path(to, if flags & 4 != 0 { 4500 } else { 500 });
@@ -315,6 +320,13 @@ fn made_up_message(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     {
         let _ = pair.deliver(Datagram { to, path, bytes });
     }
+}
+
+/// A part of a message of few parts, or none at all.
+fn fragment(input: &mut Input<'_>) -> Option<Fragment> {
+    let byte = input.u8();
+    let number = u16::from(byte & 7);
+    (number != 0).then_some(Fragment { number, total: u16::from(byte >> 3) })
 }
 
 /// A command, perhaps with a stale handle.

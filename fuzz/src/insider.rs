@@ -2,8 +2,8 @@
 
 use ipsec_core::crypto::{PacketCipher, Suite, Work};
 use ipsec_ike::wire::{
-    ExchangeType, Flags, HEADER_LEN, Header, Message, MessageWriter, PayloadType, SkLayout,
-    strip_padding,
+    ExchangeType, Flags, Fragment, HEADER_LEN, Header, Message, MessageWriter, PayloadType,
+    SkLayout, strip_padding,
 };
 use ipsec_testkit::toy::ToyCipher;
 
@@ -28,8 +28,10 @@ pub(crate) struct Plain {
     pub(crate) message_id: u32,
     /// The type of the first payload inside.
     pub(crate) first: u8,
-    /// The payloads inside.
+    /// The payloads inside, or a part of them.
     pub(crate) inner: Vec<u8>,
+    /// Which part.
+    pub(crate) fragment: Option<Fragment>,
 }
 
 impl IkeKeys {
@@ -72,6 +74,7 @@ impl IkeKeys {
             message_id: header.message_id,
             first: encrypted.first.0,
             inner: strip_padding(parts.text).ok()?.to_vec(),
+            fragment: encrypted.fragment,
         })
     }
 
@@ -105,7 +108,15 @@ impl IkeKeys {
         plain: &Plain,
         shape: &ipsec_core::crypto::Shape,
     ) -> Option<SkLayout> {
-        let mut sk = MessageWriter::new(buf, header).ok()?.begin_sk(shape).ok()?;
+        let writer = MessageWriter::new(buf, header).ok()?;
+        if let Some(fragment) = plain.fragment {
+            let mut skf = writer.begin_skf(shape, PayloadType(plain.first), fragment).ok()?;
+            skf.keep(plain.inner.len()).ok()?;
+            let layout = skf.finish().ok()?;
+            buf[layout.text().start..][..plain.inner.len()].copy_from_slice(&plain.inner);
+            return Some(layout);
+        }
+        let mut sk = writer.begin_sk(shape).ok()?;
         if !plain.inner.is_empty() {
             // A payload as long as the others together; its header, too, is theirs.
             let body = plain.inner.get(4..)?;

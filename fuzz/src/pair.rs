@@ -60,6 +60,8 @@ pub(crate) struct Shape {
     pub(crate) cbc: bool,
     pub(crate) other_group: bool,
     pub(crate) small_pools: bool,
+    /// All but the shortest messages go in fragments.
+    pub(crate) fragments: bool,
 }
 
 impl Shape {
@@ -73,6 +75,7 @@ impl Shape {
             cbc: bit(4),
             other_group: bit(5),
             small_pools: bit(6),
+            fragments: bit(7),
         }
     }
 
@@ -142,6 +145,7 @@ impl Configuration {
             let limits = |seconds| Limits { time: Duration::from_secs(seconds), ..Limits::NONE };
             child.lifetime = Lifetime { soft: limits(20), hard: limits(30) };
         }
+        peer.fragment_size = Some(if shape.fragments { 256 } else { 1280 });
         peer.retransmission = Retransmission { tries: 4, ..Retransmission::DEFAULT };
         // Few enough shapes: each is made once.
         peer.children = Vec::leak(vec![child]);
@@ -151,16 +155,16 @@ impl Configuration {
     /// The configuration of this side and shape, made once.
     fn shared(side: usize, shape: Shape) -> &'static Self {
         static ALL: LazyLock<Vec<[Configuration; 2]>> = LazyLock::new(|| {
-            (0..=63)
-                .map(|bits| [0, 1].map(|side| Configuration::new(side, Shape::of(bits))))
-                .collect()
+            let shape = |bits: u8| Shape { fragments: bits & 64 != 0, ..Shape::of(bits & 63) };
+            (0..=127).map(|bits| [0, 1].map(|side| Configuration::new(side, shape(bits)))).collect()
         });
         let bits = usize::from(shape.nat)
             | usize::from(shape.always_cookie) << 1
             | usize::from(shape.perfect_forward_secrecy) << 2
             | usize::from(shape.short_lives) << 3
             | usize::from(shape.cbc) << 4
-            | usize::from(shape.other_group) << 5;
+            | usize::from(shape.other_group) << 5
+            | usize::from(shape.fragments) << 6;
         &ALL[bits][side]
     }
 }

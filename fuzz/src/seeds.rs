@@ -173,7 +173,16 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         all.push(named(name, program));
     };
     let (outsider, insider, stranger) = (0, 1, 2);
-    for (name, shape) in [("plain", 0), ("nat", 1), ("pfs", 4), ("cbc", 16), ("other-group", 32)] {
+    let outside = [
+        ("plain", 0),
+        ("nat", 1),
+        ("pfs", 4),
+        ("cbc", 16),
+        ("other-group", 32),
+        ("fragments", 128),
+        ("fragments-cbc", 148),
+    ];
+    for (name, shape) in outside {
         let steps: [&[u8]; 7] = [
             &[5, 0, 0],                 // rekey the child
             &[8, 0],                    // do the jobs
@@ -200,6 +209,7 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         ];
         add(&format!("both-rekey-{side}"), insider, 0, &rekeys);
         add(&format!("both-rekey-pfs-{side}"), insider, 4, &rekeys);
+        add(&format!("both-rekey-fragments-{side}"), insider, 132, &rekeys);
         let ends: [&[u8]; 6] = [
             &[21, side, 4, 0], // close the child
             &[21, 1 - side, 2, 0],
@@ -225,9 +235,14 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         &[&[21, 0, 2, 0], &[11, 0, 0, 1, 1], &[15], &[21, 1, 5, 0], &[11, 1, 0, 1, 0], &[15]],
     );
     let bring_up: [&[u8]; 1] = [&[21, 0, 0, 0]];
-    for (name, shape) in
-        [("plain", 0), ("cookie", 2), ("other-group", 32), ("nat", 1), ("small", 64)]
-    {
+    for (name, shape) in [
+        ("plain", 0),
+        ("cookie", 2),
+        ("other-group", 32),
+        ("nat", 1),
+        ("small", 64),
+        ("fragments", 192),
+    ] {
         let steps =
             [&bring_up[..], &[&[9, 0], &[4], &[9, 1], &[4], &[9, 0], &[4], &[9, 1], &[4], &[9, 0]]]
                 .concat();
@@ -240,6 +255,23 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         .concat();
         add(&format!("stranger-attacked-{name}"), stranger, shape, &attacked);
     }
+    // An INFORMATIONAL request in fragments: of 3, the last first; of 2, once more; and then of 4, without an end.
+    let part = |number: u8, total: u8, first: u8| {
+        let head = [20, 1, 0, 9, 3, 2, first, number | total << 3];
+        [&head[..], &[0, 8], &[0, 0, 0, 16, 0, 0, 0x9c, 0x40]].concat()
+    };
+    let parts = [
+        (3, 3, 0),
+        (1, 3, 41),
+        (2, 3, 0),
+        (1, 2, 41),
+        (1, 2, 41),
+        (2, 2, 0),
+        (4, 4, 0),
+        (1, 4, 41),
+    ];
+    let parts = parts.map(|(number, total, first)| part(number, total, first));
+    add("mad-fragments", insider, 128, &parts.each_ref().map(Vec::as_slice));
     // What each side says inside the encryption, said again by a peer gone mad.
     for (number, (_, inner)) in conversation(Shape::of(4)).into_iter().enumerate() {
         let Some((first, inner)) = inner else { continue };
