@@ -15,8 +15,8 @@ use ipsec::ipsec_core::wire::protocol;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
-    Identity, IkeProposal, Lifetime, Limits, Mode, Peer, Policy, Pool, PortRange, Ports, Selectors,
-    Suite, TrafficSelector,
+    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports,
+    Selectors, Suite, TrafficSelector,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -328,6 +328,8 @@ struct PeerTable {
     #[serde(default)]
     assign: bool,
     #[serde(default)]
+    mobike: bool,
+    #[serde(default)]
     child: Vec<ChildTable>,
 }
 
@@ -554,6 +556,7 @@ impl Checker {
         config.asks =
             Ask { ipv4: asks(AskFor::Ipv4), ipv6: asks(AskFor::Ipv6), dns: asks(AskFor::Dns) };
         config.assigns = peer.assign;
+        config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         Some(config)
     }

@@ -10,8 +10,9 @@ use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_core::spd;
 use ipsec::ipsec_core::time::earliest;
 use ipsec::{
-    Action, ChildRef, DownReason, Encapsulation, Gateway, GatewayEvent, IkeId, Inbound, Instant,
-    IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes, Store, Via,
+    Action, ChildRef, DownReason, Encapsulation, Endpoint, Gateway, GatewayEvent, IkeId, Inbound,
+    Instant, IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes,
+    Store, Via,
 };
 use ipsec_rustcrypto::RustCrypto;
 use mio::unix::SourceFd;
@@ -26,7 +27,7 @@ use crate::diagnosis::Watch;
 use crate::icmp;
 use crate::keylog::KeyLog;
 use crate::report::{Names, Sas};
-use crate::sockets::{Kind, ROOM, Sockets};
+use crate::sockets::{Kind, ROOM, Sockets, is_ours, source_towards};
 use crate::tun::Tun;
 
 /// Packets and datagrams that are taken from one descriptor before the others have their turn.
@@ -41,6 +42,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Refused strangers are told of no more often than this.
 const STRANGERS: Duration = Duration::from_secs(1);
+/// Whether our addresses are still there is seen so often.
+const ROAM: Duration = Duration::from_secs(1);
 /// Peers that may have an address of ours.
 const LEASES: usize = 1 << 16;
 /// Half-open exchanges of others that find room.
@@ -63,7 +66,8 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
     let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes(&settings)).with_leases(leases);
     let mut rng = rand::rng();
     let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
-    let gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
+    let mut gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
+    gateway.support_mobike();
 
     let sockets = Sockets::open(&settings.listening())?;
     let mut tun = Tun::open(&settings.tun, settings.mtu, &settings.tun_addresses)?;
@@ -93,6 +97,8 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
         held: HashMap::new(),
         retries: HashMap::new(),
         manual: Vec::new(),
+        here: HashMap::new(),
+        roams_at: None,
         ends_at: None,
         next_stranger: Instant::ZERO,
         watch: Watch::default(),
@@ -164,6 +170,10 @@ struct Daemon<'r> {
     retries: HashMap<ChildRef, Retry>,
     /// What is installed with manual keys, in the order of the configuration.
     manual: Vec<ManualId>,
+    /// Where we are now, in place of an address of the configuration.
+    here: HashMap<IpAddr, IpAddr>,
+    /// When to see whether our addresses are there; never, if no peer follows us.
+    roams_at: Option<Instant>,
     /// When patience with the peers ends, once we end.
     ends_at: Option<Instant>,
     /// When a refused stranger is worth a line of the log again.
@@ -321,6 +331,7 @@ impl Daemon<'_> {
             }
             self.retry();
             self.look();
+            self.roam();
             // 7. Back to 1, unless we are to end.
             if let Some(ends_at) = self.ends_at {
                 let idle = self.gateway.is_idle();
@@ -340,7 +351,7 @@ impl Daemon<'_> {
         let retry = self.retries.values().map(|retry| retry.at).min();
         let look = (self.gateway.sad().outbound_in_use() > 0).then_some(self.watch.next);
         let next = earliest(self.gateway.next_timeout(), earliest(retry, self.ends_at));
-        let next = earliest(next, look);
+        let next = earliest(next, earliest(look, self.roams_at));
         next.map(|at| at.since(self.now()))
     }
 
@@ -593,6 +604,48 @@ impl Daemon<'_> {
             }
             self.settle();
         }
+    }
+
+    /// Sees whether our addresses are still there, and goes on from others where they are not (MOBIKE).
+    fn roam(&mut self) {
+        let now = self.now();
+        let movable = self.settings.gateway.ike.peers.iter().filter(|peer| peer.mobike.is_some());
+        let movable: Vec<(IpAddr, Endpoint)> = movable
+            .filter_map(|peer| Some((peer.local?, Endpoint::new(peer.remote?, peer.ports.ike))))
+            .collect();
+        if movable.is_empty() || self.roams_at.is_some_and(|at| now < at) {
+            return;
+        }
+        self.roams_at = Some(now.after(ROAM));
+        for (configured, remote) in movable {
+            let from = self.here.get(&configured).copied().unwrap_or(configured);
+            if is_ours(from) {
+                continue;
+            }
+            let to = match source_towards(remote) {
+                Ok(to) if to != from => to,
+                _ => continue, // there is no other, yet
+            };
+            if let Err(e) = self.follow(from, to) {
+                log::warn!("cannot go from {from} to {to}: {e}");
+                continue;
+            }
+            self.here.insert(configured, to);
+            let count = self.gateway.move_address(now, &mut self.rng, from, to);
+            log::info!("address {from} is gone: {count} peers are told to use {to}");
+            self.settle();
+        }
+    }
+
+    /// Listens on another address as on this one.
+    fn follow(&mut self, from: IpAddr, to: IpAddr) -> io::Result<()> {
+        let known = self.sockets.descriptors().count();
+        self.sockets.follow(from, to)?;
+        for (number, fd) in self.sockets.descriptors().enumerate().skip(known) {
+            let token = Token(SOCKETS + number);
+            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
+        Ok(())
     }
 
     /// Sets when to try again.

@@ -86,6 +86,20 @@ impl Sockets {
         Ok(Self { all, clear: (clear, open_clear(Domain::IPV6).ok()) })
     }
 
+    /// For each socket of the address `from` one of the address `to`, unless it is there. They get the numbers behind those that
+    /// there are, which stay: an address may come back.
+    pub(crate) fn follow(&mut self, from: IpAddr, to: IpAddr) -> io::Result<()> {
+        let old = self.all.iter().filter(|entry| entry.local.address == from);
+        let wanted: Vec<_> =
+            old.map(|entry| (entry.kind, Endpoint::new(to, entry.local.port))).collect();
+        for (kind, local) in wanted {
+            if !self.all.iter().any(|entry| entry.kind == kind && entry.local == local) {
+                self.all.push(Entry { kind, local, socket: open(kind, local)? });
+            }
+        }
+        Ok(())
+    }
+
     /// The descriptors, in the order of their numbers for [`Sockets::receive`].
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
         self.all.iter().map(|entry| entry.socket.as_raw_fd())
@@ -172,6 +186,22 @@ impl Sockets {
         let socket = socket.ok_or_else(|| io::Error::other("IPv6 is switched off"))?;
         socket.send_to(packet, &SocketAddr::new(to, 0).into()).map(drop)
     }
+}
+
+/// Whether this host has the address.
+pub(crate) fn is_ours(address: IpAddr) -> bool {
+    let bound = std::net::UdpSocket::bind((address, 0));
+    bound.map_or_else(|e| e.kind() != io::ErrorKind::AddrNotAvailable, |_| true)
+}
+
+/// From which address this host would send to another one, past the tunnels.
+pub(crate) fn source_towards(remote: Endpoint) -> io::Result<IpAddr> {
+    let domain = if remote.address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_mark(ROUTES)?;
+    socket.connect(&SocketAddr::from(remote).into())?;
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| io::Error::other("an address of no IP version"))
 }
 
 /// The header that a packet of a raw IPv6 socket had, as far as that is known; AH does not cover the rest.

@@ -137,6 +137,24 @@ def all_traffic(t):
     t.on_wire("udp esp")
 
 
+@both_roles
+def mobike(t):
+    """The initiator's address changes, and the tunnel goes with it (RFC 4555)."""
+    t.pair()
+    t.establish(replace(SIDE, roams=True))
+    t.traffic()
+    mover, ours = t.initiator(), t.role == "init"
+    old, new = ("10.8.0.1", "10.8.0.3") if ours else ("10.8.0.2", "10.8.0.4")
+    mover.node.ip(f"addr del {old}/24 dev wan", f"addr add {new}/24 dev wan")
+    t.expect("moved")
+    t.traffic()
+    mover.rekey_ike()
+    t.expect("ike rekeyed")
+    t.traffic()
+    if len(t.peer.ike_sas()) != 1 or new not in t.peer.swanctl("--list-sas"):
+        raise Failure("not one IKE SA, at the new address")
+
+
 # What is negotiated for a child SA
 
 HOSTS = Child(local=("10.8.0.1/32",), remote=("10.8.0.2/32",), mode="transport")

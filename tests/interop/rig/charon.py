@@ -136,6 +136,7 @@ class Charon(Daemon):
         "no child selectors": r"traffic selectors \S+ === \S+ unacceptable|TS_UNACCEPTABLE notify",
         "invalid ke": r"N\(INVAL_KE\)",
         "virtual ip": r"installing new virtual IP \S+",
+        "moved": r"remote endpoint changed from \S+\[4500\]|requesting address change using MOBIKE",
         "cookie": r"IKE_SA_INIT response 0 \[ N\(COOKIE\) \]",
         "liveness asked": r"sending DPD request",
         "liveness answered": r"parsed INFORMATIONAL response \d+ \[ \]",

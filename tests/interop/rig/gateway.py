@@ -16,6 +16,7 @@ class Gateway(Daemon):
         "child up": r"child up child=\S+",
         "child rekeyed": r"child rekeyed child=\S+",
         "child down": r"child down child=\S+",
+        "moved": r"child moved child=\S+",
         "silent": r"ike down peer=\S+ reason=.*silent",
         "authentication failed": r"ike failed peer=\S+ reason=authentication",
         "fragmentation needed": r"ike failed peer=\S+ reason=.*fragmentation was not agreed on",
@@ -104,6 +105,8 @@ def peer(side):
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:
         keys["assign"] = True
+    if side.roams:
+        keys["mobike"] = True
     if side.dpd != "0s":
         keys["dpd"] = side.dpd
     if side.auth != "psk" or side.remote_auth != "psk":

@@ -44,6 +44,7 @@ class Side:
     mobike: bool = True    # charon's own
     fragment_size: int = 1280    # 0: no fragmentation
     tries: int = 6    # linux-gateway's own
+    roams: bool = False    # linux-gateway supports MOBIKE
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
     mtu: int = 1400    # linux-gateway's TUN device
