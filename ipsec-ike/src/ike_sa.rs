@@ -275,6 +275,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         slot.sa = IkeSa::EMPTY;
         slot.sa.state = SaState::Larval;
         slot.sa.initiator = initiator;
+        slot.sa.heard = env.now;
         if initiator {
             slot.sa.spi_i = spi
         } else {

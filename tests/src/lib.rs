@@ -9,6 +9,8 @@
 //! | [`setup`] | two gateways and a network, as most tests want them |
 //! | [`pair`] | the two gateways, driven by virtual time |
 //! | [`engines`] | two bare IKE engines, for what a gateway does not let through |
+//! | [`collisions`] | both sides do something at once, in every way |
+//! | [`soak`] | days in the life of two gateways |
 //! | [`pcap`] | what the network carried, as a capture file |
 //! | [`keylog`] | keys, as the files with which Wireshark decrypts such a capture |
 //! | [`conformance`] | the checks that every crypto provider must pass |
@@ -28,6 +30,8 @@ pub mod toy_keys;
 #[cfg(feature = "std")]
 pub mod clock;
 #[cfg(feature = "std")]
+pub mod collisions;
+#[cfg(feature = "std")]
 pub mod conformance;
 #[cfg(feature = "std")]
 pub mod engines;
@@ -43,3 +47,5 @@ pub mod pair;
 pub mod pcap;
 #[cfg(feature = "std")]
 pub mod setup;
+#[cfg(feature = "std")]
+pub mod soak;

@@ -128,14 +128,18 @@ pub struct Node<'r, P: Provider = Toy> {
     pub authenticator: Authority,
     /// Jobs that the test is to do.
     pub held: Vec<JobId>,
-    /// Everything that it told, and when.
+    /// Everything that it told, and when, by the world's clock.
     pub events: Vec<(Instant, GatewayEvent)>,
-    /// Every datagram that it refused, and why.
+    /// Every datagram that it refused, when by the world's clock, and why.
     pub errors: Vec<(Instant, InboundError)>,
     /// The packets that came out of its tunnels.
     pub received: Vec<Vec<u8>>,
     /// Which tunnel each of them came through.
     pub received_from: Vec<ChildRef>,
+    /// How far its clock is ahead of that of the world.
+    pub ahead: Duration,
+    /// It is suspended: nothing reaches it, and none of its deadlines is kept.
+    pub asleep: bool,
     waiting: Vec<(Instant, JobId)>,
     buffers: usize,
     stuck: u32,
@@ -156,6 +160,8 @@ pub struct Pair<'r, P: Provider = Toy> {
     pub clock: Clock,
     /// Sees each datagram just before its node does.
     pub on_arrival: Option<OnArrival<'r, P>>,
+    /// Where datagrams are written.
+    room: Vec<u8>,
 }
 
 impl<'r, P: Provider> Node<'r, P> {
@@ -188,6 +194,8 @@ impl<'r, P: Provider> Node<'r, P> {
             errors: Vec::new(),
             received: Vec::new(),
             received_from: Vec::new(),
+            ahead: Duration::ZERO,
+            asleep: false,
             waiting: Vec::new(),
             buffers: plan.sizes.buffers,
             stuck: 0,
@@ -219,7 +227,7 @@ impl<'r, P: Provider> Node<'r, P> {
     pub fn settle(&mut self, now: Instant) {
         loop {
             while let Some(event) = self.gateway.poll_event(now, &mut self.rng) {
-                self.events.push((now, event));
+                self.events.push((self.world(now), event));
             }
             let Some(id) = self.gateway.poll_job() else { return };
             match self.jobs {
@@ -244,9 +252,21 @@ impl<'r, P: Provider> Node<'r, P> {
         self.gateway.handle_job(now, &mut self.rng, id, answer);
     }
 
+    /// What its clock shows when the world's shows this.
+    pub fn local(&self, now: Instant) -> Instant {
+        now.after(self.ahead)
+    }
+
+    /// When the world's clock shows that something is due.
     fn next_timeout(&self) -> Option<Instant> {
         let job = self.waiting.iter().map(|(at, _)| *at).min();
-        [self.gateway.next_timeout(), job].into_iter().flatten().min()
+        let due = [self.gateway.next_timeout(), job].into_iter().flatten().min();
+        due.filter(|_| !self.asleep).map(|at| self.world(at))
+    }
+
+    /// What the world's clock shows when its own shows this.
+    fn world(&self, local: Instant) -> Instant {
+        Instant::ZERO.after(local.since(Instant::ZERO.after(self.ahead)))
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -386,7 +406,23 @@ impl<'r, P: Provider> Pair<'r, P> {
             link: setup.link(),
             clock: Clock::new(),
             on_arrival: None,
+            room: vec![0; DATAGRAM],
         }
+    }
+
+    /// Puts a new gateway with the same configuration in the place of one, which is gone with all that it knew.
+    ///
+    /// # Panics
+    /// If the setup is wrong.
+    pub fn restart(&mut self, side: Side, setup: &Setup, memory: &'r mut Memory<P>) {
+        let [memory_a, memory_b] = &mut memory.sides;
+        let (plan, memory) = match side {
+            Side::A => (&setup.a, memory_a),
+            Side::B => (&setup.b, memory_b),
+        };
+        let node = self.node(side);
+        let seed = node.rng.fork().next();
+        *node = Node { ahead: node.ahead, ..Node::new(side, seed, plan, memory) };
     }
 
     /// One of the sides.
@@ -410,6 +446,7 @@ impl<'r, P: Provider> Pair<'r, P> {
     ) -> R {
         let now = self.now();
         let node = self.node(side);
+        let now = node.local(now);
         let result = f(&mut node.gateway, now, &mut node.rng);
         self.flush(side);
         result
@@ -460,13 +497,12 @@ impl<'r, P: Provider> Pair<'r, P> {
             Side::A => &mut self.a,
             Side::B => &mut self.b,
         };
-        node.settle(now);
-        let mut buf = [0; DATAGRAM];
+        node.settle(node.local(now));
         loop {
-            match node.gateway.poll_transmit(&mut buf) {
+            match node.gateway.poll_transmit(&mut self.room) {
                 Ok(Some(transmit)) => {
                     let Path { local, remote } = transmit.path;
-                    self.link.send(now, Datagram::udp(local, remote, &buf[..transmit.len]));
+                    self.link.send(now, Datagram::udp(local, remote, &self.room[..transmit.len]));
                 }
                 Ok(None) => return,
                 Err(e) => panic!("{side:?}: {e}"),
@@ -504,7 +540,8 @@ impl<'r, P: Provider> Pair<'r, P> {
             Side::A => &mut self.a,
             Side::B => &mut self.b,
         };
-        let sent = match node.gateway.outbound(now, &mut node.rng, buffer) {
+        let local = node.local(now);
+        let sent = match node.gateway.outbound(local, &mut node.rng, buffer) {
             Ok(Outbound::Send(sent)) => {
                 let Path { local, remote } = sent.path();
                 let datagram = match sent.encapsulation() {
@@ -549,7 +586,7 @@ impl<'r, P: Provider> Pair<'r, P> {
         while let Some(datagram) = self.link.deliver(now) {
             let to = datagram.destination.address;
             for side in Side::BOTH {
-                if self.node(side).address == to {
+                if self.node(side).address == to && !self.node(side).asleep {
                     self.arrive(side, &datagram);
                 }
             }
@@ -559,7 +596,7 @@ impl<'r, P: Provider> Pair<'r, P> {
             node.stuck = if now > before { 0 } else { node.stuck + 1 };
             assert!(node.stuck < STUCK, "time stands still at {now:?}\n{}", node.log());
             if node.next_timeout().is_some_and(|at| at <= now) {
-                node.handle_timeout(now);
+                node.handle_timeout(node.local(now));
                 self.flush(side);
             }
         }
@@ -570,7 +607,8 @@ impl<'r, P: Provider> Pair<'r, P> {
         let now = self.now();
         let mut hook = self.on_arrival.take();
         if let Some(hook) = &mut hook {
-            hook(self.node(side), now, datagram);
+            let node = self.node(side);
+            hook(node, node.local(now), datagram);
         }
         self.on_arrival = hook;
         self.deliver(side, datagram);
@@ -580,7 +618,7 @@ impl<'r, P: Provider> Pair<'r, P> {
     pub fn deliver(&mut self, side: Side, datagram: &Datagram) {
         let now = self.now();
         let node = self.node(side);
-        if let Err(e) = node.take(now, datagram) {
+        if let Err(e) = node.take(node.local(now), datagram) {
             node.errors.push((now, e));
         }
         self.flush(side);

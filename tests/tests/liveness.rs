@@ -169,6 +169,33 @@ fn initial_contact_replaces_what_was_before() {
     pair.close_and_check(Side::A);
 }
 
+/// RFC 7296 section 2.4: both sides open an SA at once, and each says that it has no other. B says so late: what has come
+/// about since it asked, it has not lost.
+#[test]
+fn initial_contact_spares_what_came_about_since() {
+    let setup = Setup::new(5);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    let mut lost = false;
+    pair.link.set_hook(move |_, datagram| {
+        // The first IKE_AUTH request of B.
+        let request = datagram.bytes.get(18) == Some(&35) && datagram.bytes[19] & 0x20 == 0;
+        let drops = request && datagram.source.address == ADDRESS_B && !lost;
+        lost |= drops;
+        if drops { Verdict::Drop } else { Verdict::Pass }
+    });
+    pair.initiate(Side::A).unwrap();
+    pair.initiate(Side::B).unwrap();
+    pair.run_for(5 * SECOND);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 2, "{}", pair.log());
+        assert!(node.ike_downs().is_empty(), "{}", pair.log());
+        assert_eq!((node.statistics().ike_sas, node.statistics().children), (2, 2));
+    }
+    pair.ping();
+    pair.close_and_check(Side::A);
+}
+
 /// RFC 3948 section 4: keepalives are sent by the side behind a NAT, and by nobody else.
 #[test]
 fn keepalives_only_behind_a_nat() {

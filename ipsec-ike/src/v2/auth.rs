@@ -612,12 +612,17 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer has lost all other SAs with us (RFC 7296 section 2.4); believed of the identity just proven only.
+    ///
+    /// What has come about since it asked for this one it has not lost: both sides opened an SA at once.
     fn initial_contact(&mut self, env: &mut Env<'_>, except: u32, peer: u16, identity: u64) {
+        let Some(config) = self.config.peers.get(usize::from(peer)) else { return };
+        let Some(asked) = self.sa(except).map(|sa| sa.heard) else { return };
+        let newest = asked.after(config.expire_after);
         // One that ends is not found again: each turn finds another.
         loop {
             let old = self.sas_of(peer, identity).find(|(number, sa)| {
                 let lives = matches!(sa.state, SaState::Established | SaState::Rekeyed);
-                lives && *number != except && sa.identity == identity
+                lives && *number != except && sa.identity == identity && sa.expire_at <= newest
             });
             let Some(old) = old.map(|(number, _)| number) else { return };
             self.sa_down(env, old, DownReason::Replaced);

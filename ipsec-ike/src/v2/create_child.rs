@@ -268,7 +268,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Tries to rekey a child once more, after about `pause`.
-    fn retry_rekey(
+    pub(crate) fn retry_rekey(
         &mut self,
         env: &mut Env<'_>,
         child: Option<ChildId>,

@@ -3,6 +3,7 @@
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::Path;
+use ipsec_core::selector::Flow;
 
 use super::auth::Nonce;
 use super::message::Inner;
@@ -11,7 +12,7 @@ use super::rivals::Rival;
 use crate::child_sa::{self, Negotiation};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::event::Failure;
+use crate::event::{ChildRef, Failure};
 use crate::exchange::{Kind, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::{AuthKeys, Skeyseed};
@@ -280,13 +281,15 @@ impl<P: Provider> Ike<'_, P> {
     ) {
         let Some((sa, nr)) = self.contexts.get(number).map(|x| (x.sa, x.nonce)) else { return };
         let made = self.try_rekey_ike_respond(number, secret, public, &nr);
+        // RFC 7296 section 2.25.2: what is being closed meanwhile gets no successor.
+        let closing = self.sa(sa).is_none_or(|sa| sa.state == SaState::Closing);
         match made {
-            Ok(successor) => {
+            Ok(successor) if !closing => {
                 self.release_parked(number);
                 self.send_response(env, number, RESPONSE_KEPT);
                 self.successor_made(env, number, sa, successor);
             }
-            Err(_) => {
+            _ => {
                 self.drop_negotiation(env, number);
                 self.answer_refusal(env, number, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
             }
@@ -346,9 +349,16 @@ impl<P: Provider> Ike<'_, P> {
         Ok(Rival::new(successor, nonces))
     }
 
-    /// The children of an SA go to another one: its exchanges, but for `except`, have nothing to do with them any more.
-    fn part_from_children(&mut self, env: &mut Env<'_>, sa: u32, except: u32) {
-        let Some(contexts) = self.sa(sa).map(|sa| [sa.ours, sa.theirs]) else { return };
+    /// The children of an SA go to another one: its exchanges, but for `except`, have nothing to do with them any more. Gives
+    /// the new child that we were about to make.
+    fn part_from_children(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        except: u32,
+    ) -> Option<(ChildRef, Option<Flow>)> {
+        let mut wanted = None;
+        let contexts = self.sa(sa).map(|sa| [sa.ours, sa.theirs])?;
         for context in contexts.into_iter().filter_map(|n| n.checked_sub(1)) {
             let Some(x) = self.contexts.get(context).filter(|_| context != except) else {
                 continue;
@@ -362,12 +372,21 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 continue;
             }
-            // It is not there yet: whoever wants it asks again, on the new SA.
+            // It is not there yet: we ask again, on the new SA.
+            let (packet, new) = (self.packet_of(child), self.child(child).filter(|_| ours));
+            let replaces = new.as_ref().and_then(|child| child.replaces);
+            if replaces.is_none() {
+                wanted = new.map(|child| (child.config, packet)).or(wanted);
+            }
             self.drop_negotiation(env, context);
-            if !ours && matches!(stage, Stage::Job | Stage::Install(_)) {
+            self.retry_rekey(env, replaces, RETRY);
+            if ours && stage == Stage::Job {
+                self.end_exchange(env, context);
+            } else if !ours && matches!(stage, Stage::Job | Stage::Install(_)) {
                 self.answer_refusal(env, context, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
             }
         }
+        wanted
     }
 
     /// The new SA takes over. `ours`: we asked for it, and delete the old one. Of the exchanges of that, all but `except`
@@ -380,7 +399,7 @@ impl<P: Provider> Ike<'_, P> {
         ours: bool,
         except: u32,
     ) {
-        self.part_from_children(env, old, except);
+        let wanted = self.part_from_children(env, old, except);
         let id = self.ike_id(old);
         let Some(peer) = self.peer_of(old) else { return };
         let rekey_at = jittered(env, peer.rekey_after);
@@ -432,6 +451,11 @@ impl<P: Provider> Ike<'_, P> {
         for sa in [old, successor] {
             self.schedule_sa(env.now, sa);
             self.next_task(env, sa);
+        }
+        if let Some((config, packet)) = wanted
+            && self.want_child(env, successor, config, packet).is_err()
+        {
+            self.refuse(Some(config.peer), Some(config), path, Failure::NoRoom);
         }
     }
 }
