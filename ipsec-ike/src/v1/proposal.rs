@@ -12,7 +12,7 @@ use ipsec_core::sa::Spi;
 
 use crate::config::{ChildProposal, Phase1Proposal};
 use crate::event::{Offer, Offered};
-use crate::proposal::{ChildChoice, IkeChoice, Implemented, Nones};
+use crate::proposal::{ChildChoice, IkeChoice, Implemented};
 use crate::wire::NoRoom;
 use crate::wire::TransformType;
 use crate::wire::v1::{
@@ -228,7 +228,7 @@ fn choices<'s>(
             prfs.flat_map(move |prf| {
                 groups(ours.groups, implemented, only).map(move |group| {
                     let suite = Suite { integ: Integ::NONE, ..suite };
-                    IkeChoice { suite, prf, group, nones: Nones::ABSENT }
+                    IkeChoice { suite, prf, group, ..IkeChoice::EMPTY }
                 })
             })
         })
@@ -497,7 +497,7 @@ pub(super) fn choose_quick<'a>(
                     continue;
                 }
                 let choice =
-                    ChildChoice { suite: *suite, esn: ours.esn, group, nones: Nones::ABSENT };
+                    ChildChoice { suite: *suite, esn: ours.esn, group, ..ChildChoice::EMPTY };
                 return Ok(QuickChoice {
                     choice,
                     spi,
@@ -868,6 +868,7 @@ mod tests {
     use std::vec::Vec;
 
     const CAN: Implemented<'static> = Implemented {
+        hybrid: false,
         suites: &[
             Suite::AES_128_GCM,
             Suite::AES_128_CBC_SHA256,
