@@ -264,8 +264,10 @@ fn revocation() {
 }
 
 /// Every cut is refused; so is every changed bit, whatever it changes: all of a certificate is signed, or is its signature.
+/// CVE-2017-9023 was an element of a type that a CHOICE does not have, CVE-2021-41990 and CVE-2021-41991 numbers that
+/// were too large.
 #[test]
-fn damaged_certificates() {
+fn cve_2017_9023_cve_2021_41990_damaged_certificates() {
     let files = Files::new();
     let scratch = &mut [0; 16];
     let id = &GW.payload(scratch);

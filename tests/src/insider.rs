@@ -41,14 +41,21 @@ impl Insider {
         first: u8,
         payloads: &[u8],
     ) -> Vec<u8> {
+        self.padded(exchange, flags, id, first, &[payloads, &[0]].concat())
+    }
+
+    /// As [`Insider::message`], with the padding and its length in `text`, right or wrong.
+    ///
+    /// # Panics
+    /// If it is too long.
+    pub fn padded(&mut self, exchange: u8, flags: u8, id: u32, first: u8, text: &[u8]) -> Vec<u8> {
         let flags = flags | if self.initiator { 0x08 } else { 0 };
         let key = if self.initiator { self.keys.encryption_i() } else { self.keys.encryption_r() };
         let (key, salt) = key.split_at(key.len() - 4);
         let cipher = <Toy as Provider>::Cipher::new(self.keys.suite, key, &[]).unwrap();
         self.iv += 1;
         let iv = self.iv.to_be_bytes();
-        let mut text = payloads.to_vec();
-        text.push(0);
+        let mut text = text.to_vec();
         let total = 28 + 4 + 8 + text.len() + 16;
         let mut head = self.keys.initiator_spi.to_be_bytes().to_vec();
         head.extend(self.keys.responder_spi.to_be_bytes());

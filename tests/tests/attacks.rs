@@ -566,8 +566,9 @@ fn from_a(bytes: Vec<u8>) -> Datagram {
 }
 
 /// RFC 7296 section 2.21.2: before IKE_AUTH nothing else is acted on, although it is encrypted with the right keys.
+/// CVE-2019-12312, CVE-2020-1763 and CVE-2022-23094 were INFORMATIONAL requests that ended a daemon at this point.
 #[test]
-fn requests_before_ike_auth_are_refused() {
+fn cve_2019_12312_cve_2020_1763_cve_2022_23094_requests_before_ike_auth_are_refused() {
     let mut setup = Setup::new(7);
     setup.a.config.ike.key_log = true;
     let mut memory = Memory::new(&setup);

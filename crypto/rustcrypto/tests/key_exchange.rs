@@ -85,6 +85,20 @@ fn lengths_are_exact_and_unknown_groups_refused() {
     }
 }
 
+/// The public value 0, which another made a key of, and 1 (RFC 6989 section 2.1, RFC 7748 section 6.1).
+#[test]
+fn cve_2015_3240_degenerate_values() {
+    for &group in RustCrypto::GROUPS.iter().filter(|group| !group.is_kem()) {
+        let (i, _) = privates(group);
+        let len = group.public_len().unwrap();
+        let mut one = vec![0; len];
+        one[if group == Group::X25519 { 0 } else { len - 1 }] = 1;
+        for peer in [vec![0; len], one] {
+            assert_eq!(secret(group, &i, &peer), Err(CryptoError::PeerValue), "{group}");
+        }
+    }
+}
+
 // RFC 7748 section 6.1.
 #[test]
 fn x25519_diffie_hellman() {

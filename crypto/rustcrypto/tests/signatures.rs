@@ -117,6 +117,85 @@ fn openssl_and_we_accept_the_same() {
     assert!(good >= 100 && bad >= 300, "{good} good and {bad} bad");
 }
 
+/// The rows of the vectors whose names contain one of these words, which must all be refused.
+fn refused(words: &[&str]) -> usize {
+    let spkis: HashMap<_, _> = keys().into_iter().map(|key| (key.name, key.spki)).collect();
+    let rows = include_str!("vectors/signatures.txt").lines().map(|row| row.split('|').collect());
+    let rows = rows.filter(|row: &Vec<&str>| words.iter().any(|w| row[0].contains(w)));
+    // What RSA of IKEv1 has no DigestInfo for.
+    let rows = rows.filter(|row| row[1] != "rsa-ikev1");
+    let verified = rows.map(|row| {
+        let spki = spkis.get(row[2]).cloned().unwrap_or_else(|| hex(row[2]));
+        let (message, signature) = (hex(row[3]), hex(row[4]));
+        assert!(
+            VERIFIER.verify(scheme(row[1]), &spki, &[&message], &signature).is_err(),
+            "{row:?}"
+        );
+    });
+    verified.count()
+}
+
+/// PKCS #1 v1.5 read laxly, so that with exponent 3 a signature could be forged: filling that is too short or has a hole,
+/// rubbish behind it, other forms of DigestInfo.
+#[test]
+fn cve_2018_16151_cve_2018_16152_cve_2018_17540_lax_padding() {
+    let lax = ["rubbish", "filling", "DigestInfo", "block type", "hash not named"];
+    assert!(refused(&lax) >= 15, "{}", refused(&lax));
+    for word in lax {
+        assert!(refused(&[word]) > 0, "{word}");
+    }
+}
+
+/// Signatures shorter or longer than the modulus ended the daemon.
+#[test]
+fn cve_2026_50721_cve_2026_50722_lengths_of_signatures() {
+    let keys = keys();
+    let message = &[&b"a message"[..]];
+    let (mut lens, mut kinds) = (0, 0);
+    for key in keys.iter() {
+        for scheme in VERIFIER.schemes() {
+            kinds += 1;
+            for len in
+                (0..=140).chain([255, 256, 257, 319, 320, 383, 384, 385, 511, 512, 513, 1024])
+            {
+                for byte in [0, 1, 0xff] {
+                    let signature = vec![byte; len];
+                    assert!(VERIFIER.verify(*scheme, &key.spki, message, &signature).is_err());
+                    lens += 1;
+                }
+            }
+        }
+    }
+    assert!(kinds > 50 && lens > 20_000, "{kinds} {lens}");
+}
+
+/// Keys of RSA that are none: even moduli and zero (CVE-2017-9022, CVE-2021-41991), exponents 0 and 1 (CVE-2026-14957).
+#[test]
+fn cve_2017_9022_cve_2021_41991_cve_2026_14957_keys_of_rsa() {
+    for word in ["modulus even", "modulus zero", "exponent 0", "exponent 1", "exponent missing"] {
+        assert!(refused(&[word]) > 0, "{word}");
+    }
+}
+
+/// Parameters of PSS that are not there, cut, or of other kinds (CVE-2018-6459 read what was not there).
+#[test]
+fn cve_2018_6459_parameters_of_pss() {
+    let whole = SignatureScheme::RsaPss(HashId::Sha256).algorithm_identifier().unwrap();
+    assert!(SignatureScheme::from_algorithm_identifier(whole).is_some());
+    for len in 0..whole.len() {
+        assert_eq!(SignatureScheme::from_algorithm_identifier(&whole[..len]), None, "{len}");
+    }
+    for at in 0..whole.len() {
+        for value in [0, 1, 5, 0x30, 0x7f, 0x80, 0x84, 0xa0, 0xff] {
+            let mut changed = whole.to_vec();
+            changed[at] = value;
+            let read = SignatureScheme::from_algorithm_identifier(&changed);
+            let same = changed == whole;
+            assert_eq!(read.is_some_and(|s| matches!(s, SignatureScheme::RsaPss(_))), same, "{at}");
+        }
+    }
+}
+
 /// What we sign, we verify, and the verifier is shown by OpenSSL to be right.
 #[test]
 fn every_key_signs_in_every_scheme() {
