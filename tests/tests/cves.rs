@@ -362,6 +362,7 @@ fn cve_2016_3071_cve_2018_10811_cve_2024_3652_nothing_is_chosen_that_is_not_impl
         suites: &[Suite { encr: ipsec_core::crypto::Encr(999), ..Suite::AES_128_GCM }],
         prfs: &[PrfId(999)],
         groups: &[ipsec::Group(999)],
+        additional: &[],
     }];
     let setup = Setup::new(81).peers(|peer| peer.proposals = PROPOSALS);
     let mut memory = Memory::new(&setup);
