@@ -597,8 +597,8 @@ fn cve_2023_28771_what_a_peer_says_is_escaped() {
     let shown = said.rsplit("that it is ").next().unwrap();
     assert!(shown.bytes().all(|b| b.is_ascii_graphic()), "{shown}");
     assert!(!said.contains('\n') && !said.contains('\u{1b}'));
-    for (_, notify) in [0u16, 45, 8191, 8192, 16383, 40959, 40960, 65535].iter().enumerate() {
-        let said = Failure::Refused(NotifyType(*notify)).to_string();
+    for notify in [0u16, 45, 8191, 8192, 16383, 40959, 40960, 65535] {
+        let said = Failure::Refused(NotifyType(notify)).to_string();
         assert!(said.bytes().all(|b| b.is_ascii_graphic() || b == b' '), "{said}");
     }
 }
