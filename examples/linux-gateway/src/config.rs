@@ -15,7 +15,7 @@ use ipsec::ipsec_core::wire::protocol;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
-    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports,
+    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports, Ppk,
     Selectors, Suite, TrafficSelector,
 };
 use serde::Deserialize;
@@ -253,7 +253,7 @@ fn table_header(line: &str) -> Option<&str> {
 /// Whether the value of this key is a secret.
 fn is_secret(key: &str) -> bool {
     let name = key.rsplit('.').next().unwrap_or(key);
-    matches!(name, "psk" | "key_in" | "key_out" | "ah_key_in" | "ah_key_out")
+    matches!(name, "psk" | "ppk" | "key_in" | "key_out" | "ah_key_in" | "ah_key_out")
 }
 
 // What a file looks like.
@@ -307,6 +307,10 @@ struct PeerTable {
     auth: Method,
     remote_auth: Option<Method>,
     psk: Option<Spanned<String>>,
+    ppk: Option<Spanned<String>>,
+    ppk_id: Option<Spanned<String>>,
+    #[serde(default)]
+    ppk_required: bool,
     cert: Option<Spanned<PathBuf>>,
     key: Option<Spanned<PathBuf>>,
     #[serde(default)]
@@ -511,6 +515,7 @@ impl Checker {
             remote_signature: peer.remote_signature.as_ref(),
         };
         let auth = keyring.read(self, &said);
+        let ppk = self.ppk(peer.ppk.as_ref(), peer.ppk_id.as_ref(), peer.ppk_required);
         self.keyring = keyring;
         let proposals = match &peer.proposals {
             Some(list) => self.some(list, keywords::ike),
@@ -536,6 +541,7 @@ impl Checker {
         let lifetime = lifetime?;
         let mut config = Peer::psk((Some(local?), local_id), (remote?, remote_id), &[]);
         config.auth = auth;
+        config.ppk = ppk?;
         config.name = name?;
         config.ports = ports(peer.port, peer.nat_port);
         config.proposals = proposals?;
@@ -559,6 +565,28 @@ impl Checker {
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         Some(config)
+    }
+
+    /// A post-quantum pre-shared key. `Some(None)`: none is wanted.
+    fn ppk(
+        &mut self,
+        key: Option<&Spanned<String>>,
+        id: Option<&Spanned<String>>,
+        required: bool,
+    ) -> Option<Option<Ppk<'static>>> {
+        let bytes = |text: &Spanned<String>| text.get_ref().clone().into_bytes().leak();
+        match (key, id) {
+            (Some(key), Some(_)) if key.get_ref().len() < 32 => {
+                self.mistake(key.span(), "at least 32 bytes, as random as can be");
+                None
+            }
+            (Some(key), Some(id)) => Some(Some(Ppk { id: bytes(id), key: bytes(key), required })),
+            (Some(text), None) | (None, Some(text)) => {
+                self.mistake(text.span(), "`ppk` and `ppk_id` belong together");
+                None
+            }
+            (None, None) => Some(None),
+        }
     }
 
     /// The addresses to give away: at most one range of each family.

@@ -382,3 +382,121 @@ pub(super) fn plain<'m>(message: &'m [u8], layout: &SkLayout) -> Option<Inner<'m
     let first = PayloadType(*message.get(HEAD_LEN.checked_sub(4)?)?);
     Some(Inner { text: strip_padding(message.get(layout.text())?).ok()?, first })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::psk;
+    use crate::keymat::Seed;
+    use crate::proposal::{Additional, IkeChoice};
+    use crate::wire::{Message, Payloads};
+    use ipsec_core::crypto::Suite;
+    use ipsec_rustcrypto::RustCrypto;
+
+    extern crate std;
+    use std::vec::Vec;
+
+    const PSK: &[u8] = b"a secret of the interoperability suite";
+    const PRF: PrfId = PrfId::HMAC_SHA2_256;
+    const CHOICE: IkeChoice = IkeChoice {
+        suite: Suite::AES_128_GCM,
+        prf: PRF,
+        group: Group::X25519,
+        additional: Additional([Group::ML_KEM_768, Group::NONE, Group::NONE]),
+        ..IkeChoice::EMPTY
+    };
+
+    /// A value of the recorded handshake.
+    fn recorded(name: &str) -> Vec<u8> {
+        let mut lines = include_str!("mlkem.txt").lines().filter_map(|line| line.split_once(' '));
+        let (_, hex) = lines.find(|(key, _)| *key == name).unwrap();
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    /// Decrypts a recorded message in place; gives its header and what is inside.
+    fn open<'m>(keys: &IkeKeys, sender: Role, bytes: &'m mut [u8]) -> (Header, Inner<'m>) {
+        let message = Message::parse(bytes).unwrap();
+        let (header, encrypted) = (message.header, message.collect().unwrap().encrypted.unwrap());
+        let layout = encrypted.layout(bytes.len(), &CHOICE.suite.shape().unwrap()).unwrap();
+        protect::open::<RustCrypto>(keys, CHOICE.suite, sender, &layout, bytes).unwrap();
+        let text = strip_padding(&bytes[layout.text()]).unwrap();
+        (header, Inner { text, first: encrypted.first })
+    }
+
+    fn is_key_of(keys: &IkeKeys, auth: &AuthKeys, round: &str) {
+        use Role::{Initiator, Responder};
+        for (name, key) in [
+            ("sk_d", keys.sk_d()),
+            ("sk_ei", keys.encryption(Initiator)),
+            ("sk_er", keys.encryption(Responder)),
+            ("sk_pi", auth.sk_p(Initiator)),
+            ("sk_pr", auth.sk_p(Responder)),
+        ] {
+            assert_eq!(key, recorded(&std::format!("{name}_{round}")), "{name} {round}");
+        }
+    }
+
+    /// RFC 9370 section 2.2.2 and RFC 9242 section 3.3.2, by a handshake with strongSwan 6.0.6: its keys before and after
+    /// the round, its values over the round, and both proofs.
+    #[test]
+    fn a_recorded_handshake() {
+        let (request, response) = (recorded("init_request"), recorded("init_response"));
+        let collected =
+            [&request, &response].map(|m| Message::parse(m).unwrap().collect().unwrap());
+        let [ni, nr] = collected.map(|collected| collected.nonce.unwrap());
+        let header = Message::parse(&response).unwrap().header;
+        let spis = (header.initiator_spi, header.responder_spi);
+
+        let (mut keys, mut auth) = (IkeKeys::EMPTY, AuthKeys::EMPTY);
+        let seed = Skeyseed::Initial { secret: &recorded("x25519_secret") };
+        keys.derive::<RustCrypto>(&mut auth, &CHOICE, seed, ni, nr, spis.0, spis.1).unwrap();
+        is_key_of(&keys, &auth, "0");
+
+        let mut int_auth = IntAuth::EMPTY;
+        assert!(int_auth.signed().is_empty());
+        for (sender, name, kex_len) in [
+            (Role::Initiator, "intermediate_request", 1184),
+            (Role::Responder, "intermediate_response", 1088),
+        ] {
+            let mut bytes = recorded(name);
+            let (header, inner) = open(&keys, sender, &mut bytes);
+            let payloads = Collected::collect(Payloads::inner(inner.first, inner.text)).unwrap();
+            let ke = payloads.ke.unwrap();
+            assert_eq!((ke.group, ke.data.len()), (Group::ML_KEM_768, kex_len));
+            let head = head_of(&header, inner.first, inner.text.len()).unwrap();
+            int_auth.take::<RustCrypto>(PRF, auth.sk_p(sender), sender, &head, inner.text).unwrap();
+        }
+        int_auth.set_auth_id(2);
+        let expected = [recorded("IntAuth_i"), recorded("IntAuth_r"), Vec::from([0, 0, 0, 2])];
+        assert_eq!(int_auth.signed(), expected.concat());
+
+        let mut next = Seed::EMPTY;
+        let secret = recorded("mlkem_secret");
+        let seed = Skeyseed::Rekey { old_prf: PRF, old_sk_d: keys.sk_d(), secret: &secret };
+        next.keep::<RustCrypto>(&seed, PRF, (ni, nr)).unwrap();
+        let seed = Skeyseed::Known(&next);
+        keys.derive::<RustCrypto>(&mut auth, &CHOICE, seed, ni, nr, spis.0, spis.1).unwrap();
+        is_key_of(&keys, &auth, "1");
+
+        for (sender, name, message, nonce) in [
+            (Role::Initiator, "auth_request", &request, nr),
+            (Role::Responder, "auth_response", &response, ni),
+        ] {
+            let mut bytes = recorded(name);
+            let (_, inner) = open(&keys, sender, &mut bytes);
+            let payloads = Collected::collect(Payloads::inner(inner.first, inner.text)).unwrap();
+            let id = if sender == Role::Initiator { payloads.id_i } else { payloads.id_r }.unwrap();
+            let proof = payloads.auth.unwrap().data;
+            let sk_p = auth.sk_p(sender);
+            let verify = |rounds: &[u8]| {
+                psk::verify::<RustCrypto>(PRF, PSK, sk_p, message, nonce, &id, rounds, proof)
+            };
+            assert_eq!(verify(int_auth.signed()), Ok(()), "{name}");
+            // Without the round, or with another message ID, it is no proof.
+            let mut other = int_auth.signed().to_vec();
+            *other.last_mut().unwrap() = 1;
+            assert!(verify(&[]).is_err() && verify(&other).is_err());
+        }
+    }
+}

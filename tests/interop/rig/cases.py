@@ -155,6 +155,67 @@ def mobike(t):
         raise Failure("not one IKE SA, at the new address")
 
 
+# Post-quantum pre-shared keys (RFC 8784)
+
+PPK = "thirty-two bytes of the suite ppk"
+
+
+@both_roles
+def ppk(t):
+    """Both have the same; it is in the keys of the child, and of its next ones."""
+    t.pair()
+    t.establish(replace(SIDE, ppk=PPK, ppk_required=True))
+    t.ours.expect("ppk used")
+    t.peer.expect("ppk used")
+    t.traffic()
+    t.initiator().rekey_ike()
+    t.expect("ike rekeyed")
+    t.initiator().rekey_child()
+    t.expect("child rekeyed")
+    t.traffic()
+
+
+@both_roles
+def ppk_of_one_side(t):
+    """The peer has none, and we can do without."""
+    side = replace(SIDE, ppk=PPK)
+    t.pair()
+    t.establish(side, replace(side.mirrored(), ppk=""))
+    t.traffic()
+
+
+@both_roles
+def ppk_mismatch(t):
+    """The peer has another one, and both insist."""
+    side = replace(SIDE, ppk=PPK, ppk_required=True)
+    t.pair()
+    t.start(side, replace(side.mirrored(), ppk=PPK + "!", ppk_id="green"))
+    t.initiator().initiate()
+    t.peer.expect("ppk not shared")
+
+
+# Key exchanges after the first (RFC 9370)
+
+HYBRID = ("aes128gcm16-prfsha256-x25519-ke1_mlkem768",)
+
+
+@both_roles
+def mlkem(t):
+    """ML-KEM after X25519, which charon has since version 6; before IKE_AUTH only."""
+    t.needs_ml_kem()
+    t.pair()
+    t.establish(replace(SIDE, ike=HYBRID, fragment_size=0))
+    t.traffic()
+
+
+@both_roles
+def mlkem_in_fragments(t):
+    t.needs_ml_kem()
+    t.pair()
+    t.establish(replace(SIDE, ike=HYBRID, fragment_size=576))
+    t.traffic()
+
+
 # What is negotiated for a child SA
 
 HOSTS = Child(local=("10.8.0.1/32",), remote=("10.8.0.2/32",), mode="transport")

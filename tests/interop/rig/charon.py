@@ -8,7 +8,7 @@ from .daemon import Daemon
 from .nodes import Guest
 
 PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm chapoly curve25519 "
-           "kdf drbg {kernel} socket-default vici updown")
+           "kdf drbg ml {kernel} socket-default vici updown")
 
 STRONGSWAN = """\
 charon {{
@@ -62,6 +62,7 @@ connections {{
     mobike = {mobike}
     fragmentation = {fragmentation}
     {addresses}
+    {ppk}
     local {{
       auth = {auth}
       id = {side.local_id}
@@ -88,7 +89,7 @@ secrets {{
     id-remote = {side.remote_id}
     secret = "{side.psk}"
   }}
-}}
+{ppk_secret}}}
 """
 
 CHILD = """\
@@ -120,6 +121,8 @@ class Charon(Daemon):
         "delete received": r"received DELETE for IKE_SA",
         "silent": r"giving up after \d+ retransmits",
         "authentication failed": r"AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
+        "ppk used": r"using PPK for PPK_ID 'blue'",
+        "ppk not shared": r"PPK required but|AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
         "proven by rsa": r"with RSA_EMSA_PKCS1_SHA2_\d+ successful",
         "proven by pss": r"with RSA_EMSA_PSS\S* successful",
         "proven by ecdsa": r"with ECDSA_WITH_SHA\d+_DER successful",
@@ -209,6 +212,8 @@ def configuration(side):
         own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
         other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
         addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
+        ppk=f"ppk_id = {side.ppk_id}\n    ppk_required = {'yes' if side.ppk_required else 'no'}" if side.ppk else "",
+        ppk_secret=f'  ppk-peer {{\n    id = {side.ppk_id}\n    secret = "{side.ppk}"\n  }}\n' if side.ppk else "",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
         fragmentation="yes" if side.fragment_size else "no")
 

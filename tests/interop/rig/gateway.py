@@ -20,6 +20,8 @@ class Gateway(Daemon):
         "silent": r"ike down peer=\S+ reason=.*silent",
         "authentication failed": r"ike failed peer=\S+ reason=authentication",
         "fragmentation needed": r"ike failed peer=\S+ reason=.*fragmentation was not agreed on",
+        "ppk used": r"ike up peer=.*, PPK nat=",
+        "ppk not shared": r"ike failed peer=\S+ reason=the two sides have no post-quantum pre-shared key in common",
         "untrusted": r"ike failed peer=\S+ reason=authentication of \S+ failed: .*",
         "revoked": r"reason=authentication of \S+ failed: its certificate is revoked",
         "expired": r"reason=authentication of \S+ failed: its certificate has expired: .* that is 2021-01-01 00:00:00 UTC, and our clock says",
@@ -101,6 +103,8 @@ def peer(side):
             "remote_id": side.remote_id, "psk": side.psk, "start": side.start, "proposals": list(side.ike),
             "lifetime": side.lifetime, "encapsulation": side.encapsulation, "retransmit_tries": side.tries,
             "fragment_size": side.fragment_size}
+    if side.ppk:
+        keys.update(ppk=side.ppk, ppk_id=side.ppk_id, ppk_required=side.ppk_required)
     if side.ask:
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:

@@ -29,6 +29,9 @@ class Side:
     local_id: str = "kolkata.example"
     remote_id: str = "delhi.example"
     psk: str = PSK
+    ppk: str = ""    # a post-quantum pre-shared key, its name, and whether it has to be used
+    ppk_id: str = "blue"
+    ppk_required: bool = False
     auth: str = "psk"    # how each side proves who it is: psk, cert or rawkey
     remote_auth: str = "psk"
     own: object = None    # a Holder

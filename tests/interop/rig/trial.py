@@ -1,6 +1,8 @@
 """One run of one case: its machines, the two daemons, and what cases do with them again and again."""
 import json
+import re
 import signal
+import subprocess
 import time
 from contextlib import contextmanager
 
@@ -202,6 +204,12 @@ class Trial:
         wait_until(lambda: "ready" in (peer.folder / "speaker.out").read_text(), 10, "the speaker did not start")
         self.peer.side = ours.mirrored()
         self.ours.start(ours, sas)
+
+    def needs_ml_kem(self):
+        asked = subprocess.run(["swanctl", "--help"], capture_output=True, text=True, check=False)
+        version = re.search(r"strongSwan (\d+)\.", asked.stdout + asked.stderr)
+        if version and int(version[1]) < 6:
+            raise Skip("charon has ML-KEM since version 6")
 
     def initiator(self):
         return self.ours if self.role == "init" else self.peer
