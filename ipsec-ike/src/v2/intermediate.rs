@@ -410,8 +410,8 @@ mod tests {
     fn recorded(name: &str) -> Vec<u8> {
         let mut lines = include_str!("mlkem.txt").lines().filter_map(|line| line.split_once(' '));
         let (_, hex) = lines.find(|(key, _)| *key == name).unwrap();
-        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-        (0..hex.len()).step_by(2).map(byte).collect()
+        let byte = |pair| u8::from_str_radix(core::str::from_utf8(pair).unwrap(), 16).unwrap();
+        hex.as_bytes().chunks(2).map(byte).collect()
     }
 
     /// Decrypts a recorded message in place; gives its header and what is inside.
