@@ -290,6 +290,8 @@ pub struct ChildAgreed {
     pub esn: bool,
     /// The key exchange of its own, [`Group::NONE`] if it has none.
     pub group: Group,
+    /// Key exchanges after it (RFC 9370), by transform type; [`Group::NONE`] where there is none.
+    pub additional: [Group; MAX_ADDITIONAL],
     /// Whether ESP travels in UDP.
     pub encapsulated: bool,
     /// Transport mode in place of tunnel mode.

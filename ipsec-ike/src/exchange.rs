@@ -161,6 +161,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) kx: Maybe<P::Kx>,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) received: Parked,
+    /// The shared secrets so far, where several key exchanges make one child or IKE SA.
+    pub(crate) secrets: BufferId,
     pub(crate) message: BufferId,
     /// Of the message that is being sent, the bytes that are sent already: fragments are sent one by one.
     pub(crate) sent: usize,
@@ -191,6 +193,7 @@ impl<P: Provider> Exchange<P> {
         kx: Maybe::Nothing,
         nonce: [0; NONCE_LEN],
         received: Parked::NONE,
+        secrets: BufferId::NONE,
         message: BufferId::NONE,
         sent: 0,
         retransmit: Retransmit::EMPTY,
@@ -387,6 +390,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, successor) = (x.sa, x.successor);
         let (mut message, mut received) = (x.message, x.received.buffer);
+        let mut secrets = core::mem::take(&mut x.secrets);
         x.message = BufferId::NONE;
         x.received.buffer = BufferId::NONE;
         x.successor = 0;
@@ -399,6 +403,7 @@ impl<P: Provider> Ike<'_, P> {
         x.stage = if told { Stage::Free } else { Stage::Ended };
         self.buffers.release(&mut message);
         self.buffers.release(&mut received);
+        self.buffers.release(&mut secrets);
         self.deadlines.set(self.context_node(number), None);
         if let Some(slot) = self.sas.get_mut(sa as usize) {
             if slot.sa.ours == number.saturating_add(1) {

@@ -222,7 +222,11 @@ impl<P: Provider> Ike<'_, P> {
     /// The group of the key exchange under way.
     fn job_group(&self, number: u32) -> Option<Group> {
         let x = self.contexts.exchange(number)?;
-        if x.kind == Kind::Intermediate { self.next_group(number) } else { Some(x.group) }
+        match x.kind {
+            Kind::Intermediate => self.next_group(number),
+            _ if x.follows_up() => self.followup_group(number),
+            _ => Some(x.group),
+        }
     }
 
     /// The public value in the peer's message.
@@ -253,7 +257,7 @@ impl<P: Provider> Ike<'_, P> {
         match (x.work, answer) {
             (Work::Generate, Answer::Generated { kx, public }) => {
                 x.work = Work::None;
-                let kind = x.kind;
+                let (kind, follows_up) = (x.kind, x.follows_up());
                 let additional = self.contexts.handshakes.get_mut(number as usize);
                 if let Some(slot) = additional.filter(|_| kind == Kind::Intermediate) {
                     slot.handshake.additional = Maybe::Just(kx);
@@ -265,6 +269,7 @@ impl<P: Provider> Ike<'_, P> {
                     Kind::Intermediate if P::HYBRID => {
                         self.intermediate_request(env, number, public);
                     }
+                    _ if follows_up => self.followup_request(env, number, public),
                     Kind::CreateChild => self.create_child_request(env, number, Some(public)),
                     Kind::RekeyIke => self.rekey_ike_request(env, number, public),
                     _ => {}
@@ -273,6 +278,9 @@ impl<P: Provider> Ike<'_, P> {
             (Work::Respond, Answer::Responded { secret, public }) => {
                 x.work = Work::None;
                 match x.kind {
+                    _ if x.follows_up() => {
+                        self.followup_respond(env, number, secret.as_ref(), public);
+                    }
                     Kind::SaInit => self.sa_init_respond(env, number, secret.as_ref(), public),
                     Kind::Intermediate if P::HYBRID => {
                         self.intermediate_respond(env, number, secret.as_ref(), public);
@@ -287,6 +295,7 @@ impl<P: Provider> Ike<'_, P> {
             (Work::Agree, Answer::Agreed { secret }) => {
                 x.work = Work::None;
                 match x.kind {
+                    _ if x.follows_up() => self.followup_agreed(env, number, secret.as_ref()),
                     Kind::SaInit => self.sa_init_agreed(env, number, secret.as_ref()),
                     Kind::Intermediate if P::HYBRID => {
                         self.intermediate_agreed(env, number, secret.as_ref());

@@ -40,6 +40,8 @@ pub(crate) enum Skeyseed<'a> {
     },
     /// The rekeying of an IKE SA.
     Rekey {
+        /// The shared secrets of further key exchanges (RFC 9370 section 2.2.4).
+        more: &'a [u8],
         /// The pseudo-random function of the SA that is replaced.
         old_prf: PrfId,
         /// SK_d of the SA that is replaced.
@@ -250,20 +252,21 @@ impl ChildKeys {
     /// No keys: what an empty slot holds.
     pub(crate) const EMPTY: Self = Self { bytes: [0; 2 * MAX_KEYMAT], len: 0 };
 
-    /// Derives KEYMAT = prf+ (SK_d, \[g^ir |\] Ni | Nr), the shared secret being that of the child's own key exchange,
+    /// Derives KEYMAT = prf+ (SK_d, \[g^ir |\] Ni | Nr \[| more\]), the shared secret being that of the child's own key exchange,
     /// if it had one. Nonces and roles are those of the exchange that made the child (RFC 7296 section 2.17).
     ///
-    /// On an error no key is left.
+    /// `more` are the shared secrets of further key exchanges (RFC 9370 section 2.2.4). On an error no key is left.
     pub(crate) fn derive<P: Provider>(
         &mut self,
         prf: PrfId,
         sk_d: &[u8],
         secret: Option<&[u8]>,
-        ni: &[u8],
-        nr: &[u8],
+        (ni, nr): (&[u8], &[u8]),
+        more: &[u8],
         suite: Suite,
     ) -> Result<(), CryptoError> {
-        let derived = self.fill::<P>(prf, sk_d, &[secret.unwrap_or_default(), ni, nr], suite);
+        let seed = [secret.unwrap_or_default(), ni, nr, more];
+        let derived = self.fill::<P>(prf, sk_d, &seed, suite);
         if derived.is_err() {
             self.zeroize();
         }
@@ -392,8 +395,8 @@ impl Skeyseed<'_> {
                 P::Prf::new(id, key)?.compute(&[secret], out)?;
             }
             // RFC 7296 section 2.18: SKEYSEED = prf (SK_d (old), g^ir (new) | Ni | Nr), by the old function.
-            Self::Rekey { old_sk_d, secret, .. } => {
-                P::Prf::new(id, old_sk_d)?.compute(&[secret, ni, nr], out)?;
+            Self::Rekey { old_sk_d, secret, more, .. } => {
+                P::Prf::new(id, old_sk_d)?.compute(&[secret, ni, nr, more], out)?;
             }
             Self::Known(seed) => {
                 let seed = seed.bytes.get(..seed.len.into()).unwrap_or_default();
@@ -573,7 +576,8 @@ mod tests {
         let dkm = hex(DKM);
         let secret = hex(NEW_SECRET);
         let old_prf = PrfId::HMAC_SHA1;
-        let skeyseed = Skeyseed::Rekey { old_prf, old_sk_d: &dkm[..20], secret: &secret };
+        let skeyseed =
+            Skeyseed::Rekey { more: &[], old_prf, old_sk_d: &dkm[..20], secret: &secret };
         let mut out = [0; MAX_PRF];
         let nonces = (&hex(NI)[..], &hex(NR)[..]);
         let len = skeyseed.compute::<RustCrypto>(PrfId::HMAC_SHA2_256, nonces, &mut out).unwrap();
@@ -600,8 +604,8 @@ mod tests {
                 PrfId::HMAC_SHA1,
                 &sk_d,
                 secret,
-                &hex(NI),
-                &hex(NR),
+                (&hex(NI), &hex(NR)),
+                &[],
                 Suite::AES_256_CBC_SHA256,
             )
             .unwrap();
@@ -665,7 +669,14 @@ mod tests {
         assert_eq!(concatenated(&keys).len(), 64 * 5 + 36 * 2);
         let mut child = ChildKeys::EMPTY;
         child
-            .derive::<RustCrypto>(PrfId::HMAC_SHA2_512, keys.0.sk_d(), None, b"i", b"r", suite)
+            .derive::<RustCrypto>(
+                PrfId::HMAC_SHA2_512,
+                keys.0.sk_d(),
+                None,
+                (b"i", b"r"),
+                &[],
+                suite,
+            )
             .unwrap();
         assert_eq!(child.of(Role::Responder).len(), 100);
     }

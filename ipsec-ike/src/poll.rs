@@ -279,6 +279,7 @@ impl<P: Provider> Ike<'_, P> {
                     suite: child.choice.suite,
                     esn: child.choice.esn,
                     group: child.choice.group,
+                    additional: child.choice.additional.0,
                     encapsulated: child.encapsulated,
                     transport: child.transport,
                 };

@@ -170,7 +170,91 @@ fn failed_jobs() {
     }
 }
 
-#[expect(dead_code, reason = "for the tests of rekeys")]
-fn child(additional: Lists) -> &'static [ChildProposal<'static>] {
-    leak_all([ChildProposal { groups: &[Group::X25519], additional, ..ChildProposal::DEFAULT[0] }])
+fn children(mut setup: Setup, additional: Lists) -> Setup {
+    let proposals = leak_all([ChildProposal {
+        groups: &[Group::X25519],
+        additional,
+        ..ChildProposal::DEFAULT[0]
+    }]);
+    setup = setup.children(|child| child.proposals = proposals);
+    setup
+}
+
+/// The additional key exchanges of the last child that replaced another.
+fn agreed_child<P: Provider>(node: &Node<'_, P>) -> Option<[Group; MAX_ADDITIONAL]> {
+    node.events.iter().rev().find_map(|(_, event)| match event {
+        GatewayEvent::ChildRekeyed { agreed, .. } => Some(agreed.additional),
+        _ => None,
+    })
+}
+
+fn is_rekeyed<P: Provider>(setup: &Setup, expected: [Group; MAX_ADDITIONAL]) {
+    let mut memory = Memory::<P>::of(setup);
+    let mut pair = Pair::<P>::new(setup, &mut memory);
+    pair.bring_up();
+    for side in Side::BOTH {
+        pair.rekey(side).unwrap();
+        pair.run_for(MINUTE / 12);
+        pair.ping();
+        assert_eq!(agreed_child(&pair.a), Some(expected), "{}", pair.log());
+        assert_eq!(agreed_child(&pair.b), Some(expected), "{}", pair.log());
+        pair.rekey_ike(side).unwrap();
+        pair.run_for(MINUTE / 12);
+        pair.ping();
+        assert_eq!((agreed(&pair.a), agreed(&pair.b)), (Some(expected), Some(expected)));
+    }
+    assert_eq!((pair.a.ike_rekeys(), pair.b.ike_rekeys()), (2, 2), "{}", pair.log());
+    assert_eq!((pair.a.child_rekeys(), pair.b.child_rekeys()), (2, 2), "{}", pair.log());
+    assert!(pair.a.errors.is_empty() && pair.b.errors.is_empty(), "{}", pair.log());
+    pair.close_and_check(Side::A);
+}
+
+/// RFC 9370 section 2.2.4: children and IKE SAs are rekeyed with as many key exchanges, linked to each other.
+#[test]
+fn rekeys() {
+    for (seed, (lists, expected)) in (600..).zip([
+        (REQUIRED, ONE),
+        (OPTIONAL, ONE),
+        (TWO, [Group::ML_KEM_768, Group::ML_KEM_512, Group::NONE]),
+        (THREE, [Group::ML_KEM_512, Group::P256, Group::ML_KEM_768]),
+    ]) {
+        let setup = children(with(seed, lists, lists), lists);
+        is_rekeyed::<Toy>(&setup, expected);
+        is_rekeyed::<RustCrypto>(&setup, expected);
+    }
+}
+
+/// Rekeys in bad weather, with late jobs, and from both sides at once: traffic goes on.
+#[test]
+fn rekeys_in_bad_weather() {
+    for seed in 700..820 {
+        let lists = if seed % 2 == 0 { REQUIRED } else { THREE };
+        let setup = children(with(seed, lists, lists), lists).weather(Weather::STORM);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        if seed % 5 == 0 {
+            pair.a.jobs = Jobs::After(MOMENT);
+            pair.b.jobs = Jobs::After(MOMENT * 3);
+        }
+        pair.initiate(Side::A).unwrap();
+        assert!(pair.wait(3 * MINUTE, Pair::is_up), "{seed}\n{}", pair.log());
+        for round in 0..3 {
+            let (one, other) =
+                if (seed + round) % 2 == 0 { (Side::A, Side::B) } else { (Side::B, Side::A) };
+            let (children, ikes) = (pair.a.child_rekeys(), pair.a.ike_rekeys());
+            let _ = pair.rekey(one);
+            if seed % 3 == 0 {
+                let _ = pair.rekey(other);
+            }
+            pair.wait(2 * MINUTE, |pair| pair.a.child_rekeys() > children);
+            let _ = pair.rekey_ike(one);
+            if seed % 3 == 1 {
+                let _ = pair.rekey_ike(other);
+            }
+            pair.wait(2 * MINUTE, |pair| pair.a.ike_rekeys() > ikes);
+            pair.run_for(MINUTE / 4);
+            assert!(pair.ping_until_answered(), "{seed}\n{}", pair.log());
+        }
+        assert!(pair.a.child_rekeys() >= 2 && pair.a.ike_rekeys() >= 2, "{seed}\n{}", pair.log());
+    }
 }

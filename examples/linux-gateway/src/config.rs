@@ -15,8 +15,8 @@ use ipsec::ipsec_core::wire::protocol;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
-    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports, Ppk,
-    Selectors, Suite, TrafficSelector,
+    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports,
+    Ppk, Selectors, Suite, TrafficSelector,
 };
 use serde::Deserialize;
 use toml::Spanned;

@@ -256,14 +256,16 @@ fn way(path: &Path) -> String {
     }
 }
 
+/// Key exchanges after the first.
+fn more(groups: &[ipsec::Group]) -> String {
+    let some = groups.iter().filter(|group| **group != ipsec::Group::NONE);
+    some.map(|group| format!("+{group}")).collect()
+}
+
 fn ike_agreed(agreed: &IkeAgreed) -> String {
     let IkeAgreed { initiator_spi, responder_spi, suite, prf, group, .. } = agreed;
     let IkeAgreed { additional, ppk, nat_local, nat_remote, .. } = agreed;
-    let additional: String = additional
-        .iter()
-        .filter(|group| **group != ipsec::Group::NONE)
-        .map(|group| format!("+{group}"))
-        .collect();
+    let additional = more(additional);
     let nat = match (nat_local, nat_remote) {
         (false, false) => "none",
         (true, false) => "here",
@@ -277,9 +279,12 @@ fn ike_agreed(agreed: &IkeAgreed) -> String {
 }
 
 fn child_agreed(agreed: &ChildAgreed) -> String {
-    let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, encapsulated, transport } =
-        agreed;
-    let pfs = if *group == ipsec::Group::NONE { String::new() } else { format!(", {group}") };
+    let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, .. } = agreed;
+    let ChildAgreed { additional, encapsulated, transport, .. } = agreed;
+    let pfs = match *group {
+        ipsec::Group::NONE => String::new(),
+        group => format!(", {group}{}", more(additional)),
+    };
     let esn = if *esn { ", ESN" } else { "" };
     let udp = if *encapsulated { "udp" } else { "none" };
     let mode = if *transport { "transport" } else { "tunnel" };

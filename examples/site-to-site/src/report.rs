@@ -362,8 +362,9 @@ fn nat(agreed: &IkeAgreed) -> &'static str {
 }
 
 fn child(agreed: &ChildAgreed) -> String {
-    let ChildAgreed { suite, inbound_spi, outbound_spi, group, encapsulated, esn, transport } =
-        agreed;
+    let ChildAgreed {
+        suite, inbound_spi, outbound_spi, group, encapsulated, esn, transport, ..
+    } = agreed;
     let how = match (encapsulated, suite.is_ah()) {
         (true, _) => "in UDP",
         (false, false) => "as IP protocol 50",

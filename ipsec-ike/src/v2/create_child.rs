@@ -6,16 +6,17 @@ use ipsec_core::path::Path;
 use ipsec_core::time::Instant;
 
 use super::auth::Nonce;
+use super::followup::LINK_LEN;
 use super::message::Inner;
 use super::negotiation::Refusal;
 use crate::child_sa::{self, ChildState, Negotiation};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{ChildId, DownReason, Failure};
-use crate::exchange::{Kind, Work};
+use crate::exchange::{Exchange, Kind, Work};
 use crate::ike_sa;
 use crate::proposal;
-use crate::timer::{CALLER_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
 use crate::wire::{Collected, ExchangeType, Header, Notify, NotifyType, ProtocolId};
 
 /// Other groups that a request tries.
@@ -291,9 +292,26 @@ impl<P: Provider> Ike<'_, P> {
     ) {
         let Some(ni) = self.contexts.get(number).map(|x| x.nonce) else { return };
         let nr = self.parked(number).and_then(|c| c.nonce).and_then(Nonce::copy);
-        let derived = nr
-            .ok_or(Failure::Protocol)
-            .and_then(|nr| self.derive_child_keys(number, secret, (&ni, &nr)));
+        let Some(nr) = nr else {
+            return self.abandon_child(env, number, Failure::Protocol, true);
+        };
+        match secret.map(|secret| self.followup_keep(number, secret, (&ni, &nr))) {
+            Some(Ok(true)) => self.followup_begin(env, number),
+            Some(Err(failure)) => self.abandon_child(env, number, failure, false),
+            Some(Ok(false)) | None => self.create_child_made(env, number, secret, (&ni, &nr)),
+        }
+    }
+
+    /// All key exchanges are over.
+    pub(super) fn create_child_made(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        secret: Option<&[u8]>,
+        nonces: (&[u8], &[u8]),
+    ) {
+        let derived = self.derive_child_keys(number, secret, nonces);
+        self.forget_secrets(number);
         self.release_parked(number);
         match derived {
             Ok(()) => self.begin_install(env, number),
@@ -438,36 +456,54 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         key_exchange: Option<(&[u8], &[u8])>,
     ) {
-        if self.try_create_child_respond(number, key_exchange).is_ok() {
-            self.release_parked(number);
-            self.begin_install(env, number);
-        } else {
-            self.release_parked(number);
-            self.drop_negotiation(env, number);
-            self.answer_refusal(env, number, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
+        let answered = self.try_create_child_respond(number, key_exchange);
+        self.release_parked(number);
+        match answered {
+            Ok(false) => self.begin_install(env, number),
+            Ok(true) => self.send_response(env, number, HANDSHAKE_TIMEOUT),
+            Err(_) => {
+                self.drop_negotiation(env, number);
+                self.answer_refusal(env, number, &Refusal::new(NotifyType::TEMPORARY_FAILURE));
+            }
         }
     }
 
+    /// Says whether other key exchanges follow.
     fn try_create_child_respond(
         &mut self,
         number: u32,
         key_exchange: Option<(&[u8], &[u8])>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
         let (group, nr) = (x.group, x.nonce);
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let ni = self.parked(number).and_then(|c| c.nonce).and_then(Nonce::copy);
         let ni = ni.ok_or(Failure::Protocol)?;
-        self.derive_child_keys(number, key_exchange.map(|(secret, _)| secret), (&ni, &nr))?;
+        let secret = key_exchange.map(|(secret, _)| secret);
+        let more = key_exchange.is_some() && self.followup_group(number).is_some();
+        if !more {
+            self.derive_child_keys(number, secret, (&ni, &nr))?;
+        }
         let answer = self.child_answer(number, child).ok_or(Failure::Protocol)?;
         self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
-            answer.write(w, Some(&nr), key_exchange.map(|(_, public)| (group, public)))
+            answer.write(w, Some(&nr), key_exchange.map(|(_, public)| (group, public)))?;
+            if more {
+                let link = nr.get(..LINK_LEN).unwrap_or_default();
+                w.notify(&Notify::new(NotifyType::ADDITIONAL_KEY_EXCHANGE, link))?;
+            }
+            Ok(())
         })
-        .map_err(|_| Failure::NoRoom)
+        .map_err(|_| Failure::NoRoom)?;
+        match secret {
+            Some(secret) => self.followup_keep(number, secret, (&ni, &nr)),
+            None => Ok(false),
+        }
     }
 
     pub(crate) fn answer_refusal(&mut self, env: &mut Env<'_>, number: u32, refusal: &Refusal) {
-        let written = self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| refusal.write(w));
+        let exchange = self.contexts.exchange(number).map(Exchange::exchange_type);
+        let exchange = exchange.unwrap_or(ExchangeType::CREATE_CHILD_SA);
+        let written = self.compose(number, exchange, |w| refusal.write(w));
         if written.is_ok() {
             self.send_response(env, number, RESPONSE_KEPT);
         } else {

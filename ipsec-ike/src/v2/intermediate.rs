@@ -314,7 +314,7 @@ impl<P: Provider> Ike<'_, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
         let sa = &self.sas.get(x.sa as usize).ok_or(DatagramError::Stale)?.sa;
         let prf = sa.choice.prf;
-        let seed = Skeyseed::Rekey { old_prf: prf, old_sk_d: sa.keys.sk_d(), secret };
+        let seed = Skeyseed::Rekey { more: &[], old_prf: prf, old_sk_d: sa.keys.sk_d(), secret };
         handshake.next.keep::<P>(&seed, prf, (&ni, &nr)).map_err(|_| DatagramError::Crypto)?;
         handshake.additional = Maybe::Nothing;
         handshake.int_auth.set_auth_id(x.message_id.wrapping_add(1));
@@ -473,7 +473,8 @@ mod tests {
 
         let mut next = Seed::EMPTY;
         let secret = recorded("mlkem_secret");
-        let seed = Skeyseed::Rekey { old_prf: PRF, old_sk_d: keys.sk_d(), secret: &secret };
+        let seed =
+            Skeyseed::Rekey { more: &[], old_prf: PRF, old_sk_d: keys.sk_d(), secret: &secret };
         next.keep::<RustCrypto>(&seed, PRF, (ni, nr)).unwrap();
         let seed = Skeyseed::Known(&next);
         keys.derive::<RustCrypto>(&mut auth, &CHOICE, seed, ni, nr, spis.0, spis.1).unwrap();

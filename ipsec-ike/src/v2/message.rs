@@ -8,7 +8,7 @@ use super::intermediate;
 use crate::buffers::BufferId;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::exchange::{Kind, Parked, Stage};
+use crate::exchange::{Exchange, Kind, Parked, Stage};
 use crate::fragment;
 use crate::ike_sa::SaState;
 use crate::protect;
@@ -246,6 +246,9 @@ impl<P: Provider> Ike<'_, P> {
             (ExchangeType::CREATE_CHILD_SA, SaState::Established) => {
                 self.create_child_received(env, number, path, header, collected, received)
             }
+            (ExchangeType::IKE_FOLLOWUP_KE, SaState::Established) if P::HYBRID => {
+                self.followup_received(env, number, path, header, collected, received)
+            }
             (ExchangeType::INFORMATIONAL, _) => {
                 self.informational_received(env, number, path, header, collected)
             }
@@ -267,6 +270,9 @@ impl<P: Provider> Ike<'_, P> {
         received: Inner<'_>,
     ) -> Result<(), DatagramError> {
         let kind = self.contexts.exchange(context).map_or(Kind::None, |x| x.kind);
+        if P::HYBRID && self.contexts.exchange(context).is_some_and(Exchange::follows_up) {
+            return self.followup_response(env, context, collected, received);
+        }
         match kind {
             Kind::Auth => self.auth_response(env, number, context, collected, received),
             Kind::Intermediate if P::HYBRID => {

@@ -6,6 +6,7 @@ pub(crate) mod configuration;
 mod create_child;
 mod delete;
 pub(crate) mod disturbed;
+mod followup;
 mod informational;
 mod install;
 pub(crate) mod intermediate;

@@ -17,6 +17,7 @@ use crate::selectors;
 use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType, PayloadType, ProtocolId};
 
 use super::chosen::{Chosen, Unmet};
+use super::followup::Secrets;
 use super::rivals::Rival;
 
 /// Why a request for a child is refused.
@@ -336,7 +337,7 @@ impl<P: Provider> Ike<'_, P> {
         Some(ChildAnswer { number: *number, choice, spi, transport, said: *said, selectors })
     }
 
-    /// KEYMAT (RFC 7296 section 2.17).
+    /// KEYMAT (RFC 7296 section 2.17). After further key exchanges, all secrets and the nonces are those that were kept.
     pub(crate) fn derive_child_keys(
         &mut self,
         number: u32,
@@ -347,12 +348,17 @@ impl<P: Provider> Ike<'_, P> {
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let made = &mut self.children.get_mut(child as usize).ok_or(Failure::Protocol)?.child;
         // Lowest octet by octet (RFC 7296 section 2.8.1); a nonce has at least 16.
+        let stored = Secrets::of(self.buffers.bytes(x.secrets));
+        let (secret, ni, nr, more) = match &stored {
+            Some(s) => (Some(s.first), s.ni, s.nr, s.more),
+            None => (secret, ni, nr, &[][..]),
+        };
         bytes::copy_prefix(&mut made.lower_nonce, ni.min(nr).get(..16).unwrap_or_default());
         let suite = made.choice.suite;
         let sa = &self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?.sa;
         x.negotiation
             .keys
-            .derive::<P>(sa.choice.prf, sa.keys.sk_d(), secret, ni, nr, suite)
+            .derive::<P>(sa.choice.prf, sa.keys.sk_d(), secret, (ni, nr), more, suite)
             .map_err(|_| Failure::Crypto)
     }
 

@@ -6,6 +6,7 @@ use ipsec_core::path::Path;
 use ipsec_core::selector::Flow;
 
 use super::auth::Nonce;
+use super::followup::{LINK_LEN, Secrets};
 use super::message::Inner;
 use super::negotiation::Refusal;
 use super::rivals::Rival;
@@ -17,8 +18,8 @@ use crate::exchange::{Kind, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::{AuthKeys, Skeyseed};
 use crate::proposal::{self, Implemented};
-use crate::timer::{CALLER_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
-use crate::wire::{Collected, ExchangeType, Header, NotifyType};
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RESPONSE_KEPT, RETRY, jittered};
+use crate::wire::{Collected, ExchangeType, Header, Notify, NotifyType};
 
 /// Other groups that a request tries.
 const MAX_RETRIES: u8 = 3;
@@ -167,10 +168,28 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn rekey_ike_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
         let Some((sa, ni)) = self.contexts.get(number).map(|x| (x.sa, x.nonce)) else { return };
         let nr = self.parked(number).and_then(|c| c.nonce).and_then(Nonce::copy);
-        let derived = nr
-            .ok_or(DatagramError::Unexpected)
-            .and_then(|nr| self.derive_successor(number, secret, (&ni, &nr)));
-        let Ok(successor) = derived else {
+        let kept = nr.map(|nr| (self.followup_keep(number, secret, (&ni, &nr)), nr));
+        match kept {
+            Some((Ok(false), nr)) => self.rekey_ike_made(env, number, secret, (&ni, &nr)),
+            Some((Ok(true), _)) => self.followup_begin(env, number),
+            Some((Err(_), _)) | None => {
+                self.fail(env, number, None, Failure::NoRoom);
+                self.retry_rekey_ike(env, sa, RETRY);
+                self.next_task(env, sa);
+            }
+        }
+    }
+
+    /// All key exchanges are over.
+    pub(super) fn rekey_ike_made(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        secret: &[u8],
+        nonces: (&[u8], &[u8]),
+    ) {
+        let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
+        let Ok(successor) = self.derive_successor(number, secret, nonces) else {
             self.fail(env, number, None, Failure::Crypto);
             self.retry_rekey_ike(env, sa, RETRY.saturating_mul(30));
             self.next_task(env, sa);
@@ -284,10 +303,14 @@ impl<P: Provider> Ike<'_, P> {
         // RFC 7296 section 2.25.2: what is being closed meanwhile gets no successor.
         let closing = self.sa(sa).is_none_or(|sa| sa.state == SaState::Closing);
         match made {
-            Ok(successor) if !closing => {
+            Ok(Some(successor)) if !closing => {
                 self.release_parked(number);
                 self.send_response(env, number, RESPONSE_KEPT);
                 self.successor_made(env, number, sa, successor);
+            }
+            Ok(None) if !closing => {
+                self.release_parked(number);
+                self.send_response(env, number, HANDSHAKE_TIMEOUT);
             }
             _ => {
                 self.drop_negotiation(env, number);
@@ -302,7 +325,7 @@ impl<P: Provider> Ike<'_, P> {
         secret: &[u8],
         public: &[u8],
         nr: &[u8],
-    ) -> Result<Rival, DatagramError> {
+    ) -> Result<Option<Rival>, DatagramError> {
         let collected = self.parked(number).ok_or(DatagramError::Stale)?;
         let ni = collected.nonce.and_then(Nonce::copy).ok_or(DatagramError::Unexpected)?;
         let offer = collected.sa.ok_or(DatagramError::Unexpected)?;
@@ -312,21 +335,31 @@ impl<P: Provider> Ike<'_, P> {
         let (proposed, choice, _) =
             proposal::choose_ike(&offer, peer.proposals, &Implemented::of::<P>(), Some(group))
                 .ok_or(DatagramError::Unexpected)?;
-        let successor = self.derive_successor(number, secret, (&ni, nr))?;
-        let slot = successor.sa.saturating_sub(1);
+        let slot = x.successor.saturating_sub(1);
+        let more = self.followup_group(number).is_some();
         let spi = self.sa(slot).map_or(0, |s| s.spi_r).to_be_bytes();
         self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {
             w.sa(|sa| proposal::answer_ike(sa, proposed, &choice, &spi))?;
             w.nonce(nr)?;
-            w.ke(group, public)
+            w.ke(group, public)?;
+            if more {
+                let link = nr.get(..LINK_LEN).unwrap_or_default();
+                w.notify(&Notify::new(NotifyType::ADDITIONAL_KEY_EXCHANGE, link))?;
+            }
+            Ok(())
         })?;
-        Ok(successor)
+        if more {
+            let kept = self.followup_keep(number, secret, (&ni, nr));
+            return kept.map(|_| None).map_err(|_| DatagramError::NoRoom);
+        }
+        self.derive_successor(number, secret, (&ni, nr)).map(Some)
     }
 
     // ---- both ----
 
-    /// The keys of the new SA (RFC 7296 section 2.18).
-    fn derive_successor(
+    /// The keys of the new SA (RFC 7296 section 2.18). After further key exchanges, all secrets and the nonces are those
+    /// that were kept.
+    pub(super) fn derive_successor(
         &mut self,
         number: u32,
         secret: &[u8],
@@ -337,8 +370,13 @@ impl<P: Provider> Ike<'_, P> {
         let successor = successor.checked_sub(1).ok_or(DatagramError::Stale)?;
         let pair = self.sas.get_disjoint_mut([old, successor as usize]);
         let [old, new] = pair.map_err(|_| DatagramError::Stale)?;
-        let seed =
-            Skeyseed::Rekey { old_prf: old.sa.choice.prf, old_sk_d: old.sa.keys.sk_d(), secret };
+        let stored = Secrets::of(self.buffers.bytes(x.secrets));
+        let (secret, nonces, more) = match &stored {
+            Some(s) => (s.first, (s.ni, s.nr), s.more),
+            None => (secret, nonces, &[][..]),
+        };
+        let (old_prf, old_sk_d) = (old.sa.choice.prf, old.sa.keys.sk_d());
+        let seed = Skeyseed::Rekey { old_prf, old_sk_d, secret, more };
         let (choice, spi_i, spi_r) = (new.sa.choice, new.sa.spi_i, new.sa.spi_r);
         let (ni, nr) = nonces;
         let mut unused = AuthKeys::EMPTY;

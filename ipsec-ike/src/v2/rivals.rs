@@ -44,7 +44,8 @@ impl<P: Provider> Ike<'_, P> {
     fn their_rekey(&mut self, sa: u32) -> Option<u32> {
         let theirs = self.sa(sa)?.theirs.checked_sub(1)?;
         let x = self.contexts.exchange(theirs)?;
-        (x.kind == Kind::RekeyIke && x.stage == Stage::Job).then_some(theirs)
+        let under_way = x.stage == Stage::Job || x.stage == Stage::Answered && x.successor != 0;
+        (x.kind == Kind::RekeyIke && under_way).then_some(theirs)
     }
 
     /// The exchange `number` has made an SA to replace `old`. It takes over, or waits for the exchange that makes another,

@@ -19,7 +19,7 @@ use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, Failure};
-use crate::exchange::{Kind, Maybe, Stage, Work};
+use crate::exchange::{Exchange, Kind, Maybe, Stage, Work};
 use crate::fragment;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
@@ -718,7 +718,9 @@ impl<P: Provider> Ike<'_, P> {
                 self.refuse(peer, None, path, Failure::Crypto);
                 self.drop_negotiation(env, number);
                 let notify = Notify::new(notify, &[]);
-                self.answer_error(env, number, ExchangeType::CREATE_CHILD_SA, &notify);
+                let exchange = self.contexts.exchange(number).map(Exchange::exchange_type);
+                let exchange = exchange.unwrap_or(ExchangeType::CREATE_CHILD_SA);
+                self.answer_error(env, number, exchange, &notify);
             }
             (Kind::CreateChild, true) => self.abandon_child(env, number, Failure::Crypto, agreeing),
             (_, true) => {

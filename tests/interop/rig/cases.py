@@ -201,11 +201,26 @@ HYBRID = ("aes128gcm16-prfsha256-x25519-ke1_mlkem768",)
 
 @both_roles
 def mlkem(t):
-    """ML-KEM after X25519, which charon has since version 6; before IKE_AUTH only."""
+    """ML-KEM after X25519, which charon has since version 6."""
     t.needs_ml_kem()
     t.pair()
     t.establish(replace(SIDE, ike=HYBRID, fragment_size=0))
     t.traffic()
+
+
+@both_roles
+def mlkem_rekeys(t):
+    """The child and the IKE SA are rekeyed with both key exchanges (IKE_FOLLOWUP_KE), from both sides."""
+    t.needs_ml_kem()
+    t.pair()
+    t.establish(replace(SIDE, ike=HYBRID).with_child(esp=("aes128gcm16-x25519-ke1_mlkem768",)))
+    for side in (t.ours, t.peer):
+        side.rekey_child()
+        t.expect("child rekeyed")
+        t.traffic()
+        side.rekey_ike()
+        t.expect("ike rekeyed")
+        t.traffic()
 
 
 @both_roles
