@@ -104,7 +104,7 @@ fn any_bytes(record: &[u8]) {
     assert!(sad.import(NOW, Duration::ZERO, record).is_err() || matches!(id, SaId::Outbound(_)));
     match id {
         SaId::Outbound(id) => {
-            let refused = sad.next_sequence(NOW, id, 100);
+            let refused = sad.next_sequence(NOW, id, 100).map(|_| ());
             assert!(refused.is_err() && refused != Err(SequenceError::NoSa), "{refused:?}");
         }
         SaId::Inbound(id) => {

@@ -42,7 +42,7 @@ pub fn all() {
 fn proofs() {
     reach! {
         fn(_, _, _) -> _: run_jobs_with::<Toy>;
-        fn(_): with_scratch::<Toy>;
+        fn(_) -> _: with_scratch::<Toy>;
         fn(_, _, _, _) -> _: Job::run_with, <Credentials<'_> as Authenticator>::sign;
         fn(_, _) -> _: <Credentials<'_> as Authenticator>::verify, <Untrusted as Display>::fmt;
         fn(_, _, _) -> _: VerifyJob::verify_signature;
