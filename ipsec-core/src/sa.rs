@@ -11,6 +11,7 @@ use crate::path::Path;
 use crate::replay::Window;
 use crate::sad::{DropCause, Drops};
 use crate::selector::Selectors;
+use crate::seq;
 use crate::time::Instant;
 
 #[cfg(any(not(target_os = "none"), ipsec_quick))]
@@ -361,9 +362,14 @@ impl Reserve {
     /// An SA that has not been exported.
     pub(crate) const ALL: Self = Self { up_to: u64::MAX, low: 0 };
 
-    /// Whether `next` may be used, and nobody is to be told.
-    pub(crate) const fn is_ample(&self, next: u64) -> bool {
-        self.low == 0 && next <= self.up_to
+    /// The same, of which no number beyond `last` may be used.
+    pub(crate) const fn at_most(self, last: u64) -> Self {
+        Self { up_to: if self.up_to < last { self.up_to } else { last }, ..self }
+    }
+
+    /// Whether another number than `used` may be used too, and nobody is to be told.
+    pub(crate) const fn is_ample(&self, used: u64) -> bool {
+        self.low == 0 && used < self.up_to
     }
 
     /// Notes that `used` was used. Whether the owner is to be told that few are left.
@@ -382,7 +388,7 @@ pub struct OutboundSa<P: Provider> {
     pub protection: Protection<P>,
     /// The last sequence number given out.
     pub(crate) sequence: u64,
-    /// What an export has set aside of the sequence numbers.
+    /// What an export has set aside of the sequence numbers, or all of them: never one beyond the [last](seq::last).
     pub(crate) reserved: Reserve,
     /// The IPv4 identification of the next outer header that needs one.
     pub(crate) identification: u16,
@@ -395,9 +401,9 @@ impl<P: Provider> OutboundSa<P> {
         Self {
             #[cfg(any(not(target_os = "none"), ipsec_quick))]
             usual: UsualOut::of(&protection),
-            protection,
             sequence: 0,
-            reserved: Reserve::ALL,
+            reserved: Reserve::ALL.at_most(seq::last(protection.esn)),
+            protection,
             identification: 0,
         }
     }

@@ -5,6 +5,11 @@
 /// The last number that an SA without extended sequence numbers may send.
 pub const MAX_SHORT: u64 = u32::MAX as u64;
 
+/// The last number that an SA may send.
+pub(crate) const fn last(esn: bool) -> u64 {
+    if esn { u64::MAX } else { MAX_SHORT }
+}
+
 /// Recovers a whole sequence number from the low half that was sent: RFC 4303 appendix A2.1.
 ///
 /// `top` is the highest number accepted so far and `window` the size of the anti-replay window. The result is the only

@@ -3,7 +3,10 @@
 //!
 //! What comes out is what one call for each packet, in the same order, would give, byte for byte; one that fails leaves
 //! the others alone. Only `N` jobs are kept at once, on the stack, about 300 bytes each: longer batches are done in parts.
-//! Eight is a good number for processors that interleave AES, one for those that do not.
+//! Eight is a good number for processors that interleave AES.
+//!
+//! With a provider that does not [interleave](PacketCipher::INTERLEAVES) there is nothing to gain: it gets the packets one by
+//! one, and a batch costs what single calls cost.
 
 use core::array;
 
@@ -14,8 +17,8 @@ use ipsec_core::time::Instant;
 
 use crate::ah;
 use crate::error::{OpenError, SealError};
-use crate::open::{Arrival, OpenJob, Opened, open_begin_counted, open_finish};
-use crate::seal::{SealJob, Sealed, seal_begin, seal_finish};
+use crate::open::{Arrival, OpenJob, Opened, open, open_begin_counted, open_finish};
+use crate::seal::{SealJob, Sealed, seal, seal_begin, seal_finish};
 
 /// Seals each packet with its SA, as [`seal`](crate::seal()) does, and tells `done` its place in the batch, the packet as
 /// it is now, and the result. Packets of AH are done one by one.
@@ -28,6 +31,14 @@ pub fn seal_batch<P: Provider, const N: usize>(
     mut done: impl FnMut(usize, &mut PacketBuf<'_>, Result<Sealed, SealError>),
 ) {
     let mut place = 0usize;
+    if !P::Cipher::INTERLEAVES {
+        for (id, packet) in packets {
+            let result = seal(sad, now, *id, packet);
+            done(place, packet, result);
+            place = place.wrapping_add(1);
+        }
+        return;
+    }
     in_parts::<_, N>(packets, |part| {
         let mut jobs: [Begun<SealJob, _>; N] =
             array::from_fn(|_| Begun::Done(Err(SealError::NoSa)));
@@ -58,8 +69,8 @@ pub fn seal_batch<P: Provider, const N: usize>(
 /// Opens each ESP packet, as [`open`](crate::open()) does, and tells `done` its place in the batch, the slice as it is
 /// now, and the result.
 ///
-/// A packet that comes twice in a batch is refused the second time, like in two calls, but after it was decrypted: so
-/// its text is wiped.
+/// A packet that comes twice in a batch is refused the second time, like in two calls; where the provider interleaves, after
+/// it was decrypted: so its text is wiped.
 ///
 /// `N` packets, more than none, are with the provider at a time.
 pub fn open_batch<P: Provider, const N: usize>(
@@ -69,6 +80,14 @@ pub fn open_batch<P: Provider, const N: usize>(
     mut done: impl FnMut(usize, &mut [u8], Result<Opened, OpenError>),
 ) {
     let mut place = 0usize;
+    if !P::Cipher::INTERLEAVES {
+        for (arrival, packet) in packets {
+            let result = open(sad, now, arrival, packet);
+            done(place, packet, result);
+            place = place.wrapping_add(1);
+        }
+        return;
+    }
     in_parts::<_, N>(packets, |part| {
         let mut jobs: [Begun<OpenJob, _>; N] = array::from_fn(|_| Begun::Done(OpenError::TooShort));
         for (begun, (arrival, packet)) in jobs.iter_mut().zip(part.iter()) {

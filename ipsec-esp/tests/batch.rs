@@ -142,8 +142,8 @@ fn sealing_a_batch_is_sealing_each() {
 }
 
 /// ESP packets as they arrive: some twice, some changed, some of no SA.
-fn arrivals() -> Vec<(Arrival, Vec<u8>)> {
-    let mut memory = Memory::<RustCrypto>::new(8);
+fn arrivals<P: Provider>() -> Vec<(Arrival, Vec<u8>)> {
+    let mut memory = Memory::<P>::new(8);
     let mut sad = memory.sad();
     let (ids, _) = install(&mut sad);
     let (results, bytes) = seal_singly(&mut sad, &ids);
@@ -174,20 +174,20 @@ fn arrivals() -> Vec<(Arrival, Vec<u8>)> {
     all
 }
 
-fn opening<const N: usize>() {
-    let (mut a, mut b) = (Memory::<RustCrypto>::new(8), Memory::<RustCrypto>::new(8));
+fn opening<P: Provider, const N: usize>() {
+    let (mut a, mut b) = (Memory::<P>::new(8), Memory::<P>::new(8));
     let (mut one, mut many) = (a.sad(), b.sad());
     let (_, ids) = install(&mut one);
     install(&mut many);
     let mut singly: All<Opened, OpenError> = (Vec::new(), Vec::new());
-    for (arrival, mut packet) in arrivals() {
+    for (arrival, mut packet) in arrivals::<P>() {
         singly.0.push(open(&mut one, NOW, &arrival, &mut packet));
         singly.1.push(packet);
     }
-    let mut all = arrivals();
+    let mut all = arrivals::<P>();
     let mut packets: Vec<_> = all.iter_mut().map(|(a, packet)| (*a, &mut packet[..])).collect();
     let mut together: All<Opened, OpenError> = (Vec::new(), Vec::new());
-    open_batch::<RustCrypto, N>(&mut many, NOW, &mut packets, |place, packet, result| {
+    open_batch::<P, N>(&mut many, NOW, &mut packets, |place, packet, result| {
         assert_eq!(place, together.0.len());
         together.0.push(result);
         together.1.push(packet.to_vec());
@@ -212,9 +212,10 @@ fn opening<const N: usize>() {
 
 #[test]
 fn opening_a_batch_is_opening_each() {
-    opening::<1>();
-    opening::<7>();
-    opening::<64>();
+    opening::<Toy, 1>();
+    opening::<Toy, 7>();
+    opening::<Toy, 64>();
+    opening::<RustCrypto, 8>();
 }
 
 #[test]

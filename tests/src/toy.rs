@@ -195,6 +195,9 @@ impl ToyCipher {
 }
 
 impl PacketCipher for ToyCipher {
+    /// So that whoever takes batches apart is tested.
+    const INTERLEAVES: bool = true;
+
     fn new(suite: Suite, encr_key: &[u8], integ_key: &[u8]) -> Result<Self, CryptoError> {
         if !SUITES.contains(&suite) {
             return Err(CryptoError::Unsupported);

@@ -141,6 +141,11 @@ pub trait PacketCipher: Sized {
     /// Verifies `icv` in constant time and decrypts `text`. On any error the text is wiped.
     fn open(&self, work: Work<'_>) -> Result<(), CryptoError>;
 
+    /// Whether [`seal_batch`](Self::seal_batch) and [`open_batch`](Self::open_batch) gain by seeing several packets at once.
+    /// Where they do not, packets that come in a batch are given to [`seal`](Self::seal) and [`open`](Self::open) one by one,
+    /// which spares keeping the state of many.
+    const INTERLEAVES: bool = false;
+
     /// Seals many packets of many keys in one call, so that a provider can interleave them. One result each.
     fn seal_batch(jobs: &mut [(&Self, Work<'_>, Result<(), CryptoError>)]) {
         for (cipher, work, result) in jobs {

@@ -125,7 +125,7 @@ impl<P: Provider> Sad<'_, P> {
                 (&sa.protection, sa.sequence, sa.reserved)
             }
         };
-        let last = if protection.esn { u64::MAX } else { seq::MAX_SHORT };
+        let last = seq::last(protection.esn);
         let edge = used.saturating_add(ahead.into()).min(last);
         self.write_record(now, id, keymat, edge, edge.saturating_sub(used), out)?;
         let low = u32::try_from(edge.saturating_sub(used)).unwrap_or(u32::MAX).div_ceil(2);
@@ -268,7 +268,7 @@ impl<P: Provider> Sad<'_, P> {
 
     fn set_outbound_reserve(&mut self, id: OutboundId, reserve: Reserve) -> Option<()> {
         let OutboundState::Live(sa) = &mut self.outbound_slot(id)?.state else { return None };
-        sa.reserved = reserve;
+        sa.reserved = reserve.at_most(seq::last(sa.protection.esn));
         Some(())
     }
 }

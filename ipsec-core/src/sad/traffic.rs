@@ -117,17 +117,12 @@ impl<P: Provider> Sad<'_, P> {
         if *generation != id.generation {
             return Err(SequenceError::NoSa);
         }
-        let last = if sa.protection.esn { u64::MAX } else { seq::MAX_SHORT };
-        let next = sa.sequence.wrapping_add(1);
-        if sa.sequence < last
-            && sa.reserved.is_ample(next)
-            && sa.protection.usage.count_young(now, bytes)
-        {
-            sa.sequence = next;
+        if sa.reserved.is_ample(sa.sequence) && sa.protection.usage.count_young(now, bytes) {
+            sa.sequence = sa.sequence.wrapping_add(1);
             return Ok(sa);
         }
         let number = outbound_number(self.inbound.len(), id.slot);
-        let (told, taken) = (*flags, next_at_limit(sa, flags, now, bytes, last));
+        let (told, taken) = (*flags, next_at_limit(sa, flags, now, bytes));
         if *flags != told {
             self.pending.push(number);
         }
@@ -222,10 +217,9 @@ fn next_at_limit<P: Provider>(
     flags: &mut u8,
     now: Instant,
     bytes: usize,
-    last: u64,
 ) -> Result<(), SequenceError> {
     let mut age = sa.protection.usage.age(now, bytes);
-    let taken = if sa.sequence >= last {
+    let taken = if sa.sequence >= seq::last(sa.protection.esn) {
         age = Age::Hard;
         Err(SequenceError::Overflow)
     } else if age == Age::Hard {
