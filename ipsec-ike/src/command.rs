@@ -49,7 +49,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         match established {
             Some(sa) => self.want_child(env, sa, config, packet),
-            None => self.sa_init_begin(env, config, packet),
+            None => self.sa_init_begin(env, config, packet, None),
         }
     }
 

@@ -63,6 +63,9 @@ pub struct Peer<'r> {
     pub children: &'r [Child<'r>],
     /// Rekey the IKE SA after this time, less a random tenth.
     pub rekey_after: Duration,
+    /// Authenticate anew after this time (RFC 7296 section 2.8.3): whoever began makes a new IKE SA with new children, and
+    /// then ends the old one. To an initiator we say so (RFC 4478), and end what it has not renewed by then. `MAX`: never.
+    pub reauthenticate_after: Duration,
     /// End the IKE SA after this time, if it has not been rekeyed.
     pub expire_after: Duration,
     /// Ask a peer that has been silent for this long whether it is alive (RFC 7296 section 2.4). `None`: never ask.
@@ -105,6 +108,7 @@ impl<'r> Peer<'r> {
             proposals: IkeProposal::DEFAULT,
             children: &[],
             rekey_after: Duration::from_secs(4 * 3600),
+            reauthenticate_after: Duration::MAX,
             expire_after: Duration::from_secs(4 * 3600 + 1800),
             liveness: Some(Duration::from_secs(30)),
             retransmission: Retransmission::DEFAULT,

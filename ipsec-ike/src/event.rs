@@ -309,6 +309,8 @@ pub enum DownReason {
     Deleted,
     /// It was replaced.
     Rekeyed,
+    /// It was replaced by one with a new authentication.
+    Reauthenticated,
     /// Its life is over and no replacement came about.
     Expired,
     /// The peer does not answer.
@@ -329,6 +331,7 @@ impl core::fmt::Display for DownReason {
             Self::Closed => "closed",
             Self::Deleted => "deleted by the peer",
             Self::Rekeyed => "rekeyed",
+            Self::Reauthenticated => "reauthenticated",
             Self::Expired => "expired",
             Self::PeerSilent => "peer silent",
             Self::NotInstalled => "not installed",

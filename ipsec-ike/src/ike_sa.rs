@@ -89,6 +89,10 @@ pub(crate) struct IkeSa {
     /// MOBIKE: we say where it goes, as the initiator of the first SA, of which this may be the hundredth (RFC 4555
     /// section 2.1).
     pub(crate) decides: bool,
+    /// It is to replace another one by a new authentication.
+    pub(crate) heir: bool,
+    /// A new authentication has replaced it: it stays for what is on the way.
+    pub(crate) outlived: bool,
     /// MOBIKE: whether traffic may go to the peer's address.
     pub(crate) check: Check,
     /// Another SA has taken its place: its end is not told.
@@ -133,6 +137,8 @@ pub(crate) struct IkeSa {
     pub(crate) heard: Instant,
     pub(crate) sent: Instant,
     pub(crate) rekey_at: Instant,
+    /// When its authentication is to be renewed, or is believed no more.
+    pub(crate) reauth_at: Instant,
     pub(crate) expire_at: Instant,
 }
 
@@ -148,6 +154,8 @@ impl IkeSa {
         keepalive_due: false,
         mobike: false,
         decides: false,
+        heir: false,
+        outlived: false,
         check: Check::None,
         replaced: false,
         fragments: false,
@@ -175,6 +183,7 @@ impl IkeSa {
         heard: Instant::ZERO,
         sent: Instant::ZERO,
         rekey_at: Instant::ZERO,
+        reauth_at: Instant::ZERO,
         expire_at: Instant::ZERO,
     };
 
@@ -204,18 +213,19 @@ impl IkeSa {
         Ends { path, proven, nat_local, nat_remote }
     }
 
-    /// What an SA that replaces it has to know of its moves.
-    pub(crate) const fn moving(&self) -> (bool, bool, Check, u32) {
-        (self.mobike, self.decides, self.check, self.mapping)
+    /// What an SA that replaces it has to know of its moves and its authentication.
+    pub(crate) const fn moving(&self) -> (bool, bool, Check, u32, Instant) {
+        (self.mobike, self.decides, self.check, self.mapping, self.reauth_at)
     }
 
     /// Takes what the SA knew that it replaces. What that one has asked is asked again.
     pub(crate) fn take_moving(
         &mut self,
-        (mobike, decides, check, mapping): (bool, bool, Check, u32),
+        (mobike, decides, check, mapping, reauth_at): (bool, bool, Check, u32, Instant),
     ) {
         self.mobike = mobike;
         self.decides = decides;
+        self.reauth_at = reauth_at;
         self.mapping = mapping;
         if check != Check::None {
             self.check = Check::Due;
@@ -276,6 +286,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         slot.sa.state = SaState::Larval;
         slot.sa.initiator = initiator;
         slot.sa.heard = env.now;
+        slot.sa.reauth_at = Instant::MAX;
         if initiator {
             slot.sa.spi_i = spi
         } else {

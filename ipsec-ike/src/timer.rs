@@ -81,6 +81,10 @@ impl<P: Provider> Ike<'_, P> {
             sa.rekey_at = Instant::MAX;
             sa.want |= ike_sa::want::REKEY;
         }
+        if now >= sa.reauth_at {
+            self.reauthenticate(env, number);
+        }
+        let Some(sa) = self.sa(number) else { return };
         if let Some(silence) = liveness
             && now >= sa.heard.after(silence)
         {
@@ -106,7 +110,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         let mut at = sa.expire_at.min(partial.unwrap_or(Instant::MAX));
         if sa.state == SaState::Established {
-            at = at.min(sa.rekey_at);
+            at = at.min(sa.rekey_at).min(sa.reauth_at);
         }
         if let Some(silence) = liveness {
             let ask = sa.heard.after(silence);

@@ -333,6 +333,7 @@ struct PeerTable {
     assign: bool,
     #[serde(default)]
     mobike: bool,
+    reauthenticate_after: Option<Spanned<String>>,
     #[serde(default)]
     child: Vec<ChildTable>,
 }
@@ -522,6 +523,8 @@ impl Checker {
             None => Some(IkeProposal::DEFAULT),
         };
         let lifetime = self.lifetime(peer.lifetime.as_ref(), 4 * 3600);
+        let renew = peer.reauthenticate_after.as_ref();
+        let renew = renew.map(|after| self.duration(Some(after), 0));
         let dpd = self.duration(peer.dpd.as_ref(), 30);
         if let Some(tries) = &peer.retransmit_tries
             && *tries.get_ref() == 0
@@ -562,6 +565,9 @@ impl Checker {
         config.asks =
             Ask { ipv4: asks(AskFor::Ipv4), ipv6: asks(AskFor::Ipv6), dns: asks(AskFor::Dns) };
         config.assigns = peer.assign;
+        if let Some(renew) = renew {
+            config.reauthenticate_after = renew?;
+        }
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         Some(config)

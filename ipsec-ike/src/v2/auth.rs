@@ -10,6 +10,7 @@ use super::message::Inner;
 use super::negotiation::Answered;
 use super::ppk;
 use super::proof::{self, Proof};
+use super::reauth;
 use super::sa_init::nonce_of;
 use crate::auth::{Untrusted, pad, signature};
 use crate::buffers::BufferId;
@@ -234,6 +235,7 @@ impl<P: Provider> Ike<'_, P> {
             let (identity, answer) = (self.identity_hash(&id), self.answered(number, collected));
             self.take_config(sa_number, collected);
             self.take_mobike(sa_number, Self::moves(collected));
+            self.take_auth_lifetime(env, sa_number, reauth::auth_lifetime(collected));
             return self.auth_completed(env, sa_number, number, identity, answer);
         }
         // What is plain to see costs no job.
@@ -560,6 +562,7 @@ impl<P: Provider> Ike<'_, P> {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
+            reauth::write_auth_lifetime(peer.reauthenticate_after, w)?;
             if ppk {
                 w.notify(&Notify::new(NotifyType::PPK_IDENTITY, &[]))?;
             }
@@ -645,7 +648,9 @@ impl<P: Provider> Ike<'_, P> {
         let Some(id) = collected.id_r else { return };
         let (identity, answer) = (self.identity_hash(&id), self.answered(number, &collected));
         let moves = Self::moves(&collected);
+        let lifetime = reauth::auth_lifetime(&collected);
         self.take_mobike(sa, moves);
+        self.take_auth_lifetime(env, sa, lifetime);
         self.take_parked_config(sa, number);
         self.release_parked(number);
         let _ = self.auth_completed(env, sa, number, identity, answer);
@@ -734,6 +739,7 @@ impl<P: Provider> Ike<'_, P> {
         sa.expire_at = env.now.after(peer.expire_after);
         sa.tell |= ike_sa::tell::UP;
         self.events.push(number);
+        self.begin_authenticated_life(env, number);
         self.schedule_sa(env.now, number);
     }
 

@@ -64,6 +64,7 @@ impl<P: Provider> Ike<'_, P> {
             self.answer_error(env, context, ExchangeType::INFORMATIONAL, &Notify::new(kind, &[]));
             return Err(DatagramError::Refused);
         }
+        self.take_auth_lifetime(env, sa, super::reauth::auth_lifetime(collected));
         let (mut esp, mut ah) = (DeletedSpis::new(), DeletedSpis::new());
         let deleting = self.child_being_deleted(sa);
         let outbound = collected.deletes().flat_map(|d| d.spis().map(move |spi| (d.protocol, spi)));

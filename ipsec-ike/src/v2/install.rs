@@ -71,15 +71,16 @@ impl<P: Provider> Ike<'_, P> {
             (jittered(env, l.soft.time), env.now.after(l.hard.time))
         });
         let node = self.child_node(slot);
+        let elsewhere = self.has_tunnel_elsewhere(sa, config);
         let Some(child) = self.child(slot) else { return };
+        let fresh = child.replaces.is_none() && !elsewhere;
         child.state = ChildState::Established;
         child.rekey_at = soft;
         child.expire_at = hard;
         let replaces = child.replaces;
         // RFC 7296 section 2.8: the initiator of a rekey sends on the new SA at once; the responder knows that it can
         // when it has seen the initiator do so.
-        child.traffic =
-            if ours || replaces.is_none() { Traffic::Now } else { Traffic::AfterFirstPacket };
+        child.traffic = if ours || fresh { Traffic::Now } else { Traffic::AfterFirstPacket };
         child.tell |= child_sa::tell::UP;
         self.schedule_child(slot);
         self.events.push(node);

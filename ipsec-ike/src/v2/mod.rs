@@ -16,6 +16,7 @@ mod negotiation;
 mod offer;
 mod ppk;
 mod proof;
+pub(crate) mod reauth;
 mod rekey_ike;
 pub(crate) mod rivals;
 mod sa_init;

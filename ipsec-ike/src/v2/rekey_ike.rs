@@ -485,6 +485,7 @@ impl<P: Provider> Ike<'_, P> {
         new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
         self.events.push(successor);
         self.file_sa(successor, identity);
+        self.bequeath(id, successor);
         self.inherit_children(old, successor);
         for sa in [old, successor] {
             self.schedule_sa(env.now, sa);

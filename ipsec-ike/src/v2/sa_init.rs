@@ -18,7 +18,7 @@ use crate::buffers::{BufferId, Buffers};
 use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
-use crate::event::{ChildRef, Failure};
+use crate::event::{ChildRef, Failure, IkeId};
 use crate::exchange::{Exchange, Kind, Maybe, Stage, Work};
 use crate::fragment;
 use crate::ike_sa::{self, SaState};
@@ -74,6 +74,7 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         config: ChildRef,
         packet: Option<Flow>,
+        replaces: Option<IkeId>,
     ) -> Result<(), CommandError> {
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
         let (Some(local), Some(remote)) = (peer.local, peer.remote) else {
@@ -97,6 +98,8 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(slot) = self.sa(sa) {
             slot.peer = config.peer;
             slot.path = path;
+            slot.replaces = replaces;
+            slot.heir = replaces.is_some();
             slot.ours = number.saturating_add(1);
         }
         self.file_sa(sa, 0);

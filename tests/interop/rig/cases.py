@@ -155,6 +155,17 @@ def mobike(t):
         raise Failure("not one IKE SA, at the new address")
 
 
+@both_roles
+def reauth(t):
+    """The initiator authenticates anew, make before break: not a packet is lost (RFC 7296 section 2.8.3)."""
+    t.pair()
+    ours, theirs = (replace(SIDE, renew="4s"), None) if t.role == "init" else (SIDE, SIDE.mirrored(renew="4s"))
+    t.establish(ours, theirs, extra="make_before_break = yes")
+    with t.flood():
+        t.expect("ike up", "child up", "ike down", timeout=20)
+        t.traffic()
+
+
 # Post-quantum pre-shared keys (RFC 8784)
 
 PPK = "thirty-two bytes of the suite ppk"

@@ -57,6 +57,7 @@ connections {{
     rekey_time = {side.lifetime}
     over_time = 1h
     rand_time = 0
+    reauth_time = {reauth}
     dpd_delay = {side.dpd}
     encap = {encap}
     mobike = {mobike}
@@ -215,6 +216,7 @@ def configuration(side):
         ppk=f"ppk_id = {side.ppk_id}\n    ppk_required = {'yes' if side.ppk_required else 'no'}" if side.ppk else "",
         ppk_secret=f'  ppk-peer {{\n    id = {side.ppk_id}\n    secret = "{side.ppk}"\n  }}\n' if side.ppk else "",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
+        reauth=side.renew or "0s",
         fragmentation="yes" if side.fragment_size else "no")
 
 

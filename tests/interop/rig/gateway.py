@@ -109,6 +109,8 @@ def peer(side):
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:
         keys["assign"] = True
+    if side.renew:
+        keys["reauthenticate_after"] = side.renew
     if side.roams:
         keys["mobike"] = True
     if side.dpd != "0s":

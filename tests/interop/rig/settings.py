@@ -48,6 +48,7 @@ class Side:
     fragment_size: int = 1280    # 0: no fragmentation
     tries: int = 6    # linux-gateway's own
     roams: bool = False    # linux-gateway supports MOBIKE
+    renew: str = ""    # after what time the initiator authenticates anew
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
     mtu: int = 1400    # linux-gateway's TUN device
@@ -59,7 +60,7 @@ class Side:
         turned = replace(
             self, peer="kolkata", local=self.remote, remote=self.local, local_id=self.remote_id, remote_id=self.local_id,
             auth=self.remote_auth, remote_auth=self.auth, own=self.other, other=self.own, signature=(), crl=(),
-            dpd="0s", encapsulation="auto", lifetime="4h", start="never", inner=(), ask=False, pool=(),
+            dpd="0s", encapsulation="auto", lifetime="4h", start="never", renew="", inner=(), ask=False, pool=(),
             children=tuple(replace(child.mirrored(), lifetime="1h", lifetime_packets=0) for child in self.children))
         return replace(turned, **changes)
 
