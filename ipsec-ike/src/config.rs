@@ -17,6 +17,10 @@ use crate::identity::Identity;
 #[derive(Clone, Copy)]
 pub struct Config<'r> {
     /// In order of preference: a responder takes the first whose address and identities fit.
+    ///
+    /// Whoever sends an IKE_SA_INIT message makes a responder compare its addresses with those of every entry, three or
+    /// four times. That is little beside a key exchange while there are thousands of entries; who knows more peers keeps
+    /// them in a store of its own, behind one entry (`RemoteAuth::Store`, feature `store`).
     pub peers: &'r [Peer<'r>],
     /// With this many half-open exchanges of other initiators, a newcomer must return a cookie first
     /// (RFC 7296 section 2.6). 0 asks everyone. Whatever it is, a newcomer is asked when half of the memory for such
@@ -260,6 +264,9 @@ pub struct Ppk<'r> {
 pub enum LocalAuth<'r> {
     /// By knowing a secret.
     Psk(&'r [u8]),
+    /// By the secret that the caller's store has for the initiator ([`RemoteAuth::Store`]).
+    #[cfg(feature = "store")]
+    Store,
     /// By a signature with the key of an X.509 certificate.
     Certificate {
         /// Certificates in DER: ours first, then each one's issuer. The last, which the peer trusts, is left out. At most
@@ -294,6 +301,13 @@ pub struct SigningKey<'r> {
 pub enum RemoteAuth<'r> {
     /// By knowing a secret.
     Psk(&'r [u8]),
+    /// As a store of the caller's says: a database of peers that do not stand in the configuration (RFC 4301 section
+    /// 4.4.3). Once an initiator has said who it is, the job [`LookUp`](crate::jobs::Job::LookUp) asks which entry counts
+    /// for it, this one or another, and for its secret. Such an entry is for responders only, has no
+    /// [`Peer::ppk`], and its [`Peer::remote_id`] is usually [`Identity::Any`]; those that only the store leads to come
+    /// after it.
+    #[cfg(feature = "store")]
+    Store,
     /// By a signature with the key of an X.509 certificate that contains its identity.
     Certificate {
         /// Whose certificates are believed: certificates in DER, of which name, key and name constraints count. They are

@@ -540,9 +540,9 @@ pub enum AuthKind {
 impl AuthKind {
     pub(crate) const fn of(remote: &RemoteAuth<'_>) -> Self {
         match remote {
-            RemoteAuth::Psk(_) => Self::Psk,
             RemoteAuth::Certificate { .. } => Self::Certificate,
             RemoteAuth::RawPublicKey { .. } => Self::RawPublicKey,
+            _ => Self::Psk,
         }
     }
 }

@@ -100,6 +100,9 @@ pub(crate) enum Work {
     Sign,
     /// The peer's.
     Verify,
+    /// Who the peer is, in the caller's store.
+    #[cfg(feature = "store")]
+    LookUp,
 }
 
 /// The peer's message, decrypted and kept while a job runs: the inner payloads.

@@ -4,6 +4,8 @@
 //! ([`Ike::job`](crate::Ike::job)), and takes the answer ([`Ike::handle_job`](crate::Ike::handle_job)), at once, later,
 //! or never: then the exchange times out. [`run_jobs`] is the synchronous way, and [`run_jobs_with`] that with signatures.
 
+#[cfg(feature = "store")]
+use crate::auth::LookUpJob;
 use crate::auth::{Authenticator, SignJob, Untrusted, VerifyJob};
 use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::wire::{Message, NotifyType};
@@ -51,6 +53,9 @@ pub enum Job<'s, P: Provider> {
     Sign(SignJob<'s>),
     /// Verify a peer's signature, and its certificate: [`Authenticator::verify`].
     Verify(VerifyJob<'s>),
+    /// Look up a peer in the caller's store: [`Authenticator::look_up`].
+    #[cfg(feature = "store")]
+    LookUp(LookUpJob<'s>),
 }
 
 /// What came of a [`Job`].
@@ -81,6 +86,18 @@ pub enum Answer<'p, P: Provider> {
     Verified,
     /// Of [`Job::Verify`]: the peer is not believed.
     Refused(Untrusted),
+    /// Of [`Job::LookUp`].
+    #[cfg(feature = "store")]
+    Found {
+        /// The entry of the configuration that counts for the peer.
+        peer: u16,
+        /// Its secret, for [`RemoteAuth::Store`](crate::config::RemoteAuth::Store) and
+        /// [`LocalAuth::Store`](crate::config::LocalAuth::Store); otherwise not looked at. It is not kept.
+        secret: &'p [u8],
+    },
+    /// Of [`Job::LookUp`]: nobody knows it.
+    #[cfg(feature = "store")]
+    Unknown,
     /// Of any job that failed.
     Failed(CryptoError),
 }
@@ -108,7 +125,7 @@ impl<P: Provider> Job<'_, P> {
                 Ok(secret) => Answer::Agreed { secret },
                 Err(e) => Answer::Failed(e),
             },
-            Self::Sign(_) | Self::Verify(_) => Answer::Failed(CryptoError::Unsupported),
+            _ => Answer::Failed(CryptoError::Unsupported),
         }
     }
 
@@ -128,6 +145,13 @@ impl<P: Provider> Job<'_, P> {
             Self::Verify(job) => match authenticator.verify(&job) {
                 Ok(()) => Answer::Verified,
                 Err(reason) => Answer::Refused(reason),
+            },
+            #[cfg(feature = "store")]
+            Self::LookUp(job) => match authenticator.look_up(&job, scratch) {
+                Some((peer, len)) => {
+                    Answer::Found { peer, secret: scratch.get(..len).unwrap_or_default() }
+                }
+                None => Answer::Unknown,
             },
             other => other.run(rng, scratch),
         }
@@ -216,6 +240,8 @@ impl<P: Provider> Ike<'_, P> {
             }
             Work::Sign => self.sign_job(id.exchange).map(Job::Sign),
             Work::Verify => self.verify_job(id.exchange).map(Job::Verify),
+            #[cfg(feature = "store")]
+            Work::LookUp => self.look_up_job(id.exchange).map(Job::LookUp),
         }
     }
 
@@ -310,6 +336,12 @@ impl<P: Provider> Ike<'_, P> {
             (Work::Sign, Answer::Signed(signature)) => self.auth_signed(env, number, signature),
             (Work::Verify, Answer::Verified) => self.auth_verified(env, number),
             (Work::Verify, Answer::Refused(reason)) => self.auth_untrusted(env, number, reason),
+            #[cfg(feature = "store")]
+            (Work::LookUp, Answer::Found { peer, secret }) => {
+                self.auth_found(env, number, Some((peer, secret)));
+            }
+            #[cfg(feature = "store")]
+            (Work::LookUp, Answer::Unknown) => self.auth_found(env, number, None),
             (_, Answer::Failed(_)) => self.job_failed(env, number, NotifyType::INVALID_SYNTAX),
             _ => {}
         }

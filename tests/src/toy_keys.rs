@@ -4,6 +4,7 @@ use ipsec::{Authenticator, RemoteAuth, SignJob, Untrusted, VerifyJob};
 use ipsec_core::crypto::{
     CryptoError, HashId, Provider, SignatureScheme, SignatureVerifier, Signer,
 };
+use ipsec_ike::auth::LookUpJob;
 use rand_core::CryptoRng;
 use std::vec::Vec;
 
@@ -93,5 +94,14 @@ impl Authenticator for Authority {
             }
         };
         job.verify_signature(&ToyVerifier, key)
+    }
+
+    /// Knows who is called `NAME.store.example`: the secret is `secret of NAME`, and the entry the first, or for `key-NAME`
+    /// the second.
+    fn look_up(&self, job: &LookUpJob<'_>, secret: &mut [u8]) -> Option<(u16, usize)> {
+        let name = job.id.data.strip_suffix(b".store.example")?;
+        let parts = b"secret of ".iter().chain(name);
+        let len = secret.iter_mut().zip(parts).map(|(to, from)| *to = *from).count();
+        Some((u16::from(name.starts_with(b"key-")), len))
     }
 }

@@ -44,6 +44,29 @@ pub trait Authenticator {
     /// # Errors
     /// Why this is not so, or not known.
     fn verify(&self, job: &VerifyJob<'_>) -> Result<(), Untrusted>;
+
+    /// Looks an initiator up in a store: gives the number of the entry of the configuration that counts for it, and the
+    /// length of its secret, which is written to `secret`. `None`: it is not known. There is no store by default.
+    #[cfg(feature = "store")]
+    fn look_up(&self, job: &LookUpJob<'_>, secret: &mut [u8]) -> Option<(u16, usize)> {
+        let _ = (job, secret);
+        None
+    }
+}
+
+/// Who is to be looked up. Nothing is proven yet.
+#[cfg(feature = "store")]
+pub struct LookUpJob<'s> {
+    /// The entry of the configuration that leads to the store.
+    pub peer: u16,
+    /// Who the initiator says it is.
+    pub id: IdPayload<'s>,
+    /// With whom it wants to speak.
+    pub wanted: Option<IdPayload<'s>>,
+    /// Where it is.
+    pub path: ipsec_core::path::Path,
+    /// How it proves itself.
+    pub method: crate::wire::AuthMethod,
 }
 
 /// What is to be signed, by which key.
@@ -267,7 +290,7 @@ impl Authenticator for Credentials<'_> {
                 // The signature first would be work for anybody who asks; the certificate is checked against it last.
                 verifier.verify(job)?
             }
-            RemoteAuth::Psk(_) => return Err(Untrusted::Unsupported),
+            _ => return Err(Untrusted::Unsupported),
         };
         job.verify_signature(self.signatures, spki)
     }

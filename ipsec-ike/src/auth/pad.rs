@@ -31,13 +31,7 @@ pub(crate) fn entry<'r>(
     choice: &IkeChoice,
     method: AuthMethod,
 ) -> Result<(u16, &'r Peer<'r>), Denied> {
-    let fits = |peer: &Peer<'_>| {
-        at_address(peer, path)
-            && peer.remote_id.matches(id)
-            && wanted.is_none_or(|wanted| {
-                peer.local_id == Identity::Any || peer.local_id.matches(wanted)
-            })
-    };
+    let fits = |peer: &Peer<'_>| fits(peer, path, (id, wanted));
     let mut decides = None;
     let mut denied =
         Denied { peer: None, failure: Failure::UnknownIdentity { claimed: ClaimedId::of(id) } };
@@ -45,18 +39,52 @@ pub(crate) fn entry<'r>(
         if *decides.get_or_insert(peer.remote_id) != peer.remote_id {
             continue;
         }
-        let failure = if !proposal::allows_ike(peer.proposals, choice) {
-            Failure::SuiteNotAllowed { suite: choice.suite, prf: choice.prf, group: choice.group }
-        } else if !accepts(&peer.auth.remote, method) {
-            Failure::MethodRefused { used: method, wanted: AuthKind::of(&peer.auth.remote) }
-        } else {
-            return Ok((index, peer));
-        };
+        let Err(failure) = allows(peer, choice, method) else { return Ok((index, peer)) };
         if denied.peer.is_none() {
             denied = Denied { peer: Some(index), failure };
         }
     }
     Err(denied)
+}
+
+/// Whether an entry is for somebody at this address who says that it is `id`, and wants to speak with `wanted`.
+fn fits(
+    peer: &Peer<'_>,
+    path: Path,
+    (id, wanted): (&IdPayload<'_>, Option<&IdPayload<'_>>),
+) -> bool {
+    at_address(peer, path)
+        && peer.remote_id.matches(id)
+        && wanted
+            .is_none_or(|wanted| peer.local_id == Identity::Any || peer.local_id.matches(wanted))
+}
+
+/// Whether an entry allows these algorithms, which were chosen by address, and this method.
+fn allows(peer: &Peer<'_>, choice: &IkeChoice, method: AuthMethod) -> Result<(), Failure> {
+    if !proposal::allows_ike(peer.proposals, choice) {
+        let IkeChoice { suite, prf, group, .. } = *choice;
+        return Err(Failure::SuiteNotAllowed { suite, prf, group });
+    }
+    if !accepts(&peer.auth.remote, method) {
+        let wanted = AuthKind::of(&peer.auth.remote);
+        return Err(Failure::MethodRefused { used: method, wanted });
+    }
+    Ok(())
+}
+
+/// Whether the entry that a store leads to is for this initiator.
+#[cfg(feature = "store")]
+pub(crate) fn check(
+    peer: &Peer<'_>,
+    path: Path,
+    ids: (&IdPayload<'_>, Option<&IdPayload<'_>>),
+    choice: &IkeChoice,
+    method: AuthMethod,
+) -> Result<(), Failure> {
+    if !fits(peer, path, ids) {
+        return Err(Failure::UnknownIdentity { claimed: ClaimedId::of(ids.0) });
+    }
+    allows(peer, choice, method)
 }
 
 /// Whether this is the way in which a peer has to prove itself.
@@ -65,6 +93,10 @@ pub(crate) const fn accepts(remote: &RemoteAuth<'_>, method: AuthMethod) -> bool
         RemoteAuth::Psk(_) => matches!(method, AuthMethod::SHARED_KEY),
         RemoteAuth::Certificate { .. } | RemoteAuth::RawPublicKey { .. } => {
             signature::is_signature(method)
+        }
+        #[cfg(feature = "store")]
+        RemoteAuth::Store => {
+            matches!(method, AuthMethod::SHARED_KEY) || signature::is_signature(method)
         }
     }
 }

@@ -173,6 +173,8 @@ pub(crate) fn read<'a>(auth: &AuthPayload<'a>) -> Option<(Named, &'a [u8])> {
 pub(crate) const fn allowed<'r>(remote: &RemoteAuth<'r>) -> &'r [SignatureScheme] {
     match remote {
         RemoteAuth::Psk(_) => &[],
+        #[cfg(feature = "store")]
+        RemoteAuth::Store => crate::config::SIGNATURE_SCHEMES,
         RemoteAuth::Certificate { schemes, .. } | RemoteAuth::RawPublicKey { schemes, .. } => {
             schemes
         }
@@ -204,6 +206,6 @@ pub(crate) fn check(
             let sent = message.certs().find(raw);
             if sent.is_none_or(|c| c.data == *spki) { Ok(()) } else { Err(Untrusted::OtherKey) }
         }
-        RemoteAuth::Psk(_) => Err(Untrusted::Unsupported),
+        _ => Err(Untrusted::Unsupported),
     }
 }

@@ -369,14 +369,24 @@ impl<P: Provider> Ike<'_, P> {
             match peer.auth.remote {
                 RemoteAuth::Psk(key) if self.is_proven(number, key, &id, &auth) => Ok(true),
                 RemoteAuth::Psk(_) => Err(Failure::AuthenticationFailed),
+                #[cfg(feature = "store")]
+                RemoteAuth::Store => Ok(false),
                 _ => signature::check(&peer.auth.remote, collected, &auth)
                     .map(|()| false)
                     .map_err(|reason| Failure::Untrusted { claimed: ClaimedId::of(&id), reason }),
             }
         });
         let error = match checked {
-            Ok(true) => return self.auth_proven(env, number, path, Some((collected, received))),
+            Ok(true) => {
+                return self.auth_proven(env, number, path, Some((collected, received)), &[]);
+            }
             Ok(false) if !self.may_park() => return Err(DatagramError::NoRoom),
+            #[cfg(feature = "store")]
+            Ok(false) if self.is_of_store(sa_number) => {
+                self.park(number, received)?;
+                self.auth_wait(env, number, path, Work::LookUp);
+                return Ok(());
+            }
             Ok(false) => match self.auth_park(number, received, Role::Initiator, &id) {
                 Ok(()) => {
                     self.auth_wait(env, number, path, Work::Verify);
@@ -401,7 +411,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Waits for a job of a handshake that the peer began: nothing else is taken until it is done.
-    fn auth_wait(&mut self, env: &mut Env<'_>, number: u32, path: Path, work: Work) {
+    pub(super) fn auth_wait(&mut self, env: &mut Env<'_>, number: u32, path: Path, work: Work) {
         self.becomes_auth(number, path);
         self.queue_job(number, work);
         self.give_up_after(env, number, CALLER_TIMEOUT);
@@ -419,20 +429,28 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The initiator is the one that it says it is. Our own proof is next. `received` is its message, unless it has been
-    /// parked before.
-    fn auth_proven(
+    /// parked before. `secret` is of the caller's store.
+    pub(super) fn auth_proven(
         &mut self,
         env: &mut Env<'_>,
         number: u32,
         path: Path,
         received: Option<(&Collected<'_>, Inner<'_>)>,
+        #[cfg_attr(not(feature = "store"), expect(unused_variables, reason = "there is none"))]
+        secret: &[u8],
     ) -> Result<(), DatagramError> {
         let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
         let peer = self.peer_of(sa_number).ok_or(DatagramError::Stale)?;
         let local_id = peer.local_id.or_address(path.local.address);
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
-        if let LocalAuth::Psk(key) = peer.auth.local {
+        let shared = match peer.auth.local {
+            LocalAuth::Psk(key) => Some(key),
+            #[cfg(feature = "store")]
+            LocalAuth::Store => Some(secret),
+            _ => None,
+        };
+        if let Some(key) = shared {
             let mut proof = [0; MAX_PRF];
             let len = self.own_proof(number, key, &id, &mut proof).ok_or(DatagramError::Crypto)?;
             let proof = Proof::Shared(proof.get(..len).unwrap_or_default());
@@ -582,7 +600,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Refuses an initiator: the response is authentic as far as the key exchange goes, and the SA ends with it.
-    fn auth_refuse(
+    pub(super) fn auth_refuse(
         &mut self,
         env: &mut Env<'_>,
         sa_number: u32,
@@ -641,7 +659,7 @@ impl<P: Provider> Ike<'_, P> {
         x.work = Work::None;
         if !ours {
             // Its errors have been told.
-            let _ = self.auth_proven(env, number, path, None);
+            let _ = self.auth_proven(env, number, path, None, &[]);
             return;
         }
         let Some(collected) = self.parked(number) else { return };
@@ -679,6 +697,11 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn auth_job_failed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, ours, path) = (x.sa, x.ours, x.path);
+        #[cfg(feature = "store")]
+        if x.work == Work::LookUp {
+            // Nobody knows whether it is somebody: it may ask again.
+            return self.auth_refuse(env, sa, number, path, Failure::NoRoom);
+        }
         if x.work == Work::Verify {
             self.auth_untrusted(env, number, Untrusted::NotVerified);
         } else if ours {

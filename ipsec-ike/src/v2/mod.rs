@@ -20,5 +20,7 @@ pub(crate) mod reauth;
 mod rekey_ike;
 pub(crate) mod rivals;
 mod sa_init;
+#[cfg(feature = "store")]
+mod store;
 
 pub(crate) use sa_init::at_address;

@@ -42,12 +42,12 @@ impl Proof<'_> {
 /// Our certificates, the end entity's first (RFC 7296 section 3.6).
 pub(super) fn write_certs(w: &mut MessageWriter<'_>, local: &LocalAuth<'_>) -> Result<(), NoRoom> {
     match local {
-        LocalAuth::Psk(_) => Ok(()),
         LocalAuth::Certificate { chain, .. } => chain
             .iter()
             .take(MAX_CERTS)
             .try_for_each(|cert| w.cert(CertEncoding::X509_SIGNATURE, cert)),
         LocalAuth::RawPublicKey { spki, .. } => w.cert(CertEncoding::RAW_PUBLIC_KEY, spki),
+        _ => Ok(()),
     }
 }
 
@@ -60,7 +60,6 @@ pub(super) fn write_cert_req<'r, P: Provider>(
     let mut raw = false;
     for peer in peers {
         match peer.auth.remote {
-            RemoteAuth::Psk(_) => {}
             RemoteAuth::RawPublicKey { .. } => raw = true,
             RemoteAuth::Certificate { anchors, .. } => {
                 for key in anchors.iter().filter_map(|anchor| public_key(anchor)) {
@@ -69,6 +68,7 @@ pub(super) fn write_cert_req<'r, P: Provider>(
                     }
                 }
             }
+            _ => {}
         }
     }
     if !authorities.is_empty() {
@@ -103,8 +103,8 @@ pub(super) fn write_hashes<'r>(
 /// The key that we sign with.
 pub(super) const fn key_of<'r>(auth: &Auth<'r>) -> Option<SigningKey<'r>> {
     match auth.local {
-        LocalAuth::Psk(_) => None,
         LocalAuth::Certificate { key, .. } | LocalAuth::RawPublicKey { key, .. } => Some(key),
+        _ => None,
     }
 }
 

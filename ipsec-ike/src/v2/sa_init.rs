@@ -81,6 +81,12 @@ impl<P: Provider> Ike<'_, P> {
             return Err(CommandError::NoAddress);
         };
         let local = self.moved.filter(|(from, _)| *from == local).map_or(local, |(_, to)| to);
+        #[cfg(feature = "store")]
+        if matches!(peer.auth.remote, crate::config::RemoteAuth::Store)
+            || matches!(peer.auth.local, crate::config::LocalAuth::Store)
+        {
+            return Err(CommandError::NoAddress);
+        }
         let group = proposal::first_ike_group(peer.proposals, &Implemented::of::<P>())
             .ok_or(CommandError::Unknown)?;
         if self.free_sas.is_empty() || self.buffers.free() < 2 {
