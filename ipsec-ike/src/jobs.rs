@@ -200,7 +200,11 @@ pub fn with_scratch<P: Provider>(f: &mut dyn FnMut(&mut [u8])) {
 
 #[inline(never)]
 fn on_stack<const LEN: usize>(f: &mut dyn FnMut(&mut [u8])) {
-    f(&mut [0; LEN]);
+    let mut scratch = [0; LEN];
+    f(&mut scratch);
+    // A secret of the store may lie there.
+    #[cfg(feature = "store")]
+    zeroize::Zeroize::zeroize(&mut scratch[..]);
 }
 
 impl<P: Provider> Ike<'_, P> {

@@ -60,7 +60,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(Failure::Protocol);
         };
         let claimed = ClaimedId::of(&id);
-        let unknown = Failure::UnknownIdentity { claimed: claimed.clone() };
+        let unknown = Failure::UnknownIdentity { claimed };
         let Some((index, secret)) = found else { return Err(unknown) };
         let peer = self.config.peers.get(usize::from(index)).ok_or(unknown.clone())?;
         pad::check(peer, path, (&id, collected.id_r.as_ref()), &choice, auth.method)?;
