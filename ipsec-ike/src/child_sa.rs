@@ -325,6 +325,8 @@ impl<P: Provider> Ike<'_, P> {
     /// was making it ends.
     fn forget_child(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(sa) = self.child(number).map(|c| c.ike) else { return };
+        #[cfg(feature = "ikev1")]
+        self.v1_forget_child(env, sa, number);
         let Some(contexts) = self.sa(sa).map(|sa| [sa.ours, sa.theirs]) else { return };
         for context in contexts.into_iter().filter_map(|n| n.checked_sub(1)) {
             let Some(x) = self.contexts.get(context) else { continue };

@@ -49,6 +49,8 @@ impl<P: Provider> Ike<'_, P> {
         }
         match established {
             Some(sa) => self.want_child(env, sa, config, packet),
+            #[cfg(feature = "ikev1")]
+            None if peer.versions.begins_with_v1() => self.phase1_begin(env, config, packet),
             None => self.sa_init_begin(env, config, packet, None),
         }
     }

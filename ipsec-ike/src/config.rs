@@ -63,6 +63,9 @@ pub struct Peer<'r> {
     pub ppk: Option<Ppk<'r>>,
     /// Acceptable algorithms for IKE, in order of preference.
     pub proposals: &'r [IkeProposal<'r>],
+    /// Which versions of IKE it may speak.
+    #[cfg(feature = "ikev1")]
+    pub versions: Versions<'r>,
     /// The tunnels to this peer.
     pub children: &'r [Child<'r>],
     /// Rekey the IKE SA after this time, less a random tenth.
@@ -110,6 +113,8 @@ impl<'r> Peer<'r> {
             auth: Auth::psk(key),
             ppk: None,
             proposals: IkeProposal::DEFAULT,
+            #[cfg(feature = "ikev1")]
+            versions: Versions::V2,
             children: &[],
             rekey_after: Duration::from_secs(4 * 3600),
             reauthenticate_after: Duration::MAX,
@@ -123,6 +128,68 @@ impl<'r> Peer<'r> {
             mobike: None,
         }
     }
+}
+
+/// Which versions of IKE a peer may speak. Whoever may speak both is spoken to in IKEv2, and answered in its own.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Versions<'r> {
+    /// IKEv2.
+    #[default]
+    V2,
+    /// IKEv1, so.
+    V1(V1<'r>),
+    /// Either.
+    Either(V1<'r>),
+}
+
+#[cfg(feature = "ikev1")]
+impl<'r> Versions<'r> {
+    /// How IKEv1 is spoken, if it may be.
+    pub const fn v1(&self) -> Option<&V1<'r>> {
+        match self {
+            Self::V2 => None,
+            Self::V1(v1) | Self::Either(v1) => Some(v1),
+        }
+    }
+
+    pub(crate) const fn begins_with_v1(&self) -> bool {
+        matches!(self, Self::V1(_))
+    }
+}
+
+/// What IKEv1 needs to know of a peer besides.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug)]
+pub struct V1<'r> {
+    /// How phase 1 is begun.
+    pub mode: Phase1Mode,
+    /// Acceptable algorithms for phase 1, in order of preference. The method of authentication is that of
+    /// [`Peer::auth`], the lifetime [`Peer::expire_after`].
+    pub proposals: &'r [Phase1Proposal<'r>],
+}
+
+#[cfg(feature = "ikev1")]
+impl V1<'static> {
+    /// Main Mode, with what we would choose ourselves.
+    pub const MAIN: Self = Self { mode: Phase1Mode::Main, proposals: Phase1Proposal::DEFAULT };
+    /// Aggressive Mode, with what we would choose ourselves.
+    pub const AGGRESSIVE: Self = Self { mode: Phase1Mode::Aggressive, ..Self::MAIN };
+}
+
+/// The two ways of phase 1.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Phase1Mode {
+    /// Main Mode; Aggressive Mode is refused.
+    Main,
+    /// Aggressive Mode, where we begin; the peer may begin with either.
+    ///
+    /// With a pre-shared key, anybody who knows the peer's identity and asks gets a hash to try guesses of the key on, at
+    /// leisure: the key must be random, not a word. Identities travel in the clear. Use it only for a peer that has no
+    /// Main Mode, or that has no fixed address and so no other way to a key of its own.
+    Aggressive,
 }
 
 /// Algorithms for phase 1: any of the ciphers, with any of the functions, with any of the groups.
@@ -145,6 +212,16 @@ impl Phase1Proposal<'static> {
         prfs: &[PrfId::HMAC_SHA2_256, PrfId::HMAC_SHA2_384, PrfId::HMAC_SHA2_512],
         groups: &[Group::P256, Group::P384, Group::MODP_2048],
     }];
+}
+
+impl Peer<'_> {
+    /// Whether it may speak IKEv2.
+    pub(crate) const fn speaks_v2(&self) -> bool {
+        #[cfg(feature = "ikev1")]
+        return !matches!(self.versions, Versions::V1(_));
+        #[cfg(not(feature = "ikev1"))]
+        true
+    }
 }
 
 /// AES in CBC mode, alone.

@@ -9,6 +9,9 @@ use crate::wire::WireError;
 pub enum DatagramError {
     /// Peer: the message is malformed.
     Wire(WireError),
+    /// Peer: the message of IKEv1 is malformed, or encrypted with another key.
+    #[cfg(feature = "ikev1")]
+    WireV1(crate::wire::v1::WireError),
     /// Peer: no IKE SA has these SPIs.
     UnknownSpi,
     /// Peer: no configured peer has this address.
@@ -35,6 +38,8 @@ impl core::fmt::Display for DatagramError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Wire(e) => e.fmt(f),
+            #[cfg(feature = "ikev1")]
+            Self::WireV1(e) => e.fmt(f),
             Self::UnknownSpi => f.write_str("no IKE SA has these SPIs"),
             Self::UnknownPeer => f.write_str("no configured peer has this address"),
             Self::Integrity => f.write_str("integrity check failed"),
@@ -54,6 +59,13 @@ impl core::error::Error for DatagramError {}
 impl From<WireError> for DatagramError {
     fn from(e: WireError) -> Self {
         Self::Wire(e)
+    }
+}
+
+#[cfg(feature = "ikev1")]
+impl From<crate::wire::v1::WireError> for DatagramError {
+    fn from(e: crate::wire::v1::WireError) -> Self {
+        Self::WireV1(e)
     }
 }
 

@@ -175,9 +175,9 @@ pub enum Event<'a> {
         responder_spi: u64,
         /// The protection of messages.
         suite: Suite,
-        /// SK_ei and SK_er, each with its salt.
+        /// SK_ei and SK_er, each with its salt. Of IKEv1, which has one key, twice that.
         encryption: (&'a [u8], &'a [u8]),
-        /// SK_ai and SK_ar, empty for an AEAD.
+        /// SK_ai and SK_ar, empty for an AEAD and of IKEv1.
         integrity: (&'a [u8], &'a [u8]),
     },
 }
@@ -465,6 +465,9 @@ pub enum Failure {
     },
     /// The peer does not allow the traffic that we ask for (TS_UNACCEPTABLE).
     SelectorsRefused,
+    /// A side of the tunnel has several traffic selectors, or ports that are neither one nor all: IKEv1 cannot say that.
+    #[cfg(feature = "ikev1")]
+    TooManySelectors,
     /// The peer answers with traffic that we did not ask for.
     NotNarrowed {
         /// The first selector of our side in its answer.
@@ -627,6 +630,10 @@ impl core::fmt::Display for Failure {
             Self::SelectorsRefused => f.write_str(
                 "the peer refuses our traffic selectors; compare the networks on both sides",
             ),
+            #[cfg(feature = "ikev1")]
+            Self::TooManySelectors => f.write_str(
+                "IKEv1 has one traffic selector for each side, with one port or all; make a tunnel of each pair",
+            ),
             Self::NotNarrowed { ours, theirs } => {
                 f.write_str("the peer answers with traffic selectors beyond ours; it wants ")?;
                 match (theirs, ours) {
@@ -666,6 +673,12 @@ impl core::fmt::Display for Failure {
                  paths lose, and fragmentation was not agreed on"
             ),
             Self::PeerSilent { exchange, tries, nat_port, hint } => {
+                #[cfg(feature = "ikev1")]
+                if exchange.0 < ExchangeType::IKE_SA_INIT.0 {
+                    // Of IKEv1.
+                    let exchange = crate::wire::v1::ExchangeType(exchange.0);
+                    return write!(f, "no answer to {exchange} after {tries} tries");
+                }
                 write!(f, "no answer to {exchange} after {tries} tries")?;
                 match hint {
                     Some(hint) => write!(f, " (an unauthenticated {hint} came back)"),

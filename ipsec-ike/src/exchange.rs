@@ -69,6 +69,9 @@ pub(crate) enum Kind {
     Mobike,
     /// An empty INFORMATIONAL request, or any of the peer's.
     Informational,
+    /// One of IKEv1.
+    #[cfg(feature = "ikev1")]
+    V1(crate::v1::Kind),
 }
 
 /// What an exchange waits for.
@@ -178,6 +181,8 @@ pub(crate) struct Exchange<P: Provider> {
     /// The SA that is to replace `sa` according to the other side's exchange: one of the two stays.
     pub(crate) rival: Rival,
     pub(crate) failure: Maybe<(Option<ChildRef>, Failure)>,
+    #[cfg(feature = "ikev1")]
+    pub(crate) v1: crate::v1::Context,
 }
 
 impl<P: Provider> Exchange<P> {
@@ -205,6 +210,8 @@ impl<P: Provider> Exchange<P> {
         successor: 0,
         rival: Rival::NONE,
         failure: Maybe::Nothing,
+        #[cfg(feature = "ikev1")]
+        v1: crate::v1::Context::EMPTY,
     };
 }
 
@@ -238,6 +245,8 @@ pub(crate) struct Handshake<P: Provider> {
     pub(crate) disturbed: bool,
     /// How often it was begun anew for that reason.
     pub(crate) restarts: u8,
+    #[cfg(feature = "ikev1")]
+    pub(crate) skeyid: crate::v1::keymat::Skeyid,
 }
 
 impl<P: Provider> Handshake<P> {
@@ -258,6 +267,8 @@ impl<P: Provider> Handshake<P> {
         hint: None,
         disturbed: false,
         restarts: 0,
+        #[cfg(feature = "ikev1")]
+        skeyid: crate::v1::keymat::Skeyid::EMPTY,
     };
 
     pub(crate) fn cookie(&self) -> &[u8] {
@@ -344,7 +355,10 @@ impl<P: Provider> Ike<'_, P> {
         let farewell = self.contexts.exchanges.iter().take(64).position(|slot| {
             let x = &slot.exchange;
             let sa = self.sas.get(x.sa as usize);
-            x.stage == Stage::Answered && sa.is_some_and(|slot| slot.sa.state == SaState::Deleted)
+            let deleted = sa.is_some_and(|slot| slot.sa.state == SaState::Deleted);
+            #[cfg(feature = "ikev1")]
+            let deleted = deleted || matches!(x.kind, Kind::V1(_));
+            x.stage == Stage::Answered && deleted
         });
         if let Some(local) = farewell.and_then(|local| u32::try_from(local).ok()) {
             self.end_exchange(env, first.saturating_add(local));
@@ -390,6 +404,8 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Ends an exchange: wipes its secrets and gives back what it holds. A failure of it is told first.
     pub(crate) fn end_exchange(&mut self, env: &mut Env<'_>, number: u32) {
+        #[cfg(feature = "ikev1")]
+        self.v1_leave_list(number);
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, successor) = (x.sa, x.successor);
         let (mut message, mut received) = (x.message, x.received.buffer);

@@ -105,7 +105,7 @@ pub(crate) fn seal<P: Provider>(
             .map_err(|NoRoom| DatagramError::NoRoom)?;
         let message = buffer.get_mut(start..).ok_or(DatagramError::NoRoom)?;
         let counter = sa.next_iv();
-        protect::seal::<P>(&sa.keys, suite, sa.role(), counter, &layout, message)
+        protect::seal::<P>(sa.keys.v2(), suite, sa.role(), counter, &layout, message)
             .map_err(|_| DatagramError::Crypto)?;
         end = end.max(start.saturating_add(layout.len()));
     }
@@ -346,7 +346,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keymat::{AuthKeys, IkeKeys, Role, Skeyseed};
+    use crate::keymat::{AuthKeys, Role, Skeyseed};
     use crate::proposal::IkeChoice;
     use crate::wire::{ExchangeType, Flags, Message, Notify, NotifyType};
     use ipsec_core::crypto::{Encr, Group, Integ, PrfId, Suite};
@@ -367,10 +367,11 @@ mod tests {
             group: Group::X25519,
             ..IkeChoice::EMPTY
         };
-        let (mut keys, mut auth) = (IkeKeys::EMPTY, AuthKeys::EMPTY);
+        let mut auth = AuthKeys::EMPTY;
         let seed = Skeyseed::Initial { secret: b"shared" };
+        let keys = sa.keys.v2_mut().unwrap();
         keys.derive::<RustCrypto>(&mut auth, &choice, seed, &[1; 16], &[2; 16], 3, 4).unwrap();
-        (sa.choice, sa.keys, sa.initiator) = (choice, keys, true);
+        (sa.choice, sa.initiator) = (choice, true);
         sa
     }
 
@@ -404,7 +405,8 @@ mod tests {
         let encrypted = parsed.collect().unwrap().encrypted.unwrap();
         let suite = sa.choice.suite;
         let layout = encrypted.layout(message.len(), &suite.shape().unwrap()).unwrap();
-        protect::open::<RustCrypto>(&sa.keys, suite, Role::Initiator, &layout, message).unwrap();
+        protect::open::<RustCrypto>(sa.keys.v2(), suite, Role::Initiator, &layout, message)
+            .unwrap();
         let text = strip_padding(&message[layout.text()]).unwrap().to_vec();
         (encrypted.first, encrypted.fragment.unwrap(), text)
     }

@@ -15,7 +15,7 @@ use ipsec_core::time::Instant;
 
 use crate::event::{DownReason, IkeAgreed, IkeId};
 use crate::identity::Identity;
-use crate::keymat::{IkeKeys, Role};
+use crate::keymat::{Role, SaKeys};
 use crate::proposal::IkeChoice;
 
 /// Memory for one IKE SA. All zero is empty.
@@ -109,7 +109,7 @@ pub(crate) struct IkeSa {
     /// MOBIKE: how the peer saw us last, hashed; 0 if that is not known.
     pub(crate) mapping: u32,
     pub(crate) choice: IkeChoice,
-    pub(crate) keys: IkeKeys,
+    pub(crate) keys: SaKeys,
     /// The counter of initialization vectors, never used twice.
     pub(crate) iv: u64,
     /// The message ID of our next request.
@@ -166,7 +166,7 @@ impl IkeSa {
         proven: Path::UNSPECIFIED.remote.address,
         mapping: 0,
         choice: IkeChoice::EMPTY,
-        keys: IkeKeys::EMPTY,
+        keys: SaKeys::EMPTY,
         iv: 0,
         send_id: 0,
         receive_id: 0,
@@ -186,6 +186,19 @@ impl IkeSa {
         reauth_at: Instant::ZERO,
         expire_at: Instant::ZERO,
     };
+
+    /// Whether it speaks IKEv1. No message of one version finds an SA of the other.
+    pub(crate) const fn is_v1(&self) -> bool {
+        self.keys.is_v1()
+    }
+
+    /// Cipher and hash of IKEv1.
+    #[cfg(feature = "ikev1")]
+    pub(crate) const fn protection(&self) -> crate::v1::keymat::Protection {
+        let suite = self.choice.suite;
+        let prf = self.choice.prf;
+        crate::v1::keymat::Protection { encr: suite.encr, key_bits: suite.key_bits, prf }
+    }
 
     /// The SPI that we chose: it carries the number of the slot.
     pub(crate) const fn own_spi(&self) -> u64 {
@@ -432,11 +445,11 @@ impl<'r, P: Provider> Ike<'r, P> {
         (theirs == peer_spi).then_some(number)
     }
 
-    /// The slot that an SPI of ours names, whatever the peer's is.
+    /// The slot that an SPI of ours names, whatever the peer's is. Only SAs of IKEv2 are found.
     pub(crate) fn sa_by_own_spi(&self, own_spi: u64) -> Option<u32> {
         let number = u32::try_from(own_spi & self.slot_mask).ok()?;
         let sa = &self.sas.get(number as usize)?.sa;
-        (sa.state != SaState::Empty && sa.own_spi() == own_spi).then_some(number)
+        (sa.state != SaState::Empty && !sa.is_v1() && sa.own_spi() == own_spi).then_some(number)
     }
 
     /// The configuration of an SA's peer.
@@ -467,6 +480,8 @@ impl<'r, P: Provider> Ike<'r, P> {
                 self.release_waiting(env, waiting);
             }
         }
+        #[cfg(feature = "ikev1")]
+        self.v1_end_exchanges(env, number);
         let Some(sa) = self.sa(number) else { return };
         let lingers = reason == DownReason::Deleted;
         sa.tell &= !(tell::GIVEN | tell::FORGET);

@@ -262,6 +262,10 @@ impl<P: Provider> Ike<'_, P> {
     /// The public value in the peer's message.
     fn peer_public(&self, number: u32) -> Option<&[u8]> {
         let x = self.contexts.exchange(number)?;
+        #[cfg(feature = "ikev1")]
+        if let Kind::V1(kind) = x.kind {
+            return self.v1_peer_public(number, kind);
+        }
         let collected = match self.contexts.handshakes.get(number as usize) {
             Some(slot) if x.kind == Kind::SaInit => {
                 let id = if x.ours { slot.handshake.response } else { slot.handshake.request };
@@ -284,6 +288,10 @@ impl<P: Provider> Ike<'_, P> {
         };
         let x = &mut slot.exchange;
         let number = id.exchange;
+        #[cfg(feature = "ikev1")]
+        if let Kind::V1(kind) = x.kind {
+            return self.v1_job_done(env, number, kind, answer);
+        }
         match (x.work, answer) {
             (Work::Generate, Answer::Generated { kx, public }) => {
                 x.work = Work::None;

@@ -184,6 +184,71 @@ impl IkeKeys {
     }
 }
 
+/// The keys of an IKE SA, whichever version of IKE it speaks.
+#[cfg(feature = "ikev1")]
+#[repr(u8)]
+pub(crate) enum SaKeys {
+    None = 0,
+    V2(IkeKeys),
+    V1(crate::v1::Phase1),
+}
+
+#[cfg(feature = "ikev1")]
+impl SaKeys {
+    /// No keys: what an empty slot holds.
+    pub(crate) const EMPTY: Self = Self::None;
+
+    /// Those of IKEv2; empty if there are none.
+    pub(crate) const fn v2(&self) -> &IkeKeys {
+        const NONE: &IkeKeys = &IkeKeys::EMPTY;
+        if let Self::V2(keys) = self { keys } else { NONE }
+    }
+
+    /// Where those of IKEv2 are put; `None` in an SA of IKEv1.
+    pub(crate) fn v2_mut(&mut self) -> Option<&mut IkeKeys> {
+        if matches!(self, Self::None) {
+            *self = Self::V2(IkeKeys::EMPTY);
+        }
+        if let Self::V2(keys) = self { Some(keys) } else { None }
+    }
+
+    /// What an SA of IKEv1 holds.
+    pub(crate) const fn v1(&self) -> Option<&crate::v1::Phase1> {
+        if let Self::V1(phase1) = self { Some(phase1) } else { None }
+    }
+
+    /// What an SA of IKEv1 holds.
+    pub(crate) const fn v1_mut(&mut self) -> Option<&mut crate::v1::Phase1> {
+        if let Self::V1(phase1) = self { Some(phase1) } else { None }
+    }
+
+    pub(crate) const fn is_v1(&self) -> bool {
+        matches!(self, Self::V1(_))
+    }
+}
+
+/// The keys of an IKE SA.
+#[cfg(not(feature = "ikev1"))]
+pub(crate) type SaKeys = IkeKeys;
+
+#[cfg(not(feature = "ikev1"))]
+impl IkeKeys {
+    /// These.
+    pub(crate) const fn v2(&self) -> &Self {
+        self
+    }
+
+    /// These.
+    pub(crate) const fn v2_mut(&mut self) -> Option<&mut Self> {
+        Some(self)
+    }
+
+    #[expect(clippy::unused_self, reason = "with IKEv1 it depends")]
+    pub(crate) const fn is_v1(&self) -> bool {
+        false
+    }
+}
+
 /// SK_pi and SK_pr, which only IKE_AUTH needs.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct AuthKeys {

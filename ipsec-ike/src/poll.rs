@@ -218,18 +218,27 @@ impl<P: Provider> Ike<'_, P> {
         match told {
             Told::Keys(number) => {
                 let sa = &self.sas.get(number as usize)?.sa;
+                #[cfg(feature = "ikev1")]
+                if let Some(phase1) = sa.keys.v1() {
+                    let key = phase1.keys.key();
+                    return Some(Event::IkeKeys {
+                        initiator_spi: sa.spi_i,
+                        responder_spi: sa.spi_r,
+                        suite: sa.choice.suite,
+                        encryption: (key, key),
+                        integrity: (&[], &[]),
+                    });
+                }
+                let keys = sa.keys.v2();
                 Some(Event::IkeKeys {
                     initiator_spi: sa.spi_i,
                     responder_spi: sa.spi_r,
                     suite: sa.choice.suite,
                     encryption: (
-                        sa.keys.encryption(Role::Initiator),
-                        sa.keys.encryption(Role::Responder),
+                        keys.encryption(Role::Initiator),
+                        keys.encryption(Role::Responder),
                     ),
-                    integrity: (
-                        sa.keys.integrity(Role::Initiator),
-                        sa.keys.integrity(Role::Responder),
-                    ),
+                    integrity: (keys.integrity(Role::Initiator), keys.integrity(Role::Responder)),
                 })
             }
             Told::IkeUp(number) => {
@@ -341,6 +350,10 @@ impl<P: Provider> Ike<'_, P> {
             let pad_to = if child.no_tfc { 0 } else { config.tunnel.pad_to };
             Mode::Tunnel(Tunnel { pad_to, ..config.tunnel })
         };
+        #[cfg(feature = "ikev1")]
+        let lifetime = x.v1.lifetime.shorten(config.lifetime);
+        #[cfg(not(feature = "ikev1"))]
+        let lifetime = config.lifetime;
         Some(Event::Install {
             child: id,
             direction,
@@ -357,9 +370,9 @@ impl<P: Provider> Ike<'_, P> {
                 lifetime: Lifetime {
                     soft: ipsec_core::lifetime::Limits {
                         time: core::time::Duration::MAX,
-                        ..config.lifetime.soft
+                        ..lifetime.soft
                     },
-                    hard: config.lifetime.hard,
+                    hard: lifetime.hard,
                 },
                 selectors: &x.negotiation.selectors,
                 tag: slot,

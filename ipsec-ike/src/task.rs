@@ -14,6 +14,10 @@ impl<P: Provider> Ike<'_, P> {
     ///
     /// Work that finds no room stays wanted, and keeps no other from beginning; the SA's deadline tries again.
     pub(crate) fn next_task(&mut self, env: &mut Env<'_>, number: u32) {
+        #[cfg(feature = "ikev1")]
+        if self.sa(number).is_some_and(|sa| sa.is_v1()) {
+            return self.v1_next_task(env, number);
+        }
         let Some(sa) = self.sa(number) else { return };
         if sa.ours != 0 || !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
             return;

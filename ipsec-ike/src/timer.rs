@@ -172,6 +172,10 @@ impl<P: Provider> Ike<'_, P> {
     fn context_timeout(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (stage, ours, kind, sa) = (x.stage, x.ours, x.kind, x.sa);
+        #[cfg(feature = "ikev1")]
+        if let Kind::V1(kind) = kind {
+            return self.v1_timeout(env, number, kind);
+        }
         match stage {
             Stage::Response if ours => self.repeat(env, number),
             Stage::Free | Stage::Ended => {}

@@ -160,6 +160,8 @@ pub use ipsec_ike::config::{
     Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, ModePolicy, Peer,
     Pool, Ports, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
+#[cfg(feature = "ikev1")]
+pub use ipsec_ike::config::{Phase1Mode, Phase1Proposal, V1, Versions};
 pub use ipsec_ike::event::{
     AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,
     IkeId,

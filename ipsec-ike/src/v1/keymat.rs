@@ -31,9 +31,6 @@ pub(crate) struct Protection {
 }
 
 impl Protection {
-    /// Nothing chosen: what an empty slot holds.
-    pub(crate) const EMPTY: Self = Self { encr: Encr(0), key_bits: 0, prf: PrfId(0) };
-
     /// The hash whose HMAC is the pseudo-random function; `None` if it is no HMAC.
     pub(crate) const fn hash(&self) -> Option<HashId> {
         Some(match self.prf {

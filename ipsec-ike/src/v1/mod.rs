@@ -1,8 +1,134 @@
-//! IKEv1 (RFC 2407, 2408, 2409): what differs from IKEv2. The bytes are in [`wire::v1`](crate::wire::v1).
-#![allow(dead_code, reason = "the exchanges that need it come later")]
+//! IKEv1 (RFC 2407, 2408 and 2409): one exchange, one file.
+//!
+//! It shares slots, contexts, timers, jobs, events, children, identities and policy with [`v2`](crate::v2). What differs:
+//! an exchange after phase 1 has a message ID of its own, so that an SA has several of ours and of the peer's at a time,
+//! in a list; a message is one cipher block chain from the exchange's last one; what is deleted or notified is said once.
 
+mod aggressive;
+#[allow(dead_code, reason = "messages are not cut yet")]
 pub(crate) mod fragment;
+mod informational;
 pub(crate) mod keymat;
+mod main_mode;
+mod message;
+mod nat;
+mod phase1;
 pub(crate) mod proposal;
-pub(crate) mod protect;
-pub(crate) mod vendor;
+mod protect;
+mod quick_mode;
+mod tasks;
+mod vendor;
+
+use keymat::Iv;
+use nat::NatTraversal;
+use proposal::Lifetimes;
+
+/// What an exchange of IKEv1 is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    MainMode = 0,
+    Aggressive,
+    QuickMode,
+    /// A message of its own, sent once: a delete, a notify.
+    Informational,
+    /// The question whether the peer lives (RFC 3706).
+    Dpd,
+}
+
+/// How far an exchange is: which of its messages comes next from the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    /// None: it is done, or a job runs.
+    Done = 0,
+    Second,
+    Third,
+    Fourth,
+    Fifth,
+    Sixth,
+}
+
+/// What a context holds besides, of an exchange of IKEv1. All zero is empty.
+pub(crate) struct Context {
+    pub(crate) step: Step,
+    /// How often the same message of ours was asked for again.
+    pub(crate) repeated: u8,
+    /// The last block of its last message.
+    pub(crate) iv: Iv,
+    /// The peer's last message, hashed: the very same again gets the same answer again.
+    pub(crate) received: u64,
+    /// The next exchange of the same SA, plus one.
+    pub(crate) next: u32,
+    /// How long what it makes may live.
+    pub(crate) lifetime: Lifetimes,
+}
+
+impl Context {
+    pub(crate) const EMPTY: Self = Self {
+        step: Step::Done,
+        repeated: 0,
+        iv: Iv::EMPTY,
+        received: 0,
+        next: 0,
+        lifetime: Lifetimes::EMPTY,
+    };
+}
+
+/// What an IKE SA holds besides, of IKEv1. All zero is empty.
+pub(crate) struct Phase1 {
+    pub(crate) keys: keymat::Phase1Keys,
+    /// The last block of phase 1, from which each exchange takes its first initialization vector.
+    pub(crate) last: Iv,
+    /// The first of its exchanges, plus one.
+    pub(crate) exchanges: u32,
+    pub(crate) nat: NatTraversal,
+    /// How long it may live: the shorter of what both sides said.
+    pub(crate) lifetime: Lifetimes,
+    /// The peer answers R_U_THERE.
+    pub(crate) dpd: bool,
+    /// The number of our last R_U_THERE.
+    pub(crate) dpd_sent: u32,
+    /// The number of the peer's last R_U_THERE.
+    pub(crate) dpd_received: u32,
+    /// Quick Modes that the peer has begun: folded message IDs, the newest at `seen_at`.
+    seen: [u16; SEEN],
+    seen_at: u8,
+}
+
+/// So many Quick Modes of the peer's are remembered.
+const SEEN: usize = 32;
+
+impl Phase1 {
+    pub(crate) const EMPTY: Self = Self {
+        keys: keymat::Phase1Keys::EMPTY,
+        last: Iv::EMPTY,
+        exchanges: 0,
+        nat: NatTraversal::None,
+        lifetime: Lifetimes::EMPTY,
+        dpd: false,
+        dpd_sent: 0,
+        dpd_received: 0,
+        seen: [0; SEEN],
+        seen_at: 0,
+    };
+
+    /// Whether a Quick Mode with this message ID was begun by the peer before.
+    fn has_seen(&self, id: u32) -> bool {
+        self.seen.contains(&folded(id))
+    }
+
+    fn note_seen(&mut self, id: u32) {
+        let at = usize::from(self.seen_at) & (SEEN - 1);
+        if let Some(place) = self.seen.get_mut(at) {
+            *place = folded(id);
+        }
+        self.seen_at = self.seen_at.wrapping_add(1);
+    }
+}
+
+/// Half of a message ID, which is random; never 0.
+const fn folded(id: u32) -> u16 {
+    let [a, b, c, d] = id.to_be_bytes();
+    u16::from_be_bytes([a ^ c, b ^ d]) | 1
+}

@@ -7,7 +7,7 @@ use core::fmt;
 use core::time::Duration;
 
 use ipsec_core::crypto::{Encr, Group, Integ, PrfId, Suite};
-use ipsec_core::lifetime::Limits;
+use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::sa::Spi;
 
 use crate::config::{ChildProposal, Phase1Proposal};
@@ -63,6 +63,16 @@ impl Lifetimes {
             seconds: shorter(self.seconds, other.seconds),
             kilobytes: shorter(self.kilobytes, other.kilobytes),
         }
+    }
+
+    /// What of a configured lifetime is left, as far as packets show it: that of time is the engine's.
+    pub(crate) fn shorten(self, lifetime: Lifetime) -> Lifetime {
+        let bytes = if self.kilobytes == 0 { u64::MAX } else { u64::from(self.kilobytes) << 10 };
+        let Lifetime { mut soft, mut hard } = lifetime;
+        hard.bytes = hard.bytes.min(bytes);
+        // To rekey before the other side lets it expire.
+        soft.bytes = soft.bytes.min(hard.bytes - hard.bytes / 8);
+        Lifetime { soft, hard }
     }
 
     /// What a RESPONDER_LIFETIME says (RFC 2407 section 4.6.3.1); `None` if that is malformed.
@@ -876,6 +886,7 @@ mod tests {
             AES_256_CBC_SHA1,
             DES3_MD5,
         ],
+        hybrid: false,
         integs: &[Integ::HMAC_SHA2_256_128, Integ::HMAC_SHA1_96],
         prfs: &[
             PrfId::HMAC_SHA2_256,

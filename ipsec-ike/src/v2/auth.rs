@@ -316,7 +316,7 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The peer is authenticated, and not the one that was wanted. It believes the SA to exist, and is told to delete it
     /// (RFC 7296 section 2.21.2); our caller never hears of it.
-    fn disown_sa(&mut self, env: &mut Env<'_>, number: u32) {
+    pub(crate) fn disown_sa(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(sa) = self.sa(number) else { return };
         sa.state = SaState::Rekeyed;
         sa.replaced = true;
@@ -635,7 +635,13 @@ impl<P: Provider> Ike<'_, P> {
     /// The peer has lost all other SAs with us (RFC 7296 section 2.4); believed of the identity just proven only.
     ///
     /// What has come about since it asked for this one it has not lost: both sides opened an SA at once.
-    fn initial_contact(&mut self, env: &mut Env<'_>, except: u32, peer: u16, identity: u64) {
+    pub(crate) fn initial_contact(
+        &mut self,
+        env: &mut Env<'_>,
+        except: u32,
+        peer: u16,
+        identity: u64,
+    ) {
         let Some(config) = self.config.peers.get(usize::from(peer)) else { return };
         let Some(asked) = self.sa(except).map(|sa| sa.heard) else { return };
         let newest = asked.after(config.expire_after);
@@ -745,13 +751,13 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// However an identity is written, and whatever its reserved octets are (RFC 7296 section 3.5), it has one hash.
-    fn identity_hash(&self, id: &IdPayload<'_>) -> u64 {
+    pub(crate) fn identity_hash(&self, id: &IdPayload<'_>) -> u64 {
         let kind = core::iter::once(id.kind.0);
         self.by_peer.hash_bytes(kind.chain(identity::canonical(id)))
     }
 
     /// An SA is authenticated.
-    fn sa_up(&mut self, env: &mut Env<'_>, number: u32) {
+    pub(crate) fn sa_up(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(peer) = self.peer_of(number) else { return };
         let rekey_at = jittered(env, peer.rekey_after);
         let Some(sa) = self.sa(number) else { return };

@@ -44,7 +44,24 @@ impl<P: Provider> Ike<'_, P> {
                     && x.stage == Stage::Install(direction)
             })
         });
+        #[cfg(feature = "ikev1")]
+        let context = context.or_else(|| {
+            self.v1_exchange(sa, |x| {
+                x.negotiation.child == wanted
+                    && x.install_told
+                    && x.stage == Stage::Install(direction)
+            })
+        });
         let Some(number) = context else { return };
+        #[cfg(feature = "ikev1")]
+        if let (Ok(()), Some(Kind::V1(_))) =
+            (result, self.contexts.exchange(number).map(|x| x.kind))
+        {
+            return match direction {
+                Direction::Inbound => self.quick_receives(env, number),
+                Direction::Outbound => self.quick_up(env, number, slot),
+            };
+        }
         match (direction, result) {
             (_, Err(())) => self.not_installed(env, number),
             (Direction::Inbound, Ok(())) => {
@@ -184,6 +201,10 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn not_installed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (ours, kind, path) = (x.ours, x.kind, x.path);
+        #[cfg(feature = "ikev1")]
+        if let Kind::V1(_) = kind {
+            return self.quick_not_installed(env, number);
+        }
         if ours {
             self.abandon_child(env, number, Failure::NotInstalled, true);
             return;

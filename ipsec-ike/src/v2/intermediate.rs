@@ -314,7 +314,8 @@ impl<P: Provider> Ike<'_, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
         let sa = &self.sas.get(x.sa as usize).ok_or(DatagramError::Stale)?.sa;
         let prf = sa.choice.prf;
-        let seed = Skeyseed::Rekey { more: &[], old_prf: prf, old_sk_d: sa.keys.sk_d(), secret };
+        let seed =
+            Skeyseed::Rekey { more: &[], old_prf: prf, old_sk_d: sa.keys.v2().sk_d(), secret };
         handshake.next.keep::<P>(&seed, prf, (&ni, &nr)).map_err(|_| DatagramError::Crypto)?;
         handshake.additional = Maybe::Nothing;
         handshake.int_auth.set_auth_id(x.message_id.wrapping_add(1));
@@ -329,8 +330,15 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
         let seed = Skeyseed::Known(&handshake.next);
-        let derived =
-            sa.keys.derive::<P>(&mut handshake.auth, &choice, seed, &ni, &nr, spi_i, spi_r);
+        let derived = sa.keys.v2_mut().ok_or(DatagramError::Stale)?.derive::<P>(
+            &mut handshake.auth,
+            &choice,
+            seed,
+            &ni,
+            &nr,
+            spi_i,
+            spi_r,
+        );
         handshake.next.zeroize();
         derived.map_err(|_| DatagramError::Crypto)?;
         if self.config.key_log {

@@ -32,6 +32,10 @@ impl<P: Provider> Ike<'_, P> {
         datagram: &mut [u8],
     ) -> Result<(), DatagramError> {
         let header = Header::parse(datagram)?;
+        #[cfg(feature = "ikev1")]
+        if header.version.major == Version::IKEV1.major {
+            return self.v1_datagram(env, path, datagram);
+        }
         if header.version.major != Version::IKEV2.major {
             return Err(WireError::MajorVersion(header.version.major).into());
         }
@@ -112,7 +116,7 @@ impl<P: Provider> Ike<'_, P> {
         let opened = if next {
             self.open_next(number, &layout, datagram)
         } else {
-            let keys = self.sas.get(number as usize).map(|s| &s.sa.keys);
+            let keys = self.sas.get(number as usize).map(|s| s.sa.keys.v2());
             let keys = keys.ok_or(DatagramError::UnknownSpi)?;
             protect::open::<P>(keys, suite, role, &layout, datagram)
         };
@@ -199,7 +203,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Notes a sign of life, and a peer that a NAT has moved.
-    fn heard_from(&mut self, env: &Env<'_>, number: u32, path: Path) {
+    pub(crate) fn heard_from(&mut self, env: &Env<'_>, number: u32, path: Path) {
         let Some(sa) = self.sa(number) else { return };
         if !sa.is_authenticated() {
             return;
@@ -301,6 +305,8 @@ impl<P: Provider> Ike<'_, P> {
                 Ok(())
             }
             Kind::None | Kind::SaInit | Kind::Intermediate => Err(DatagramError::Stale),
+            #[cfg(feature = "ikev1")]
+            Kind::V1(_) => Err(DatagramError::Stale),
         }
     }
 
@@ -442,7 +448,7 @@ impl<P: Provider> Ike<'_, P> {
             fragment::seal::<P>(sa, &header, &layout, longest, buffer)?
         } else {
             let counter = sa.next_iv();
-            protect::seal::<P>(&sa.keys, suite, sa.role(), counter, &layout, buffer)
+            protect::seal::<P>(sa.keys.v2(), suite, sa.role(), counter, &layout, buffer)
                 .map_err(|_| DatagramError::Crypto)?;
             layout.len()
         };

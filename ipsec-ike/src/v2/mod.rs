@@ -24,3 +24,5 @@ mod sa_init;
 mod store;
 
 pub(crate) use sa_init::at_address;
+#[cfg(feature = "ikev1")]
+pub(crate) use sa_init::is_between;

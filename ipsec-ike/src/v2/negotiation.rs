@@ -304,7 +304,7 @@ impl<P: Provider> Ike<'_, P> {
         child.ok_or(NotifyType::TEMPORARY_FAILURE)
     }
 
-    fn agree_on(
+    pub(crate) fn agree_on(
         &mut self,
         child: u32,
         choice: ChildChoice,
@@ -358,7 +358,7 @@ impl<P: Provider> Ike<'_, P> {
         let sa = &self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?.sa;
         x.negotiation
             .keys
-            .derive::<P>(sa.choice.prf, sa.keys.sk_d(), secret, (ni, nr), more, suite)
+            .derive::<P>(sa.choice.prf, sa.keys.v2().sk_d(), secret, (ni, nr), more, suite)
             .map_err(|_| Failure::Crypto)
     }
 

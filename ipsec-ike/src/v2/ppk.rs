@@ -141,7 +141,9 @@ impl<'r, P: Provider> Ike<'r, P> {
         let number = x.sa;
         let ppk = self.peer_of(number).and_then(|peer| peer.ppk).ok_or(Failure::Protocol)?;
         let sa = self.sa(number).ok_or(Failure::Protocol)?;
-        sa.keys.mix::<P>(sa.choice.prf, ppk.key).map_err(|_| Failure::Crypto)?;
+        let prf = sa.choice.prf;
+        let keys = sa.keys.v2_mut().ok_or(Failure::Protocol)?;
+        keys.mix::<P>(prf, ppk.key).map_err(|_| Failure::Crypto)?;
         sa.ppk = true;
         Ok(true)
     }

@@ -375,13 +375,15 @@ impl<P: Provider> Ike<'_, P> {
             Some(s) => (s.first, (s.ni, s.nr), s.more),
             None => (secret, nonces, &[][..]),
         };
-        let (old_prf, old_sk_d) = (old.sa.choice.prf, old.sa.keys.sk_d());
+        let (old_prf, old_sk_d) = (old.sa.choice.prf, old.sa.keys.v2().sk_d());
         let seed = Skeyseed::Rekey { old_prf, old_sk_d, secret, more };
         let (choice, spi_i, spi_r) = (new.sa.choice, new.sa.spi_i, new.sa.spi_r);
         let (ni, nr) = nonces;
         let mut unused = AuthKeys::EMPTY;
         new.sa
             .keys
+            .v2_mut()
+            .ok_or(DatagramError::Stale)?
             .derive::<P>(&mut unused, &choice, seed, ni, nr, spi_i, spi_r)
             .map_err(|_| DatagramError::Crypto)?;
         Ok(Rival::new(successor, nonces))

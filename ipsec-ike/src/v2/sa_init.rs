@@ -661,6 +661,8 @@ impl<P: Provider> Ike<'_, P> {
         let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
         handshake.int_auth = IntAuth::EMPTY;
         sa.keys
+            .v2_mut()
+            .ok_or(DatagramError::Stale)?
             .derive::<P>(
                 &mut handshake.auth,
                 &choice,
@@ -765,8 +767,13 @@ pub(super) fn nonce_of<'b>(buffers: &'b Buffers<'_>, message: BufferId) -> Optio
     collected.nonce
 }
 
-/// Whether an entry of the configuration allows these addresses.
+/// Whether an entry of the configuration allows these addresses, and IKEv2.
 pub(crate) fn at_address(peer: &Peer<'_>, path: Path) -> bool {
+    peer.speaks_v2() && is_between(peer, path)
+}
+
+/// Whether an entry allows these addresses, for whatever version.
+pub(crate) fn is_between(peer: &Peer<'_>, path: Path) -> bool {
     peer.local.is_none_or(|a| a == path.local.address)
         && peer.remote.is_none_or(|a| a == path.remote.address)
 }

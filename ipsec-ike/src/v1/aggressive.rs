@@ -1,0 +1,264 @@
+//! Aggressive Mode: three messages, identities in the clear (RFC 2409 section 5.4).
+//!
+//! ```text
+//!       initiator                             responder
+//! 1     SA, KE, Ni, IDii                 -->
+//! 2                                      <--  SA, KE, Nr, IDir, HASH_R, NAT-D, NAT-D
+//! 3     {HASH_I, NAT-D, NAT-D}           -->                                       port 4500 behind a NAT
+//! ```
+//!
+//! The second message is a hash to try guesses of a pre-shared key on, for whoever asks. So it is sent only for an entry
+//! of the configuration that names this mode, to the one address that asked, and repeated by the clock once at most.
+
+use ipsec_core::crypto::Provider;
+
+use super::keymat::Iv;
+use super::message::{Arrived, Opened};
+use super::phase1::{Place, method_of};
+use super::{Step, nat, proposal, vendor};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
+use crate::event::Failure;
+use crate::exchange::Work;
+use crate::keymat::Role;
+use crate::proposal::Implemented;
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
+use crate::wire::v1::{
+    Collected, ExchangeType, Message, Notify, NotifyType, PayloadType, ProtocolId,
+};
+
+impl<P: Provider> Ike<'_, P> {
+    // ---- initiator ----
+
+    /// The key exchange is begun: sends all that there is to say.
+    pub(super) fn aggressive_first(&mut self, env: &mut Env<'_>, number: u32, public: &[u8]) {
+        match self.aggressive_write_first(number, public) {
+            Ok(()) => self.phase1_send(env, number, Step::Second),
+            Err(_) => self.handshake_failed(env, number, Failure::NoRoom),
+        }
+    }
+
+    fn aggressive_write_first(&mut self, number: u32, public: &[u8]) -> Result<(), DatagramError> {
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let (nonce, group) = (x.nonce, x.group);
+        let peer = self.peer_of(x.sa).ok_or(DatagramError::Stale)?;
+        let mut scratch = [0; 16];
+        let id = self.phase1_own_id(number, &mut scratch).ok_or(DatagramError::Stale)?;
+        self.v1_compose_clear(number, ExchangeType::AGGRESSIVE, &mut |w| {
+            // All offers are for the group of the key exchange (RFC 2409 section 5).
+            Self::phase1_write_offer(w, peer, Some(group))?;
+            w.raw(PayloadType::KE, public)?;
+            w.raw(PayloadType::NONCE, &nonce)?;
+            w.id(&id)?;
+            vendor::write_all(w, &[])
+        })
+    }
+
+    /// The responder has chosen, and proves who it is.
+    pub(super) fn aggressive_second(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        arrived: &Arrived,
+        datagram: &[u8],
+    ) -> Result<(), DatagramError> {
+        if arrived.header.is_encrypted() {
+            return Err(DatagramError::Unexpected);
+        }
+        let collected = Message::parse(datagram)?.collect()?;
+        let (Some(answer), Some(public)) = (collected.sa, collected.ke) else {
+            return Err(DatagramError::Unexpected);
+        };
+        let whole = collected.nonce.is_some() && collected.id.is_some();
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let (sa, group) = (x.sa, x.group);
+        let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
+        let v1 = peer.versions.v1().ok_or(DatagramError::Stale)?;
+        let method = method_of(peer).ok_or(DatagramError::Stale)?;
+        let chosen =
+            proposal::accept_phase1(&answer, v1.proposals, &Implemented::of::<P>(), method)
+                .ok_or(DatagramError::Unexpected)?;
+        if !whole || chosen.choice.group != group || group.public_len() != Some(public.len()) {
+            return Err(DatagramError::Unexpected);
+        }
+        let slot = self.sa(sa).ok_or(DatagramError::Stale)?;
+        slot.spi_r = arrived.header.responder_cookie;
+        slot.choice = chosen.choice;
+        if let Some(phase1) = slot.keys.v1_mut() {
+            phase1.lifetime = chosen.lifetime;
+        }
+        self.phase1_vendors(sa, &collected);
+        self.nat_detected(sa, &collected, arrived.path);
+        self.keep_message(number, Place::First);
+        self.store_message(number, Place::RespondersKey, datagram)?;
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.received = arrived.hash;
+        }
+        self.queue_job(number, Work::Agree);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    /// The secret is known, and so whether the responder's proof is good: sends ours.
+    pub(super) fn aggressive_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
+        let done =
+            self.phase1_derive(number, secret).and_then(|()| self.aggressive_believe(number));
+        let sent = done.and_then(|identity| {
+            self.nat_float(number);
+            self.aggressive_write_third(number).map(|()| identity)
+        });
+        let identity = match sent {
+            Ok(identity) => identity,
+            Err(failure) => return self.handshake_failed(env, number, failure),
+        };
+        let Some((sa, last)) = self.contexts.exchange(number).map(|x| (x.sa, x.v1.iv)) else {
+            return;
+        };
+        self.phase1_farewell(env, number);
+        self.phase1_up(env, sa, identity, last);
+    }
+
+    /// Whether the responder is the one that we want. Gives its identity, hashed.
+    fn aggressive_believe(&self, number: u32) -> Result<u64, Failure> {
+        let slot = self.contexts.handshakes.get(number as usize).ok_or(Failure::Protocol)?;
+        let sa = slot.slot.exchange.sa;
+        let answer = self.v1_stored(slot.handshake.alternative).ok_or(Failure::Protocol)?;
+        let (id, hash) = answer.id.zip(answer.hash).ok_or(Failure::AuthenticationFailed)?;
+        if !self.phase1_is_proven(number, Role::Responder, &id, hash) {
+            return Err(Failure::AuthenticationFailed);
+        }
+        self.phase1_known(sa, &id).map(|identity| self.identity_hash(&identity))
+    }
+
+    fn aggressive_write_third(&mut self, number: u32) -> Result<(), Failure> {
+        let proof = self.phase1_own_proof(number, Role::Initiator)?;
+        let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
+        let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
+        let cookies = self.v1_cookies(sa).ok_or(Failure::Protocol)?;
+        let first = self.phase1_is_first(sa);
+        self.v1_compose(number, ExchangeType::AGGRESSIVE, None, &mut |w| {
+            w.raw(PayloadType::HASH, proof.bytes())?;
+            nat::write_detection(w, detection.as_ref())?;
+            if first {
+                let kind = NotifyType::INITIAL_CONTACT;
+                w.notify(&Notify::with_spi(ProtocolId::ISAKMP, &cookies, kind, &[]))?;
+            }
+            Ok(())
+        })
+        .map_err(|_| Failure::NoRoom)
+    }
+
+    // ---- responder ----
+
+    /// Somebody begins, and says who it is.
+    pub(super) fn aggressive_first_received(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        collected: &Collected<'_>,
+    ) -> Result<(), DatagramError> {
+        if collected.ke.is_none() || collected.nonce.is_none() || collected.id.is_none() {
+            return Err(DatagramError::Unexpected);
+        }
+        self.queue_job(number, Work::Respond);
+        self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
+        Ok(())
+    }
+
+    /// The secret is known: answers, with our proof.
+    pub(super) fn aggressive_respond(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        secret: &[u8],
+        public: &[u8],
+    ) {
+        // The proof covers what stands before it in the message.
+        let written = self
+            .aggressive_write_second(number, public, &[0])
+            .and_then(|()| self.phase1_derive(number, secret))
+            .and_then(|()| self.phase1_own_proof(number, Role::Responder))
+            .and_then(|proof| self.aggressive_write_second(number, public, proof.bytes()));
+        match written {
+            Ok(()) => self.phase1_send(env, number, Step::Third),
+            Err(failure) => self.handshake_failed(env, number, failure),
+        }
+    }
+
+    fn aggressive_write_second(
+        &mut self,
+        number: u32,
+        public: &[u8],
+        proof: &[u8],
+    ) -> Result<(), Failure> {
+        let x = self.contexts.exchange(number).ok_or(Failure::Protocol)?;
+        let nonce = x.nonce;
+        let mut scratch = [0; 16];
+        let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
+        let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
+        self.phase1_compose_choice(number, ExchangeType::AGGRESSIVE, &mut |w| {
+            w.raw(PayloadType::KE, public)?;
+            w.raw(PayloadType::NONCE, &nonce)?;
+            w.id(&id)?;
+            w.raw(PayloadType::HASH, proof)?;
+            nat::write_detection(w, detection.as_ref())?;
+            vendor::write_all(w, &[])
+        })
+        .map_err(|_| Failure::NoRoom)
+    }
+
+    /// The initiator proves who it is; in the clear, if it likes (RFC 2409 section 5.4).
+    pub(super) fn aggressive_third(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let (sa, iv) = (x.sa, x.v1.iv);
+        let opened: Opened<'_>;
+        let (collected, last): (_, Iv) = if arrived.header.is_encrypted() {
+            opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+            match opened.collect() {
+                Ok(collected) => (collected, opened.iv),
+                Err(_) => return self.phase1_doubt(number, Failure::AuthenticationFailed),
+            }
+        } else {
+            (Message::parse(datagram)?.collect()?, iv)
+        };
+        let slot = self.contexts.handshakes.get(number as usize).ok_or(DatagramError::Stale)?;
+        let begun = self.v1_stored(slot.handshake.request).ok_or(DatagramError::Stale)?;
+        let (Some(id), Some(hash)) = (begun.id, collected.hash) else {
+            return self.phase1_doubt(number, Failure::AuthenticationFailed);
+        };
+        if !self.phase1_is_proven(number, Role::Initiator, &id, hash) {
+            return self.phase1_doubt(number, Failure::AuthenticationFailed);
+        }
+        let identity = self.phase1_identity(sa, &id, true);
+        let settled = identity.and_then(|(peer, identity)| {
+            self.sa(sa).map(|sa| sa.peer = peer).ok_or(Failure::Protocol)?;
+            Ok((peer, identity))
+        });
+        let (peer, identity) = match settled {
+            Ok(settled) => settled,
+            Err(failure) => {
+                self.handshake_failed(env, number, failure);
+                return Err(DatagramError::Refused);
+            }
+        };
+        self.nat_detected(sa, &collected, arrived.path);
+        if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
+            self.initial_contact(env, sa, peer, identity);
+        }
+        if !self.limit_sas(env, sa, (peer, identity), true) {
+            return Err(DatagramError::NoRoom);
+        }
+        if let Some(slot) = self.sa(sa) {
+            slot.path = arrived.path;
+        }
+        self.end_exchange(env, number);
+        self.phase1_up(env, sa, identity, last);
+        Ok(())
+    }
+}

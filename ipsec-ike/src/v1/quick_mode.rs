@@ -1,0 +1,824 @@
+//! Quick Mode: a child, under the protection of phase 1 (RFC 2409 section 5.5).
+//!
+//! ```text
+//!       initiator                                            responder
+//! 1     {HASH(1), SA, Ni [, KE] [, IDci, IDcr]}         -->
+//! 2                                                     <--  {HASH(2), SA, Nr [, KE] [, IDci, IDcr]}   receives
+//! 3     {HASH(3)}                   receives, sends     -->                                            sends
+//! ```
+//!
+//! Whoever sends a message can receive on the SA that follows from it: the responder has installed its inbound SA before
+//! the second message leaves, the initiator both before the third. A replayed first message is known by its message ID.
+
+use core::time::Duration;
+
+use ipsec_core::bytes;
+use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::sa::Spi;
+use ipsec_core::selector::{Selectors, TrafficSelector};
+use ipsec_core::time::Instant;
+
+use super::keymat::Phase2Seed;
+use super::message::{Arrived, Hashed};
+use super::nat::{self, NatTraversal};
+use super::proposal::{self, Lifetimes, QuickChoice, QuickOffer};
+use super::{Kind, Step};
+use crate::child_sa::{self, ChildState, Negotiation};
+use crate::config::{Child, ModePolicy};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
+use crate::event::{ChildRef, DownReason, Failure, Traffic};
+use crate::exchange::{self, Stage, Work};
+use crate::proposal::{Implemented, first_child_group};
+use crate::selectors;
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY, jittered};
+use crate::wire::v1::{
+    Collected, Encapsulation, ExchangeType, IdPayload, IdType, IpsecAttribute, LifeType, MAX_NONCE,
+    MessageWriter, Notify, NotifyType, PayloadType, Payloads, ProtocolId, SaPayload, SelectorId,
+};
+use crate::wire::{self, NoRoom};
+
+/// Marks an attribute whose value stands in the place of its length (RFC 2408 section 3.3).
+const SHORT: u16 = 0x8000;
+
+/// A nonce of the peer's.
+type Nonce = heapless::Vec<u8, MAX_NONCE>;
+
+/// What a child that the peer asks for meets in our configuration.
+struct Met<'a> {
+    child: u16,
+    selectors: Selectors,
+    choice: QuickChoice<'a>,
+}
+
+impl<P: Provider> Ike<'_, P> {
+    // ---- initiator ----
+
+    /// Begins an exchange for a child: `number` itself, or with `rekey` one to replace it. `false` if there is no room.
+    pub(super) fn quick_begin(&mut self, env: &mut Env<'_>, number: u32, rekey: bool) -> bool {
+        let Some((sa, config)) = self.child(number).map(|c| (c.ike, c.config)) else {
+            return false;
+        };
+        let id = self.v1_message_id(env, sa);
+        let Some(context) = self.v1_begin_exchange(sa, Kind::QuickMode, true, id) else {
+            return false;
+        };
+        let made = if rekey {
+            let replaces = self.child_id(number);
+            let Some(made) = self.new_child(env, sa, config) else {
+                self.end_exchange(env, context);
+                return false;
+            };
+            self.set_packet(made, self.packet_of(number));
+            if let Some(child) = self.child(made) {
+                child.replaces = Some(replaces);
+            }
+            made
+        } else {
+            number
+        };
+        if let Some(child) = self.child(number) {
+            child.want &= !(child_sa::want::REKEY | child_sa::want::CREATE);
+        }
+        let implemented = self.implemented_for(sa);
+        let group =
+            self.child_config(config).and_then(|c| first_child_group(c.proposals, &implemented));
+        let group = group.unwrap_or(Group::NONE);
+        if let Some(x) = self.contexts.get(context) {
+            env.rng.fill_bytes(&mut x.nonce);
+            x.negotiation.child = made.saturating_add(1);
+            x.group = group;
+        }
+        if group == Group::NONE {
+            self.quick_request(env, context, None);
+        } else {
+            self.queue_job(context, Work::Generate);
+            self.give_up_after(env, context, CALLER_TIMEOUT);
+        }
+        true
+    }
+
+    /// Sends the first message.
+    pub(super) fn quick_request(&mut self, env: &mut Env<'_>, number: u32, public: Option<&[u8]>) {
+        match self.quick_write_first(number, public) {
+            Ok(()) => {
+                if let Some(x) = self.contexts.get(number) {
+                    x.v1.step = Step::Second;
+                }
+                self.send_request(env, number);
+            }
+            Err(failure) => self.quick_abandon(env, number, failure),
+        }
+    }
+
+    fn quick_write_first(&mut self, number: u32, public: Option<&[u8]>) -> Result<(), Failure> {
+        let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
+        let (sa, id, nonce, group) = (x.sa, x.message_id, x.nonce, x.group);
+        let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
+        let made = self.child(child).ok_or(Failure::Protocol)?;
+        let (spi, config) = (made.spi_in, made.config);
+        let config = self.child_config(config).ok_or(Failure::Protocol)?;
+        let offer = self.child_offer(child)?;
+        let (local, remote) =
+            ids_of(&offer.local, &offer.remote).ok_or(Failure::TooManySelectors)?;
+        let encapsulation = self.quick_encapsulation(sa, offer.transport);
+        let quick = QuickOffer {
+            proposals: config.proposals,
+            implemented: self.implemented_for(sa),
+            encapsulation,
+            lifetime: config.lifetime.hard,
+            group,
+        };
+        let iv = self.v1_first_iv(sa, id).map_err(|_| Failure::Crypto)?;
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.iv = iv;
+        }
+        self.v1_compose(number, ExchangeType::QUICK_MODE, Some(Hashed::First), &mut |w| {
+            w.sa(|sa| proposal::offer_quick(sa, &quick, spi))?;
+            write_rest(w, &nonce, public)?;
+            w.id(&local.payload())?;
+            w.id(&remote.payload())
+        })
+        .map_err(|_| Failure::NoRoom)
+    }
+
+    /// How the packets of a child travel.
+    fn quick_encapsulation(&self, sa: u32, transport: bool) -> Encapsulation {
+        let draft = self.phase1(sa).is_some_and(|phase1| phase1.nat == NatTraversal::Draft);
+        Encapsulation::of(transport, self.encapsulates(sa), draft)
+    }
+
+    /// A message of Quick Mode.
+    pub(super) fn quick_received(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let id = arrived.header.message_id;
+        let known = self.v1_exchange(sa, |x| {
+            x.message_id == id && x.kind == exchange::Kind::V1(Kind::QuickMode)
+        });
+        let Some(number) = known else {
+            // RFC 2409 section 5.5: a message ID is not used twice.
+            if self.phase1(sa).is_some_and(|phase1| phase1.has_seen(id)) {
+                return Err(DatagramError::Stale);
+            }
+            return self.quick_first(env, sa, arrived, datagram);
+        };
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        if x.v1.received == arrived.hash {
+            return self.v1_again(number);
+        }
+        match (x.ours, x.stage, x.v1.step) {
+            (true, Stage::Response, Step::Second) => {
+                self.quick_second(env, sa, number, arrived, datagram)
+            }
+            (false, Stage::Response, Step::Third) => {
+                self.quick_third(env, sa, number, arrived, datagram)
+            }
+            (_, Stage::Job | Stage::Install(_), _) => Err(DatagramError::Busy),
+            _ => Err(DatagramError::Stale),
+        }
+    }
+
+    /// The responder's answer.
+    fn quick_second(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        number: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let (iv, nonce, group) = (x.v1.iv, x.nonce, x.group);
+        let child = x.negotiation.child.checked_sub(1).ok_or(DatagramError::Stale)?;
+        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+        let collected = opened.collect()?;
+        let id = arrived.header.message_id;
+        if !self.v1_is_hashed(sa, id, Hashed::Second(&nonce), &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        self.heard_from(env, sa, arrived.path);
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.iv = opened.iv;
+            x.v1.received = arrived.hash;
+        }
+        if let Err(failure) = self.quick_take_answer(number, child, group, &collected) {
+            // The responder has it already, and receives on it.
+            self.quick_disown(env, number, failure);
+            return Err(DatagramError::Refused);
+        }
+        self.v1_park(number, &opened)?;
+        if group == Group::NONE {
+            self.quick_agreed(env, number, None);
+        } else {
+            self.queue_job(number, Work::Agree);
+            self.give_up_after(env, number, CALLER_TIMEOUT);
+        }
+        Ok(())
+    }
+
+    /// Takes what the responder chose, if it is of what we offered.
+    fn quick_take_answer(
+        &mut self,
+        number: u32,
+        child: u32,
+        group: Group,
+        collected: &Collected<'_>,
+    ) -> Result<(), Failure> {
+        let (Some(answer), Some(_)) = (collected.sa, collected.nonce) else {
+            return Err(Failure::Protocol);
+        };
+        let offered = self.child_offer(child)?;
+        let made = self.child(child).ok_or(Failure::Protocol)?;
+        let (sa, config) = (made.ike, made.config);
+        let config = self.child_config(config).ok_or(Failure::Protocol)?;
+        let quick = QuickOffer {
+            proposals: config.proposals,
+            implemented: self.implemented_for(sa),
+            encapsulation: self.quick_encapsulation(sa, offered.transport),
+            lifetime: config.lifetime.hard,
+            group,
+        };
+        let chosen = proposal::accept_quick(&answer, &quick).ok_or(Failure::Protocol)?;
+        let public = collected.ke.map_or(0, <[u8]>::len);
+        if group != Group::NONE && group.public_len() != Some(public) {
+            return Err(Failure::PfsMismatch { theirs: Group::NONE, ours: group });
+        }
+        let mut selectors =
+            Selectors { local: offered.local.clone(), remote: offered.remote.clone() };
+        if let (Some(local), Some(remote)) = (collected.id, collected.second_id) {
+            let (Some(ours), Some(theirs)) = (local.selector(), remote.selector()) else {
+                return Err(Failure::Protocol);
+            };
+            // It repeats what we sent, or takes less of it.
+            selectors = one_each(ours, theirs);
+            if !selectors::acceptable(&selectors.local, &offered.local)
+                || !selectors::acceptable(&selectors.remote, &offered.remote)
+            {
+                return Err(Failure::NotNarrowed { ours: Some(ours), theirs: Some(theirs) });
+            }
+        }
+        let transport = offered.transport;
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation.selectors = selectors;
+            // RFC 2407 section 4.6.3.1: the responder's own may be shorter.
+            let theirs = collected.notify(NotifyType::RESPONDER_LIFETIME);
+            let theirs = theirs.and_then(|notify| Lifetimes::said(notify.data));
+            x.v1.lifetime = chosen.lifetime.shorter(theirs.unwrap_or(Lifetimes::EMPTY));
+        }
+        self.agree_on(child, chosen.choice, chosen.spi, transport, false);
+        Ok(())
+    }
+
+    /// All secrets are known: writes the third message, which leaves when both SAs are installed.
+    pub(super) fn quick_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: Option<&[u8]>) {
+        match self.quick_write_third(number, secret) {
+            Ok(()) => {
+                self.release_parked(number);
+                self.begin_install(env, number);
+            }
+            Err(failure) => self.quick_disown(env, number, failure),
+        }
+    }
+
+    fn quick_write_third(&mut self, number: u32, secret: Option<&[u8]>) -> Result<(), Failure> {
+        let nr = self.quick_parked_nonce(number)?;
+        let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
+        let ni = x.nonce;
+        self.quick_derive(number, secret, &ni, &nr)?;
+        let hashed = Hashed::Third(&ni, &nr);
+        self.v1_compose(number, ExchangeType::QUICK_MODE, Some(hashed), &mut |_| Ok(()))
+            .map_err(|_| Failure::NoRoom)
+    }
+
+    /// The peer has told why it refuses a child; of several under way, nobody knows which.
+    pub(super) fn quick_refused(&mut self, env: &mut Env<'_>, sa: u32, kind: NotifyType) {
+        let asking = self.v1_exchange(sa, |x| {
+            x.kind == exchange::Kind::V1(Kind::QuickMode) && x.ours && x.v1.step == Step::Second
+        });
+        let Some(number) = asking else { return };
+        let several = self.v1_exchange(sa, |x| {
+            x.kind == exchange::Kind::V1(Kind::QuickMode)
+                && x.ours
+                && x.v1.step == Step::Second
+                && self.contexts.exchange(number).is_some_and(|a| a.message_id != x.message_id)
+        });
+        if several.is_some() {
+            return;
+        }
+        let failure = match kind {
+            NotifyType::NO_PROPOSAL_CHOSEN => Failure::ProposalRefused,
+            NotifyType::INVALID_ID_INFORMATION => Failure::SelectorsRefused,
+            kind => Failure::Refused(wire::NotifyType(kind.0)),
+        };
+        self.quick_abandon(env, number, failure);
+    }
+
+    /// Our exchange came to nothing, and the peer has made nothing. What was to be replaced is rekeyed later.
+    pub(super) fn quick_abandon(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
+        let child = slot.and_then(|slot| self.child(slot));
+        let (config, replaces) = child.map_or((None, None), |c| (Some(c.config), c.replaces));
+        self.fail(env, number, config, failure);
+        self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
+        self.next_task(env, sa);
+    }
+
+    /// As [`Ike::quick_abandon`], where the peer has made the child: it is told to delete it.
+    pub(super) fn quick_disown(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let sa = x.sa;
+        let child = x.negotiation.child.checked_sub(1).and_then(|child| self.child(child));
+        if let Some((protocol, spi)) = child.map(|c| (c.choice.protocol(), c.spi_in)) {
+            let _ = self.v1_say_deleted(env, sa, protocol, spi);
+        }
+        self.quick_abandon(env, number, failure);
+    }
+
+    // ---- responder ----
+
+    /// The peer asks for a child.
+    fn quick_first(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let message_id = arrived.header.message_id;
+        let iv = self.v1_first_iv(sa, message_id)?;
+        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+        let collected = opened.collect()?;
+        if !self.v1_is_hashed(sa, message_id, Hashed::First, &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        self.heard_from(env, sa, arrived.path);
+        let number = self
+            .v1_begin_exchange(sa, Kind::QuickMode, false, message_id)
+            .ok_or(DatagramError::NoRoom)?;
+        if let Some(x) = self.contexts.get(number) {
+            x.path = arrived.path;
+            x.v1.received = arrived.hash;
+            x.v1.iv = opened.iv;
+            env.rng.fill_bytes(&mut x.nonce);
+        }
+        if let Some(phase1) = self.phase1_mut(sa) {
+            phase1.note_seen(message_id);
+        }
+        let met = self.quick_meet(sa, &collected);
+        let taken = met.and_then(|met| self.quick_take(env, sa, number, met));
+        match taken {
+            Ok(group) => {
+                if self.v1_park(number, &opened).is_err() {
+                    self.end_exchange(env, number);
+                    return Err(DatagramError::NoRoom);
+                }
+                if group == Group::NONE {
+                    self.quick_respond(env, number, None);
+                } else {
+                    self.queue_job(number, Work::Respond);
+                    self.give_up_after(env, number, CALLER_TIMEOUT);
+                }
+                Ok(())
+            }
+            Err((kind, failure)) => {
+                let peer = self.sa(sa).map(|sa| sa.peer);
+                self.refuse(peer, None, arrived.path, failure);
+                self.end_exchange(env, number);
+                let cookies = self.v1_cookies(sa).unwrap_or_default();
+                let _ = self.v1_say(env, sa, &mut |w| w.notify(&Notify::new(kind, &cookies, &[])));
+                Err(DatagramError::Refused)
+            }
+        }
+    }
+
+    /// What of our configuration the peer asks for.
+    fn quick_meet<'c>(
+        &self,
+        sa: u32,
+        collected: &Collected<'c>,
+    ) -> Result<Met<'c>, (NotifyType, Failure)> {
+        let malformed = || (NotifyType::PAYLOAD_MALFORMED, Failure::Protocol);
+        let (Some(offer), Some(_)) = (collected.sa, collected.nonce) else {
+            return Err(malformed());
+        };
+        let peer = self.peer_of(sa).ok_or_else(malformed)?;
+        let slot = &self.sas.get(sa as usize).ok_or_else(malformed)?.sa;
+        let path = slot.path;
+        let (mut i, mut r) = ([0; 16], [0; 16]);
+        let (theirs, ours) = match (collected.id, collected.second_id) {
+            (Some(theirs), Some(ours)) => (theirs, ours),
+            // RFC 2409 section 5.5: without identities, the two ends are meant.
+            (None, None) => (
+                host(nat::address_octets(path.remote.address, &mut i)),
+                host(nat::address_octets(path.local.address, &mut r)),
+            ),
+            _ => return Err(malformed()),
+        };
+        let (theirs, ours) = (theirs.selector(), ours.selector());
+        let no_selectors = || Failure::NoSelectors { theirs, ours };
+        let (Some(remote), Some(local)) = (theirs, ours) else {
+            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors()));
+        };
+        let implemented = self.implemented_for(sa);
+        let encapsulated = self.encapsulates(sa);
+        let mut common = false;
+        let (mut pfs, mut own, mut mode) = (None, None, false);
+        for (child, config) in (0u16..).zip(peer.children) {
+            let wanted = self.quick_allowed(sa, config, &local, &remote);
+            if !wanted {
+                continue;
+            }
+            common = true;
+            match quick_choice(&offer, config, &implemented, encapsulated) {
+                Ok(choice) => {
+                    let public = collected.ke.map_or(0, <[u8]>::len);
+                    let needed = if choice.choice.group == Group::NONE {
+                        Some(0)
+                    } else {
+                        choice.choice.group.public_len()
+                    };
+                    if needed != Some(public) {
+                        return Err(malformed());
+                    }
+                    return Ok(Met { child, selectors: one_each(local, remote), choice });
+                }
+                Err(why) => {
+                    pfs = pfs.or(why.group);
+                    own = own.or(first_child_group(config.proposals, &implemented));
+                    mode |= why.mode;
+                }
+            }
+        }
+        if !common {
+            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors()));
+        }
+        let failure = match pfs {
+            Some(theirs) => Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) },
+            None if mode => Failure::TransportRequired,
+            None => Failure::NoProposal { offered: proposal::offer_of(&offer) },
+        };
+        Err((NotifyType::NO_PROPOSAL_CHOSEN, failure))
+    }
+
+    /// Whether a child of the configuration has all of this traffic: IKEv1 narrows nothing.
+    fn quick_allowed(
+        &self,
+        sa: u32,
+        config: &Child<'_>,
+        local: &TrafficSelector,
+        remote: &TrafficSelector,
+    ) -> bool {
+        let covers = |all: &[TrafficSelector], one| all.iter().any(|ts| ts.covers(one));
+        let leased = self.confined_to(sa);
+        let confined = leased.map(|leased| leased.confine(config.remote));
+        let remotes = confined.as_ref().map_or(config.remote, |confined| confined);
+        covers(config.local, local) && covers(remotes, remote)
+    }
+
+    /// Takes a slot for the child that was found. Gives the group of its key exchange.
+    fn quick_take(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        number: u32,
+        met: Met<'_>,
+    ) -> Result<Group, (NotifyType, Failure)> {
+        let no_room = || (NotifyType::NO_PROPOSAL_CHOSEN, Failure::NoRoom);
+        let Met { child, selectors, choice: QuickChoice { choice, spi, transport, lifetime, .. } } =
+            met;
+        let peer = self.sa(sa).ok_or_else(no_room)?.peer;
+        let config = ChildRef { peer, child };
+        let room = self.limit_children(env, sa);
+        let made = room.then(|| self.new_child(env, sa, config)).flatten().ok_or_else(no_room)?;
+        let like = self.child_config(config).and_then(|c| self.packet_like(c, &selectors));
+        self.set_packet(made, like);
+        let replaces = self.quick_like(made).map(|old| self.child_id(old));
+        if let Some(child) = self.child(made) {
+            child.replaces = replaces;
+        }
+        self.agree_on(made, choice, spi, transport, false);
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation.child = made.saturating_add(1);
+            x.negotiation.selectors = selectors;
+            x.group = choice.group;
+            x.v1.lifetime = lifetime;
+        }
+        Ok(choice.group)
+    }
+
+    /// Another established child for the same traffic: one that a new one replaces.
+    fn quick_like(&mut self, number: u32) -> Option<u32> {
+        let (sa, config) = self.child(number).map(|c| (c.ike, c.config))?;
+        let mut next = self.sa(sa)?.children;
+        while let Some(other) = next.checked_sub(1) {
+            let child = self.child(other)?;
+            let fits = child.state == ChildState::Established && child.config == config;
+            next = child.next;
+            let alike = self.ask_alike(config, self.packet_of(number), self.packet_of(other));
+            if fits && other != number && alike {
+                return Some(other);
+            }
+        }
+        None
+    }
+
+    /// All secrets are known: writes the second message, which leaves when we can receive.
+    pub(super) fn quick_respond(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        key_exchange: Option<(&[u8], &[u8])>,
+    ) {
+        match self.quick_write_second(number, key_exchange) {
+            // The third message covers the nonce in what is parked.
+            Ok(()) => self.begin_install(env, number),
+            Err(failure) => {
+                let Some(x) = self.contexts.get(number) else { return };
+                let (sa, path) = (x.sa, x.path);
+                let peer = self.sa(sa).map(|sa| sa.peer);
+                self.refuse(peer, None, path, failure);
+                self.end_exchange(env, number);
+            }
+        }
+    }
+
+    fn quick_write_second(
+        &mut self,
+        number: u32,
+        key_exchange: Option<(&[u8], &[u8])>,
+    ) -> Result<(), Failure> {
+        let ni = self.quick_parked_nonce(number)?;
+        let x = self.contexts.exchange(number).ok_or(Failure::Protocol)?;
+        let (sa, nr, parked) = (x.sa, x.nonce, x.received);
+        let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
+        self.quick_derive(number, key_exchange.map(|(secret, _)| secret), &ni, &nr)?;
+        let made = self.child(child).ok_or(Failure::Protocol)?;
+        let (spi, config) = (made.spi_in, made.config);
+        let config = self.child_config(config).ok_or(Failure::Protocol)?;
+        let implemented = self.implemented_for(sa);
+        let encapsulated = self.encapsulates(sa);
+        let hashed = Some(Hashed::Second(&ni));
+        self.v1_compose_from(
+            number,
+            ExchangeType::QUICK_MODE,
+            hashed,
+            parked.buffer,
+            &mut |w, text| {
+                let first = PayloadType(parked.first.0);
+                let asked =
+                    Collected::collect(Payloads::padded(first, text)).map_err(|_| NoRoom)?;
+                let offer = asked.sa.ok_or(NoRoom)?;
+                let chosen = quick_choice(&offer, config, &implemented, encapsulated);
+                let chosen = chosen.map_err(|_| NoRoom)?;
+                // The answer repeats what was chosen.
+                w.sa(|sa| proposal::answer_quick(sa, &chosen, spi))?;
+                write_rest(w, &nr, key_exchange.map(|(_, public)| public))?;
+                [asked.id, asked.second_id].iter().flatten().try_for_each(|id| w.id(id))?;
+                write_lifetime(w, &chosen, config, spi)
+            },
+        )
+        .map_err(|_| Failure::NoRoom)
+    }
+
+    /// The initiator knows that we can receive, and can do so itself.
+    fn quick_third(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        number: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
+        let (iv, nr) = (x.v1.iv, x.nonce);
+        let ni = self.quick_parked_nonce(number).map_err(|_| DatagramError::Stale)?;
+        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+        let collected = opened.collect()?;
+        let id = arrived.header.message_id;
+        if !self.v1_is_hashed(sa, id, Hashed::Third(&ni, &nr), &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        self.heard_from(env, sa, arrived.path);
+        let node = self.context_node(number);
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.received = arrived.hash;
+            x.stage = Stage::Install(crate::event::Direction::Outbound);
+            x.install_told = false;
+        }
+        self.events.push(node);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
+        Ok(())
+    }
+
+    // ---- both ----
+
+    /// The caller has installed the inbound SA. As initiator, the outbound one is next; as responder, the second message
+    /// can leave.
+    pub(crate) fn quick_receives(&mut self, env: &mut Env<'_>, number: u32) {
+        let node = self.context_node(number);
+        let Some(x) = self.contexts.get(number) else { return };
+        if x.ours {
+            x.stage = Stage::Install(crate::event::Direction::Outbound);
+            x.install_told = false;
+            self.events.push(node);
+        } else {
+            x.v1.step = Step::Third;
+            self.send_request(env, number);
+        }
+    }
+
+    /// Both SAs of a child are installed.
+    pub(crate) fn quick_up(&mut self, env: &mut Env<'_>, number: u32, slot: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (ours, sa, agreed) = (x.ours, x.sa, x.v1.lifetime);
+        x.negotiation = Negotiation::EMPTY;
+        let Some(config) = self.child(slot).map(|c| c.config) else { return };
+        let lifetime = self.child_config(config).map(|c| c.lifetime);
+        let (soft, hard) = lifetime.map_or((Duration::MAX, Duration::MAX), |l| {
+            // The shorter of both sides wins (RFC 2407 section 4.5.4).
+            let hard = l.hard.time.min(agreed.time());
+            (l.soft.time.min(shortened(hard)), hard)
+        });
+        let (rekey_at, expire_at) = (jittered(env, soft), env.now.after(hard));
+        let node = self.child_node(slot);
+        let Some(child) = self.child(slot) else { return };
+        child.state = ChildState::Established;
+        child.rekey_at = rekey_at;
+        child.expire_at = expire_at;
+        child.traffic = Traffic::Now;
+        child.tell |= child_sa::tell::UP;
+        self.schedule_child(slot);
+        self.events.push(node);
+        while let Some(old) = self.quick_like(slot) {
+            self.quick_leave(env, old, ours);
+        }
+        if ours {
+            if let Some(x) = self.contexts.get(number) {
+                x.v1.step = Step::Done;
+            }
+            self.send_response(env, number, HANDSHAKE_TIMEOUT);
+        } else {
+            self.end_exchange(env, number);
+        }
+        self.next_task(env, sa);
+    }
+
+    /// A child has been replaced. Who asked for its replacement deletes it, in a moment.
+    fn quick_leave(&mut self, env: &Env<'_>, number: u32, deletes: bool) {
+        let Some(child) = self.child(number) else { return };
+        child.state = ChildState::Leaving;
+        child.reason = DownReason::Rekeyed;
+        child.want = 0;
+        child.rekey_at = Instant::MAX;
+        if deletes {
+            child.expire_at = env.now.after(RETRY);
+        }
+        self.schedule_child(number);
+    }
+
+    /// The caller could not install an SA, or does not say whether it did.
+    pub(crate) fn quick_not_installed(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        if x.ours {
+            return self.quick_disown(env, number, Failure::NotInstalled);
+        }
+        let (sa, path, slot) = (x.sa, x.path, x.negotiation.child.checked_sub(1));
+        let outbound = x.stage == Stage::Install(crate::event::Direction::Outbound);
+        let child = slot.and_then(|slot| self.child(slot));
+        let child = child.map(|c| (c.config, c.choice.protocol(), c.spi_in));
+        let Some((config, protocol, spi)) = child else { return };
+        self.refuse(Some(config.peer), Some(config), path, Failure::NotInstalled);
+        if outbound {
+            let _ = self.v1_say_deleted(env, sa, protocol, spi);
+        } else {
+            let cookies = self.v1_cookies(sa).unwrap_or_default();
+            let _ = self.v1_say(env, sa, &mut |w| {
+                w.notify(&Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &cookies, &[]))
+            });
+        }
+        self.end_exchange(env, number);
+    }
+
+    fn quick_parked_nonce(&self, number: u32) -> Result<Nonce, Failure> {
+        let parked = self.v1_parked(number).ok_or(Failure::Protocol)?;
+        Nonce::from_slice(parked.nonce.ok_or(Failure::Protocol)?).map_err(|_| Failure::Protocol)
+    }
+
+    /// KEYMAT = prf (SKEYID_d, [g^xy |] protocol | SPI | Ni | Nr), for each of the two SAs (RFC 2409 section 5.5).
+    fn quick_derive(
+        &mut self,
+        number: u32,
+        secret: Option<&[u8]>,
+        ni: &[u8],
+        nr: &[u8],
+    ) -> Result<(), Failure> {
+        let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
+        let ours = x.ours;
+        let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
+        let made = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
+        let (choice, spi_in, spi_out) = (made.choice, made.spi_in, made.spi_out);
+        let (spi_in, spi_out) = (Spi::new(spi_in), Spi::new(spi_out));
+        let (to_responder, to_initiator) = if ours { (spi_out, spi_in) } else { (spi_in, spi_out) };
+        let (Some(to_responder), Some(to_initiator)) = (to_responder, to_initiator) else {
+            return Err(Failure::Protocol);
+        };
+        let sa = &self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?.sa;
+        let skeyid_d = sa.keys.v1().ok_or(Failure::Protocol)?.keys.skeyid_d();
+        let seed = Phase2Seed { prf: sa.choice.prf, skeyid_d, secret, ni, nr };
+        let keys = &mut x.negotiation.keys;
+        seed.child::<P>(keys, choice.suite, to_responder, to_initiator).map_err(|_| Failure::Crypto)
+    }
+}
+
+/// What of an offer a child of the configuration may be.
+fn quick_choice<'a>(
+    offer: &SaPayload<'a>,
+    config: &Child<'_>,
+    implemented: &Implemented<'_>,
+    encapsulated: bool,
+) -> Result<QuickChoice<'a>, proposal::Unmet> {
+    let modes = |e: Encapsulation| match config.mode {
+        _ if e.is_udp() != encapsulated => false,
+        ModePolicy::Tunnel => !e.is_transport(),
+        ModePolicy::RequireTransport => e.is_transport(),
+        ModePolicy::PreferTransport => true,
+    };
+    proposal::choose_quick(offer, config.proposals, implemented, &modes)
+}
+
+/// Nonce, and perhaps key exchange.
+fn write_rest(
+    w: &mut MessageWriter<'_>,
+    nonce: &[u8],
+    public: Option<&[u8]>,
+) -> Result<(), NoRoom> {
+    w.raw(PayloadType::NONCE, nonce)?;
+    match public {
+        Some(public) => w.raw(PayloadType::KE, public),
+        None => Ok(()),
+    }
+}
+
+/// Tells the initiator where our lifetime is shorter than its own (RFC 2407 section 4.6.3.1).
+fn write_lifetime(
+    w: &mut MessageWriter<'_>,
+    chosen: &QuickChoice<'_>,
+    config: &Child<'_>,
+    spi: u32,
+) -> Result<(), NoRoom> {
+    let ours = Lifetimes::of(&config.lifetime.hard);
+    let agreed = ours.shorter(chosen.lifetime);
+    if agreed == chosen.lifetime.shorter(Lifetimes::EMPTY) {
+        return Ok(());
+    }
+    let (mut data, spi) = ([0; 24], spi.to_be_bytes());
+    let mut attributes = bytes::Writer::new(&mut data);
+    for (unit, limit) in
+        [(LifeType::SECONDS, agreed.seconds), (LifeType::KILOBYTES, agreed.kilobytes)]
+    {
+        if limit != 0 {
+            let written = attributes
+                .u16(IpsecAttribute::LIFE_TYPE.0 | SHORT)
+                .and_then(|()| attributes.u16(unit.0))
+                .and_then(|()| attributes.u16(IpsecAttribute::LIFE_DURATION.0))
+                .and_then(|()| attributes.u16(4))
+                .and_then(|()| attributes.u32(limit));
+            written.ok_or(NoRoom)?;
+        }
+    }
+    let protocol = if chosen.choice.suite.is_ah() { ProtocolId::AH } else { ProtocolId::ESP };
+    let kind = NotifyType::RESPONDER_LIFETIME;
+    w.notify(&Notify::with_spi(protocol, &spi, kind, attributes.written()))
+}
+
+/// One identity for each side: IKEv1 has no more.
+fn ids_of(
+    local: &[TrafficSelector],
+    remote: &[TrafficSelector],
+) -> Option<(SelectorId, SelectorId)> {
+    let ([local], [remote]) = (local, remote) else { return None };
+    Some((SelectorId::of(local)?, SelectorId::of(remote)?))
+}
+
+fn one_each(local: TrafficSelector, remote: TrafficSelector) -> Selectors {
+    let mut selectors = Selectors::EMPTY;
+    let _ = selectors.local.push(local);
+    let _ = selectors.remote.push(remote);
+    selectors
+}
+
+fn host(octets: &[u8]) -> IdPayload<'_> {
+    let kind = if octets.len() == 4 { IdType::IPV4_ADDR } else { IdType::IPV6_ADDR };
+    IdPayload::new(kind, octets)
+}
+
+/// Nine tenths: to rekey before the other side lets it expire.
+fn shortened(time: Duration) -> Duration {
+    time.checked_div(10).map_or(time, |tenth| time.saturating_sub(tenth))
+}

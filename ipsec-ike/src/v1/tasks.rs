@@ -1,0 +1,287 @@
+//! What an SA of IKEv1 does next, and what time brings. Unlike in IKEv2, several exchanges of ours run at once.
+
+use ipsec_core::crypto::Provider;
+
+use super::{Kind, Step};
+use crate::child_sa::{self, ChildState};
+use crate::engine::{Env, Ike};
+use crate::event::{ChildRef, DownReason, Failure};
+use crate::exchange::{self, Maybe, Stage, Work};
+use crate::ike_sa::{self, SaState};
+use crate::jobs::Answer;
+use crate::timer::HANDSHAKE_TIMEOUT;
+use crate::v2::disturbed::TRIES_IF_DISTURBED;
+use crate::wire::v1::ExchangeType;
+use crate::wire::{self, NotifyType};
+
+/// Aggressive Mode's second message is repeated so often by the clock: nobody has proven anything (amplification).
+const AGGRESSIVE_REPEATS: u8 = 1;
+
+impl<P: Provider> Ike<'_, P> {
+    /// Begins all work of an SA that there is room for.
+    pub(crate) fn v1_next_task(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(sa) = self.sa(number) else { return };
+        if !matches!(sa.state, SaState::Established | SaState::Rekeyed) {
+            return;
+        }
+        let want = sa.want;
+        if want & ike_sa::want::CLOSE != 0 {
+            return self.phase1_close(env, number);
+        }
+        let mut room = true;
+        if want & ike_sa::want::CHILD != 0 {
+            room = self.v1_child_tasks(env, number);
+        }
+        if want & ike_sa::want::LIVENESS != 0 {
+            room &= self.dpd_begin(env, number);
+        }
+        if want & ike_sa::want::REKEY != 0 {
+            room &= self.phase1_renew(env, number);
+        }
+        if !room {
+            self.schedule_sa(env.now, number);
+        }
+    }
+
+    fn v1_child_tasks(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+        if let Some(sa) = self.sa(sa) {
+            sa.want &= !ike_sa::want::CHILD;
+        }
+        let mut room = true;
+        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { break };
+            next = child.next;
+            let (want, state) = (child.want, child.state);
+            if want & child_sa::want::DELETE != 0 {
+                room &= self.v1_delete_child(env, sa, number);
+            } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
+                room &= self.quick_begin(env, number, true);
+            } else if want & child_sa::want::CREATE != 0 {
+                room &= self.quick_begin(env, number, false);
+            } else {
+                child.want = 0;
+            }
+        }
+        if let Some(sa) = self.sa(sa)
+            && !room
+        {
+            sa.want |= ike_sa::want::CHILD;
+        }
+        room
+    }
+
+    /// Deletes a child, and tells the peer so. `false` if there is no room.
+    fn v1_delete_child(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
+        let Some(child) = self.child(number) else { return true };
+        let (protocol, spi, reason) = (child.choice.protocol(), child.spi_in, child.reason);
+        let larval = child.state == ChildState::Larval;
+        if !larval && !self.v1_say_deleted(env, sa, protocol, spi) {
+            return false;
+        }
+        if reason == DownReason::Rekeyed && !larval {
+            self.child_lingers(env, number);
+        } else {
+            self.child_down(env, number, reason);
+        }
+        true
+    }
+
+    /// Tells the peer that all is over: its children, as far as there is room to say so, and the SA.
+    fn phase1_close(&mut self, env: &mut Env<'_>, number: u32) {
+        let mut next = self.sa(number).map_or(0, |sa| sa.children);
+        while let Some(index) = next.checked_sub(1) {
+            let Some(child) = self.child(index) else { break };
+            next = child.next;
+            let (protocol, spi) = (child.choice.protocol(), child.spi_in);
+            let up = matches!(child.state, ChildState::Established | ChildState::Leaving);
+            if up && self.free_exchanges.len() > 1 && self.buffers.free() > 1 {
+                let _ = self.v1_say_deleted(env, number, protocol, spi);
+            }
+        }
+        let Some((spi_i, spi_r, reason)) = self.sa(number).map(|sa| (sa.spi_i, sa.spi_r, sa.down))
+        else {
+            return;
+        };
+        let _ = self.v1_say(env, number, &mut |w| w.delete_isakmp(spi_i, spi_r));
+        self.v1_end_exchanges(env, number);
+        self.sa_down(env, number, reason);
+    }
+
+    /// Makes another IKE SA with the same peer, which takes the children. `false` if there is no room.
+    fn phase1_renew(&mut self, env: &mut Env<'_>, number: u32) -> bool {
+        let Some(sa) = self.sa(number) else { return true };
+        if sa.state != SaState::Established {
+            sa.want &= !ike_sa::want::REKEY;
+            return true;
+        }
+        let (peer, path) = (sa.peer, sa.path);
+        let begun = self.sas_of(peer, 0).any(|(_, sa)| sa.state == SaState::Larval && sa.initiator);
+        let config = ChildRef { peer, child: 0 };
+        let started = begun || self.phase1_start(env, config, path).is_ok();
+        if started && let Some(sa) = self.sa(number) {
+            sa.want &= !ike_sa::want::REKEY;
+        }
+        started
+    }
+
+    // ---- time ----
+
+    /// The deadline of a context.
+    pub(crate) fn v1_timeout(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (stage, sa) = (x.stage, x.sa);
+        match stage {
+            Stage::Free | Stage::Ended => {}
+            Stage::Response => self.v1_repeat(env, number, kind),
+            Stage::Answered => {
+                let larval = self.contexts.is_handshake(number);
+                self.end_exchange(env, number);
+                if larval {
+                    self.release_larval(env, sa);
+                }
+            }
+            Stage::Job => self.v1_job_failed(env, number),
+            Stage::Install(_) => self.quick_not_installed(env, number),
+        }
+    }
+
+    /// Sends a message again, or gives the peer up.
+    fn v1_repeat(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, step, ours) = (x.sa, x.v1.step, x.ours);
+        let doubted = !x.failure.is_nothing();
+        let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
+        let handshake = self.contexts.handshake(number);
+        let hint = handshake.and_then(|(_, h)| h.hint);
+        if doubted || hint.is_some() {
+            rules.tries = rules.tries.min(TRIES_IF_DISTURBED);
+        }
+        if kind == Kind::Aggressive && !ours {
+            rules.tries = rules.tries.min(AGGRESSIVE_REPEATS);
+        }
+        let Some(x) = self.contexts.get(number) else { return };
+        if let Some(at) = x.retransmit.again(env.now, &rules) {
+            x.again_at = at;
+            if kind == Kind::Dpd && self.dpd_write(env, number, sa).is_err() {
+                return self.end_exchange(env, number);
+            }
+            self.transmits.push(number);
+            self.deadlines.set(self.context_node(number), Some(at));
+            return;
+        }
+        let (tries, port) = (x.retransmit.sent(), x.path.local.port);
+        let nat_port = port != self.config.ports.ike;
+        let failure =
+            self.contexts.get(number).and_then(|x| x.failure.take()).map(|(_, failure)| failure);
+        match kind {
+            Kind::Aggressive if !ours => {
+                // The rest is up to the initiator.
+                if let Some(x) = self.contexts.get(number) {
+                    x.stage = Stage::Answered;
+                }
+                self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
+            }
+            Kind::MainMode | Kind::Aggressive => {
+                let exchange = if kind == Kind::MainMode {
+                    ExchangeType::IDENTITY_PROTECTION
+                } else {
+                    ExchangeType::AGGRESSIVE
+                };
+                let failure = failure.unwrap_or(match hint {
+                    Some(_) if step == Step::Sixth => Failure::AuthenticationRefused,
+                    Some(NotifyType::NO_PROPOSAL_CHOSEN) => Failure::ProposalRefused,
+                    hint => Failure::PeerSilent {
+                        nat_port,
+                        exchange: wire::ExchangeType(exchange.0),
+                        tries,
+                        hint,
+                    },
+                });
+                self.handshake_failed(env, number, failure);
+            }
+            Kind::QuickMode | Kind::Dpd if ours => {
+                self.v1_end_exchanges(env, sa);
+                self.sa_down(env, sa, DownReason::PeerSilent);
+            }
+            _ => self.end_exchange(env, number),
+        }
+    }
+
+    // ---- jobs ----
+
+    /// The peer's public value of a key exchange.
+    pub(crate) fn v1_peer_public(&self, number: u32, kind: Kind) -> Option<&[u8]> {
+        match kind {
+            Kind::MainMode | Kind::Aggressive => self.phase1_peer_public(number),
+            _ => self.v1_parked(number)?.ke,
+        }
+    }
+
+    /// The answer to a job.
+    pub(crate) fn v1_job_done(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        kind: Kind,
+        answer: Answer<'_, P>,
+    ) {
+        let Some(x) = self.contexts.get(number) else { return };
+        match (x.work, answer) {
+            (Work::Generate, Answer::Generated { kx, public }) => {
+                x.kx = Maybe::Just(kx);
+                x.work = Work::None;
+                match kind {
+                    Kind::MainMode => self.main_key(env, number, public),
+                    Kind::Aggressive => self.aggressive_first(env, number, public),
+                    Kind::QuickMode => self.quick_request(env, number, Some(public)),
+                    _ => {}
+                }
+            }
+            (Work::Respond, Answer::Responded { secret, public }) => {
+                x.work = Work::None;
+                match kind {
+                    Kind::MainMode => self.main_respond(env, number, secret.as_ref(), public),
+                    Kind::Aggressive => {
+                        self.aggressive_respond(env, number, secret.as_ref(), public);
+                    }
+                    Kind::QuickMode => {
+                        self.quick_respond(env, number, Some((secret.as_ref(), public)));
+                    }
+                    _ => {}
+                }
+            }
+            (Work::Agree, Answer::Agreed { secret }) => {
+                x.work = Work::None;
+                match kind {
+                    Kind::MainMode => self.main_agreed(env, number, secret.as_ref()),
+                    Kind::Aggressive => self.aggressive_agreed(env, number, secret.as_ref()),
+                    Kind::QuickMode => self.quick_agreed(env, number, Some(secret.as_ref())),
+                    _ => {}
+                }
+            }
+            (_, Answer::Failed(_)) => self.v1_job_failed(env, number),
+            _ => {}
+        }
+    }
+
+    /// A job failed, or was never done: a degenerate public value, hardware, a caller that forgot it.
+    fn v1_job_failed(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let exchange::Kind::V1(kind) = x.kind else { return };
+        let (ours, agreeing) = (x.ours, x.work == Work::Agree);
+        let (sa, path) = (x.sa, x.path);
+        match kind {
+            Kind::MainMode | Kind::Aggressive => {
+                self.handshake_failed(env, number, Failure::Crypto);
+            }
+            Kind::QuickMode if ours && agreeing => self.quick_disown(env, number, Failure::Crypto),
+            Kind::QuickMode if ours => self.quick_abandon(env, number, Failure::Crypto),
+            _ => {
+                let peer = self.sa(sa).map(|sa| sa.peer);
+                self.refuse(peer, None, path, Failure::Crypto);
+                self.end_exchange(env, number);
+            }
+        }
+    }
+}

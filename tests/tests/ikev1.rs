@@ -1,0 +1,426 @@
+//! IKEv1 between two of our own: Main, Aggressive and Quick Mode, in good and in bad weather, and what must not happen.
+
+use core::time::Duration;
+
+use ipsec::{
+    Auth, ChildProposal, ChildRef, DownReason, Failure, GatewayEvent, Group, Identity, Inbound,
+    InboundError, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
+};
+use ipsec_core::crypto::{Encr, Integ};
+use ipsec_rustcrypto::RustCrypto;
+use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
+use ipsec_testkit::pair::{Memory, Pair, Sent};
+use ipsec_testkit::setup::{Setup, Side, leak_all};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+const PFS: &[ChildProposal<'static>] = &[ChildProposal {
+    suites: &[Suite::AES_128_CBC_SHA256],
+    groups: &[Group::P256],
+    ..ChildProposal::DEFAULT[0]
+}];
+
+fn main_mode(seed: u64) -> Setup {
+    Setup::new(seed).peers(|peer| peer.versions = Versions::V1(V1::MAIN))
+}
+
+fn aggressive(seed: u64) -> Setup {
+    Setup::new(seed).peers(|peer| peer.versions = Versions::V1(V1::AGGRESSIVE))
+}
+
+fn works<P: Provider>(setup: &Setup) {
+    let mut memory = Memory::<P>::of(setup);
+    let mut pair = Pair::new(setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    assert_eq!(pair.a.failures(), []);
+    assert_eq!(pair.b.failures(), []);
+    pair.close_and_check(Side::A);
+}
+
+/// RFC 2409 sections 5.4 and 5.5: a tunnel under a pre-shared key, without and with perfect forward secrecy.
+#[test]
+fn main_mode_brings_up_a_tunnel() {
+    works::<ipsec_testkit::toy::Toy>(&main_mode(1));
+    works::<RustCrypto>(&main_mode(2));
+    works::<RustCrypto>(&main_mode(3).children(|child| child.proposals = PFS));
+}
+
+/// RFC 3947 section 3.2: behind a NAT, phase 1 ends on port 4500, and ESP travels in UDP.
+#[test]
+fn main_mode_behind_a_nat() {
+    // RFC 2409 section 5.4: a pre-shared key of Main Mode goes by the address, which is any here.
+    let setup = main_mode(4).behind_nat();
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    let up = pair.b.events.iter().find_map(|(_, event)| match event {
+        GatewayEvent::IkeUp { agreed, path, .. } => Some((agreed.nat_remote, path.local.port)),
+        _ => None,
+    });
+    assert_eq!(up, Some((true, 4500)));
+    pair.close_and_check(Side::A);
+}
+
+#[test]
+fn aggressive_mode_brings_up_a_tunnel() {
+    works::<ipsec_testkit::toy::Toy>(&aggressive(1));
+    works::<RustCrypto>(&aggressive(2).children(|child| child.proposals = PFS));
+    let setup = aggressive(4).behind_nat();
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    pair.close_and_check(Side::B);
+}
+
+/// Aggressive Mode is refused, without an answer, where the configuration does not name it.
+#[test]
+fn aggressive_mode_is_refused_unless_it_is_named() {
+    let mut setup = aggressive(5);
+    setup.b.peers[0].versions = Versions::V1(V1::MAIN);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(10 * MINUTE);
+    assert!(pair.link.tap().iter().all(|c| c.datagram.source.address == setup.a.address));
+    assert!(pair.b.failures().iter().all(|f| *f == Failure::UnknownPeer));
+    assert!(matches!(pair.a.failures()[..], [Failure::PeerSilent { .. }]));
+    pair.a.assert_empty();
+    pair.b.assert_empty();
+}
+
+/// A message of one version reaches nothing of the other.
+#[test]
+fn versions_do_not_meet() {
+    for swapped in [false, true] {
+        let mut setup = Setup::new(6);
+        let v1 = if swapped { &mut setup.a } else { &mut setup.b };
+        v1.peers[0].versions = Versions::V1(V1::MAIN);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(10 * MINUTE);
+        assert!(matches!(pair.a.failures()[..], [Failure::PeerSilent { .. }]));
+        pair.a.assert_empty();
+        pair.b.assert_empty();
+    }
+    // Whoever may speak both answers in the version that it is asked in.
+    for (a, b) in [
+        (Versions::V2, Versions::Either(V1::MAIN)),
+        (Versions::V1(V1::MAIN), Versions::Either(V1::MAIN)),
+        (Versions::Either(V1::MAIN), Versions::Either(V1::MAIN)),
+    ] {
+        let mut setup = Setup::new(7);
+        setup.a.peers[0].versions = a;
+        setup.b.peers[0].versions = b;
+        works::<ipsec_testkit::toy::Toy>(&setup);
+    }
+}
+
+/// What each side says when a negotiation fails.
+fn fails(setup: &Setup) -> (Vec<Failure>, Vec<Failure>) {
+    let mut memory = Memory::new(setup);
+    let mut pair = Pair::new(setup, &mut memory);
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(10 * MINUTE);
+    for node in [&pair.a, &pair.b] {
+        assert_eq!(node.count(|e| matches!(e, GatewayEvent::ChildUp { .. })), 0, "{}", pair.log());
+    }
+    let told = (pair.a.failures(), pair.b.failures());
+    pair.close_and_check(Side::A);
+    told
+}
+
+/// RFC 2409 section 5.4: with another key, the fifth message decrypts to nonsense.
+#[test]
+fn different_pre_shared_keys() {
+    for (setup, garbled) in [(main_mode(8), true), (aggressive(8), false)] {
+        let mut setup = setup;
+        setup.b.peers[0].auth = Auth::psk(b"quite another key, as happens");
+        let (a, b) = fails(&setup);
+        if garbled {
+            assert!(matches!(a[..], [Failure::PeerSilent { .. }]), "{a:?}");
+            assert!(!b.is_empty() && b.iter().all(|f| *f == Failure::AuthenticationFailed));
+        } else {
+            assert_eq!(a, [Failure::AuthenticationFailed]);
+        }
+    }
+}
+
+#[test]
+fn different_identities() {
+    let mut setup = main_mode(9);
+    setup.a.peers[0].local_id = Identity::Fqdn("mumbai.example");
+    let (_, b) = fails(&setup);
+    assert!(b[0].to_string().contains("mumbai.example"), "{b:?}");
+    let mut setup = main_mode(10);
+    setup.b.peers[0].local_id = Identity::Fqdn("mumbai.example");
+    let (a, _) = fails(&setup);
+    assert!(a[0].to_string().contains("mumbai.example"), "{a:?}");
+}
+
+/// The five parameters, and what the other side offers.
+#[test]
+fn different_algorithms_of_phase_1() {
+    const OTHER: &[Phase1Proposal<'static>] = &[Phase1Proposal {
+        suites: &[Suite { encr: Encr::AES_CBC, key_bits: 192, integ: Integ::NONE }],
+        prfs: &[PrfId::HMAC_SHA1],
+        groups: &[Group::P256],
+    }];
+    let mut setup = main_mode(11);
+    setup.a.peers[0].versions = Versions::V1(V1 { proposals: OTHER, ..V1::MAIN });
+    let (a, b) = fails(&setup);
+    assert_eq!(a, [Failure::ProposalRefused]);
+    assert!(b[0].to_string().contains("peer offers AES_CBC-192, we allow AES_CBC-256"), "{}", b[0]);
+}
+
+#[test]
+fn perfect_forward_secrecy_on_one_side() {
+    for side in Side::BOTH {
+        let setup = main_mode(12).children_of(side, |child| child.proposals = PFS);
+        let setup = setup.children_of(side.other(), |child| {
+            child.proposals = leak_all([ChildProposal { groups: &[], ..PFS[0] }]);
+        });
+        let (a, b) = fails(&setup);
+        assert_eq!(a, [Failure::ProposalRefused]);
+        assert!(b.iter().any(|f| f.to_string().contains("PFS differs")), "{b:?}");
+    }
+}
+
+/// RFC 2409 section 5.5: the identities are those of the traffic, each side's the mirror of the other's.
+#[test]
+fn identities_that_are_no_mirrors() {
+    let setup = main_mode(13).children_of(Side::A, |child| {
+        child.remote = leak_all([ipsec_testkit::setup::network(10, 9, 9)]);
+    });
+    let (a, b) = fails(&setup);
+    assert_eq!(a, [Failure::SelectorsRefused]);
+    assert!(b[0].to_string().contains("10.9.9.0"), "{b:?}");
+}
+
+/// RFC 2409 section 5.5: eight Quick Modes at once, under one phase 1.
+#[test]
+fn eight_tunnels_at_once() {
+    let setup = main_mode(14).tunnels(8).sizes(|sizes| {
+        *sizes = ipsec::Sizes { window: 128, ..ipsec::Sizes::for_tunnels(16) };
+    });
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    for child in 0..8 {
+        pair.with(Side::A, |g, now, rng| g.initiate(now, rng, ChildRef { peer: 0, child }))
+            .unwrap();
+    }
+    let all = |pair: &Pair<'_>| {
+        (0..8).all(|child| {
+            let config = ChildRef { peer: 0, child };
+            pair.a.tunnel_is_up(config) && pair.b.tunnel_is_up(config)
+        })
+    };
+    assert!(pair.wait(10 * SECOND, all), "{}", pair.log());
+    assert_eq!(pair.a.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 1);
+    pair.close_and_check(Side::B);
+}
+
+/// New keys for a child, from either side, and traffic all the while.
+#[test]
+fn children_are_rekeyed() {
+    for side in Side::BOTH {
+        let setup = main_mode(15);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        for _ in 0..3 {
+            pair.rekey(side).unwrap();
+            for _ in 0..20 {
+                pair.run_for(SECOND / 2);
+                pair.ping();
+            }
+        }
+        assert_eq!((pair.a.child_rekeys(), pair.b.child_rekeys()), (3, 3), "{}", pair.log());
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// A day: children and IKE SAs are replaced before they expire, and no packet is lost.
+#[test]
+fn a_day_passes() {
+    let setup = main_mode(16);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    for _ in 0..24 * 6 {
+        pair.run_for(10 * MINUTE);
+        pair.ping();
+    }
+    assert!(pair.a.child_rekeys() >= 20 && pair.a.ike_rekeys() >= 5, "{}", pair.log());
+    assert_eq!((pair.a.failures(), pair.b.failures()), (vec![], vec![]), "{}", pair.log());
+    assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
+    let sas = |pair: &Pair<'_>| (pair.a.statistics().ike_sas, pair.b.statistics().ike_sas);
+    assert!(sas(&pair).0 <= 2 && sas(&pair).1 <= 2, "{:?}", sas(&pair));
+    pair.close_and_check(Side::A);
+}
+
+/// A new phase 1 takes the children of the old one.
+#[test]
+fn an_ike_sa_is_replaced_and_its_children_stay() {
+    for side in Side::BOTH {
+        let setup = main_mode(17);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.rekey_ike(side).unwrap();
+        for _ in 0..60 {
+            pair.run_for(SECOND);
+            pair.ping();
+        }
+        assert_eq!((pair.a.ike_rekeys(), pair.b.ike_rekeys()), (1, 1), "{}", pair.log());
+        assert_eq!((pair.a.child_downs(), pair.b.child_downs()), (vec![], vec![]));
+        pair.rekey(Side::B).unwrap();
+        pair.run_for(MINUTE);
+        pair.ping();
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// RFC 3706: a peer that is gone is noticed, one that lives is not disturbed.
+#[test]
+fn a_dead_peer_is_noticed() {
+    let setup = main_mode(18);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.run_for(30 * MINUTE);
+    assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
+    pair.link.set_hook(|_, _| Verdict::Drop);
+    pair.run_for(10 * MINUTE);
+    assert_eq!(pair.a.ike_downs(), [DownReason::PeerSilent]);
+    assert_eq!(pair.b.ike_downs(), [DownReason::PeerSilent]);
+    pair.a.assert_empty();
+    pair.b.assert_empty();
+}
+
+/// Losses, repetitions, another order: everything comes up all the same, and in the end nothing is left.
+#[test]
+fn bad_weather() {
+    for seed in 0..60 {
+        let setup = if seed % 3 == 0 { aggressive(seed) } else { main_mode(seed) };
+        let setup = setup.weather(Weather {
+            loss: Chance::percent(15),
+            duplication: Chance::percent(15),
+            reordering: Chance::percent(15),
+            ..Weather::STORM
+        });
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        assert!(pair.wait(5 * MINUTE, Pair::is_up), "{seed}\n{}", pair.log());
+        assert!(pair.ping_until_answered(), "{seed}\n{}", pair.log());
+        for side in [Side::A, Side::B, Side::A] {
+            pair.rekey(side).unwrap();
+            pair.run_for(MINUTE);
+            assert!(pair.ping_until_answered(), "{seed}\n{}", pair.log());
+        }
+        let _ = pair.rekey_ike(Side::A);
+        pair.run_for(2 * MINUTE);
+        assert!(pair.ping_until_answered(), "{seed}\n{}", pair.log());
+        pair.link.set_weather(Weather::FAIR);
+        pair.run_for(MINUTE);
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// No message of phase 1 is answered more often than it comes: no amplification (RFC 2408 section 5.1).
+#[test]
+fn a_responder_repeats_itself_only_for_a_duplicate() {
+    let setup = main_mode(19);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    // Nothing that B says arrives.
+    let a = setup.a.address;
+    pair.link.set_hook(
+        move |_, d| {
+            if d.destination.address == a { Verdict::Drop } else { Verdict::Pass }
+        },
+    );
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(10 * MINUTE);
+    let from =
+        |address| pair.link.tap().iter().filter(move |c| c.datagram.source.address == address);
+    assert!(from(setup.b.address).count() <= from(setup.a.address).count());
+    let bytes = |address| from(address).map(|c| c.datagram.bytes.len()).sum::<usize>();
+    assert!(bytes(setup.b.address) <= bytes(setup.a.address));
+    pair.b.assert_empty();
+}
+
+/// A message of the peer's, recorded and sent again later, does nothing: Quick Modes are known by their message IDs, and
+/// phase 1 has another cookie.
+#[test]
+fn replayed_messages_do_nothing() {
+    let setup = main_mode(20);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.rekey(Side::A).unwrap();
+    pair.run_for(5 * MINUTE);
+    let recorded: Vec<Datagram> = pair
+        .link
+        .tap()
+        .iter()
+        .map(|c| c.datagram.clone())
+        .filter(|d| d.destination.address == setup.b.address && d.bytes.len() > 60)
+        .collect();
+    let before = (pair.b.statistics().children, pair.b.events.len());
+    for datagram in recorded.iter().filter(|d| d.bytes[8..16] != [0; 8]) {
+        pair.deliver(Side::B, datagram);
+    }
+    pair.run_for(SECOND);
+    assert_eq!((pair.b.statistics().children, pair.b.events.len()), before, "{}", pair.log());
+    pair.ping();
+}
+
+/// What is not protected by a good HASH deletes nothing and notifies of nothing.
+#[test]
+fn unauthenticated_informational() {
+    let setup = main_mode(21);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let (a, b) = (pair.a.address, pair.b.address);
+    let cookies = pair
+        .link
+        .tap()
+        .iter()
+        .map(|c| c.datagram.bytes.clone())
+        .find(|d| d.len() > 28 && d[8..16] != [0; 8])
+        .unwrap()[..16]
+        .to_vec();
+    let endpoint = |address| ipsec::Endpoint::new(address, 500);
+    for (flags, protected) in [(0u8, false), (1, true)] {
+        // DELETE of the ISAKMP SA.
+        let mut message = cookies.clone();
+        message.extend([12, 0x10, 5, flags, 1, 2, 3, 4, 0, 0, 0, 0]);
+        let body = [&[0, 0, 0, 28, 0, 0, 0, 1, 1, 16, 0, 1][..], &cookies].concat();
+        message.extend(body);
+        if protected {
+            message.extend([0; 4]);
+        }
+        let len = u32::try_from(message.len()).unwrap();
+        message[24..28].copy_from_slice(&len.to_be_bytes());
+        let datagram = Datagram::udp(endpoint(a), endpoint(b), message);
+        let mut bytes = datagram.bytes.clone();
+        let path = ipsec::Path::new(datagram.destination, datagram.source);
+        let now = pair.now();
+        let said = pair.b.gateway.inbound_udp(now, &mut pair.b.rng, path, 0, &mut bytes);
+        assert!(!matches!(said, Ok(Inbound::Packet(_))));
+        assert!(matches!(said, Err(InboundError::Ike(_))), "{:?}", said.is_ok());
+    }
+    pair.run_for(SECOND);
+    assert!(pair.b.ike_downs().is_empty());
+    assert_eq!(pair.send(Side::A, 3), Sent::Sealed);
+    pair.ping();
+    pair.run_for(HOUR / 60);
+}
