@@ -878,7 +878,6 @@ mod tests {
     use std::vec::Vec;
 
     const CAN: Implemented<'static> = Implemented {
-        hybrid: false,
         suites: &[
             Suite::AES_128_GCM,
             Suite::AES_128_CBC_SHA256,
