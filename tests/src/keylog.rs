@@ -1,6 +1,6 @@
-//! Keys, as lines of the two files with which Wireshark decrypts a capture of them.
+//! Keys, as lines of the three files with which Wireshark decrypts a capture of them.
 //!
-//! Both files lie in Wireshark's configuration folder: `ikev2_decryption_table` and `esp_sa`. For ESP the preferences
+//! The files lie in Wireshark's configuration folder: `ikev1_decryption_table`, `ikev2_decryption_table` and `esp_sa`. For ESP the preferences
 //! `esp.enable_encryption_decode` and `esp.enable_authentication_check` must be on. The names of algorithms are those
 //! of Wireshark 4.0; what it does not know (ChaCha20-Poly1305, for one) has no line.
 //!
@@ -33,6 +33,16 @@ pub struct IkeKeys<'a> {
 }
 
 impl IkeKeys<'_> {
+    /// Whether they are of IKEv1: encryption with no integrity algorithm beside it is found nowhere else.
+    pub fn is_v1(&self) -> bool {
+        self.suite.integ == Integ::NONE && !self.suite.encr.is_aead()
+    }
+
+    /// A line of `ikev1_decryption_table`, without its end: the initiator's cookie, and the key that both sides have.
+    pub fn line_v1(&self) -> String {
+        format!("{:016x},{}", self.spi_i, hex(self.sk_ei))
+    }
+
     /// A line of `ikev2_decryption_table`, without its end; `None` if Wireshark cannot decrypt the suite.
     pub fn line(&self) -> Option<String> {
         let encr = ike_encr(self.suite)?;

@@ -15,8 +15,8 @@ use ipsec::ipsec_core::wire::protocol;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
-    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Policy, Pool, PortRange, Ports,
-    Ppk, Selectors, Suite, TrafficSelector,
+    Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Phase1Proposal, Policy, Pool,
+    PortRange, Ports, Ppk, Selectors, Suite, TrafficSelector, V1, Versions,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -328,6 +328,8 @@ struct PeerTable {
     #[serde(default)]
     encapsulation: Encapsulate,
     #[serde(default)]
+    ike: Ike,
+    #[serde(default)]
     ask: Vec<AskFor>,
     #[serde(default)]
     assign: bool,
@@ -344,6 +346,18 @@ enum Encapsulate {
     #[default]
     Auto,
     Always,
+}
+
+/// Which versions of IKE a peer may speak, and how IKEv1 is begun.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Ike {
+    #[default]
+    V2,
+    V1Main,
+    V1Aggressive,
+    /// Either version; we begin with IKEv2.
+    Either,
 }
 
 /// What to ask a peer for.
@@ -570,6 +584,7 @@ impl Checker {
         }
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
+        config.versions = versions(peer.ike, peer.proposals.is_some().then_some(config.proposals));
         Some(config)
     }
 
@@ -801,6 +816,24 @@ impl Checker {
 
     pub(crate) fn mistake(&mut self, span: Range<usize>, message: &str) {
         self.mistakes.push(Mistake { span: Some(span), message: message.into() });
+    }
+}
+
+/// The versions of IKE. Of proposals in the file, IKEv1 takes the ciphers in CBC mode, the hash and the group.
+fn versions(ike: Ike, said: Option<&'static [IkeProposal<'static>]>) -> Versions<'static> {
+    let proposals = said.map_or(Phase1Proposal::DEFAULT, |said| {
+        let of = |p: &IkeProposal<'static>| Phase1Proposal {
+            suites: p.suites,
+            prfs: p.prfs,
+            groups: p.groups,
+        };
+        said.iter().map(of).collect::<Vec<_>>().leak()
+    });
+    match ike {
+        Ike::V2 => Versions::V2,
+        Ike::V1Main => Versions::V1(V1 { proposals, ..V1::MAIN }),
+        Ike::V1Aggressive => Versions::V1(V1 { proposals, ..V1::AGGRESSIVE }),
+        Ike::Either => Versions::Either(V1 { proposals, ..V1::MAIN }),
     }
 }
 

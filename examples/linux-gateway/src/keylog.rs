@@ -1,4 +1,4 @@
-//! The keys of every SA, in the two files from which Wireshark decrypts a capture. Whoever reads them reads everything.
+//! The keys of every SA, in the three files from which Wireshark decrypts a capture. Whoever reads them reads everything.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,25 +8,30 @@ use std::path::Path;
 use ipsec::{Direction, EspKeysLog, IkeKeysLog};
 use ipsec_testkit::keylog::{EspKeys, IkeKeys};
 
-/// The two open files.
+/// The open files.
 pub(crate) struct KeyLog {
+    ike_v1: File,
     ike: File,
     esp: File,
 }
 
 impl KeyLog {
-    /// Opens the files in `folder`, and makes both if need be, readable by their owner only.
+    /// Opens the files in `folder`, and makes them if need be, readable by their owner only.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let open = |name: &str| {
             OpenOptions::new().append(true).create(true).mode(0o600).open(folder.join(name))
         };
-        Ok(Self { ike: open("ikev2_decryption_table")?, esp: open("esp_sa")? })
+        Ok(Self {
+            ike_v1: open("ikev1_decryption_table")?,
+            ike: open("ikev2_decryption_table")?,
+            esp: open("esp_sa")?,
+        })
     }
 
     /// Adds the keys of an IKE SA.
     pub(crate) fn ike(&mut self, keys: &IkeKeysLog) {
-        let line = IkeKeys {
+        let keys = IkeKeys {
             spi_i: keys.initiator_spi,
             spi_r: keys.responder_spi,
             suite: keys.suite,
@@ -34,9 +39,12 @@ impl KeyLog {
             sk_er: keys.encryption_r(),
             sk_ai: keys.integrity_i(),
             sk_ar: keys.integrity_r(),
+        };
+        if keys.is_v1() {
+            append(&mut self.ike_v1, Some(keys.line_v1()), "an IKE SA");
+        } else {
+            append(&mut self.ike, keys.line(), "an IKE SA");
         }
-        .line();
-        append(&mut self.ike, line, "an IKE SA");
     }
 
     /// Adds the keys of one direction of a child SA.

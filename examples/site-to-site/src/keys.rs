@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use ipsec::{Algorithms, Direction, GatewayEvent, Manual, Suite};
 use ipsec_testkit::keylog::{EspKeys, IkeKeys};
 
-/// The two key files of Wireshark's configuration folder.
+/// The key files of Wireshark's configuration folder.
 pub struct KeyFiles {
+    ike_v1: File,
     ike: File,
     esp: File,
     /// A suite of ESP that Wireshark cannot decrypt.
@@ -24,6 +25,7 @@ impl KeyFiles {
         let cannot = || format!("cannot write to {}", folder.display());
         fs::create_dir_all(folder).with_context(cannot)?;
         Ok(Self {
+            ike_v1: File::create(folder.join("ikev1_decryption_table")).with_context(cannot)?,
             ike: File::create(folder.join("ikev2_decryption_table")).with_context(cannot)?,
             esp: File::create(folder.join("esp_sa")).with_context(cannot)?,
             without: None,
@@ -45,7 +47,11 @@ impl KeyFiles {
                     sk_ai: keys.integrity_i(),
                     sk_ar: keys.integrity_r(),
                 };
-                writeln!(self.ike, "{}", keys.line().context(unknown)?)?;
+                if keys.is_v1() {
+                    writeln!(self.ike_v1, "{}", keys.line_v1())?;
+                } else {
+                    writeln!(self.ike, "{}", keys.line().context(unknown)?)?;
+                }
             }
             // Nothing is encrypted by AH.
             GatewayEvent::EspKeys(keys) if keys.suite.is_ah() => {}

@@ -518,6 +518,115 @@ def manual_keys(t):
     clear = [of for of in t.capture.count() if of[0] not in ("esp", "ah", "udp esp") and of[1] in ends]
     if clear:
         raise Failure(f"packets in transport mode left in clear: {clear}")
+
+
+# IKEv1
+
+V1 = replace(SIDE, version="v1-main", ike=("aes128-sha256-modp2048",))
+
+
+@both_roles
+def v1_main_psk(t):
+    """Main Mode, and Quick Mode without PFS."""
+    t.pair()
+    t.establish(V1)
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@both_roles
+def v1_aggressive_psk(t):
+    t.pair()
+    t.establish(replace(V1, version="v1-aggressive"))
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@both_roles
+def v1_pfs(t):
+    t.pair()
+    t.establish(V1.with_child(esp=("aes256-sha1-modp2048",)))
+    t.traffic()
+
+
+@both_roles
+def v1_legacy_3des_md5(t):
+    t.pair()
+    t.establish(replace(V1, ike=("3des-md5-modp1024",)).with_child(esp=("3des-md5",)))
+    t.traffic()
+
+
+@case
+def v1_nat_init(t):
+    t.role = "init"
+    t.nat(inside="ours")
+    ours = replace(V1, local="10.7.0.1", remote="10.8.0.2")
+    t.establish(ours, ours.mirrored(remote="any"))
+    t.peer.expect("nat there")
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@case
+def v1_nat_resp(t):
+    t.role = "resp"
+    t.nat(inside="peer")
+    ours = replace(V1, local="10.8.0.2", remote="any")
+    t.establish(ours, ours.mirrored(local="10.7.0.1", remote="10.8.0.2"))
+    t.peer.expect("nat here")
+    t.traffic()
+    t.on_wire("udp esp", peer="10.8.0.254")
+
+
+@both_roles
+def v1_parallel(t):
+    """Three Quick Modes under one phase 1."""
+    children = tuple(Child(name=f"lan{n}", local=(f"192.168.1.{n}/32",), remote=("192.168.2.1/32",)) for n in (1, 2, 3))
+    addresses = tuple(f"192.168.1.{n}/24" for n in (1, 2, 3))
+    t.pair()
+    if not t.binary:
+        t.ours.node.ip(*(f"addr add {address} dev lo" for address in addresses[1:]))
+    t.establish(replace(V1, inner=addresses, children=children))
+    for child in children[1:]:
+        t.initiator().initiate(child.name)
+    for _ in children[1:]:
+        t.expect("child up")
+    for n in (1, 2, 3):
+        t.traffic(f"192.168.1.{n}")
+    if len(t.peer.ike_sas()) != 1 or len(t.peer.children()) != 3:
+        raise Failure("not three child SAs under one IKE SA")
+
+
+@both_roles
+def v1_delete(t):
+    t.pair()
+    t.establish(V1)
+    t.traffic()
+    t.ours.terminate()
+    t.peer.expect("delete received")
+
+
+def v1_on_kernel(t, side, kind, shown, *ends):
+    """Opposite a kernel, whose ESP and AH need no UDP; a rekey from each side."""
+    t.kernel()
+    t.establish(side)
+    t.traffic(*ends)
+    child, = t.peer.children()
+    if shown not in child:
+        raise Failure(f"charon agreed to something other than {shown}: {child.strip()}")
+    t.on_wire(kind)
+
+
+@both_roles
+def v1_ah(t):
+    v1_on_kernel(t, V1.with_child(ah=("sha256",)), "ah", "AH:HMAC_SHA2_256_128")
+
+
+@both_roles
+def v1_transport(t):
+    v1_on_kernel(t, replace(V1, inner=(), children=(HOSTS,)), "esp", "TRANSPORT", "10.8.0.1", "10.8.0.2")
+
+
 # Signatures and certificates
 
 def certified(t, kind="ecdsa", links=1, ours=None, peer=None):

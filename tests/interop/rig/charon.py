@@ -7,13 +7,14 @@ from . import Failure
 from .daemon import Daemon
 from .nodes import Guest
 
-PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm chapoly curve25519 "
+PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm md5 des chapoly curve25519 "
            "kdf drbg ml {kernel} socket-default vici updown")
 
 STRONGSWAN = """\
 charon {{
   load = {plugins}
   install_virtual_ip = no
+  i_dont_care_about_security_and_use_aggressive_mode_psk = yes
   retransmit_tries = 3
   retransmit_timeout = 1.5
   fragment_size = {fragment_size}
@@ -50,7 +51,8 @@ swanctl {{
 CONNECTION = """\
 connections {{
   {side.peer} {{
-    version = 2
+    version = {version}
+    aggressive = {aggressive}
     local_addrs = {side.local}
     remote_addrs = {remote}
     proposals = {ike}
@@ -117,6 +119,7 @@ class Charon(Daemon):
         "ike rekeyed": r"IKE_SA \S+ rekeyed between",
         "ike down": r"IKE_SA deleted|received DELETE for IKE_SA|deleting IKE_SA|giving up after",
         "child up": r"\] CHILD_SA \S+ established with SPIs",
+        "v1 child rekeyed": r"detected rekeying of CHILD_SA|\] CHILD_SA \S+ established with SPIs",
         "child rekeyed": r"outbound CHILD_SA \S+ established with SPIs",
         "child down": r"closing CHILD_SA",
         "delete received": r"received DELETE for IKE_SA",
@@ -215,6 +218,7 @@ def configuration(side):
         addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
         ppk=f"ppk_id = {side.ppk_id}\n    ppk_required = {'yes' if side.ppk_required else 'no'}" if side.ppk else "",
         ppk_secret=f'  ppk-peer {{\n    id = {side.ppk_id}\n    secret = "{side.ppk}"\n  }}\n' if side.ppk else "",
+        version=side.version[1], aggressive="yes" if side.version == "v1-aggressive" else "no",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
         reauth=side.renew or "0s",
         fragmentation="yes" if side.fragment_size else "no")

@@ -105,6 +105,8 @@ def peer(side):
             "fragment_size": side.fragment_size}
     if side.ppk:
         keys.update(ppk=side.ppk, ppk_id=side.ppk_id, ppk_required=side.ppk_required)
+    if side.version != "v2":
+        keys["ike"] = side.version
     if side.ask:
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:

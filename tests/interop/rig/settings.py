@@ -40,6 +40,7 @@ class Side:
     crl: tuple = ()
     signature: tuple = ()    # linux-gateway's own
     start: str = "never"
+    version: str = "v2"    # or v1-main, v1-aggressive
     ike: tuple = ("aes128gcm16-prfsha256-x25519",)
     lifetime: str = "4h"
     dpd: str = "0s"
