@@ -28,7 +28,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use ipsec::ipsec_core::crypto::{Integ, SuiteKeywordError};
 use ipsec::ipsec_core::time::earliest;
-use ipsec::{GatewayEvent, Instant, Mobike, Peer, Provider, Selectors, Suite};
+use ipsec::{GatewayEvent, Instant, Mobike, Peer, Provider, Selectors, Suite, V1, Versions};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::clock::Clock;
 use ipsec_testkit::link::Chance;
@@ -73,6 +73,9 @@ struct Options {
     /// How both gateways prove who they are: by a secret, or by certificates with keys of this kind
     #[arg(long, value_enum, default_value = "psk", conflicts_with = "manual")]
     auth: Method,
+    /// Which IKE, and how IKEv1 begins (RFC 9395 retires it)
+    #[arg(long, value_enum, default_value = "v2", conflicts_with_all = ["manual", "mobike"])]
+    ike: Ike,
     /// Give both gateways their keys, and do without IKE
     #[arg(long, conflicts_with_all = ["nat", "rekey_after"])]
     manual: bool,
@@ -102,7 +105,22 @@ enum ModeName {
     Transport,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Ike {
+    V2,
+    V1Main,
+    V1Aggressive,
+}
+
 impl Options {
+    fn versions(&self) -> Versions<'static> {
+        match self.ike {
+            Ike::V2 => Versions::V2,
+            Ike::V1Main => Versions::V1(V1::MAIN),
+            Ike::V1Aggressive => Versions::V1(V1::AGGRESSIVE),
+        }
+    }
+
     fn protection(&self) -> Result<Protection> {
         let Self { manual, esp, ah, esn, .. } = *self;
         ensure!(
@@ -184,6 +202,7 @@ fn run(options: &Options) -> Result<()> {
     let (k, d) = (&plan.kolkata, &plan.delhi);
     let children = [[plan.child(k, d)], [plan.child(d, k)]];
     let mut peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];
+    peers.iter_mut().flatten().for_each(|peer| peer.versions = options.versions());
     if options.mobike {
         peers.iter_mut().flatten().for_each(|peer| peer.mobike = Some(&Mobike::ANYWHERE));
         keys.anywhere = true;

@@ -95,6 +95,17 @@ fn a_file_crosses_the_tunnel() {
     assert!(text.contains("192.168.1.0/24 here, 192.168.2.0/24 there"), "{text}");
 }
 
+/// By IKEv1 in both modes, of which tshark decrypts every message.
+#[test]
+fn by_ikev1() {
+    for mode in ["v1-main", "v1-aggressive"] {
+        let text = send(mode, 50_000, &["--ike", mode, "--loss", "0"]);
+        assert!(summary(&text, "IKE").contains("no NAT between"), "{text}");
+        let text = send(&format!("{mode}-nat"), 50_000, &["--ike", mode, "--loss", "0", "--nat"]);
+        assert!(summary(&text, "ESP").contains("in UDP"), "{text}");
+    }
+}
+
 #[test]
 fn through_a_nat() {
     let text = send("nat", 200_000, &["--nat"]);
