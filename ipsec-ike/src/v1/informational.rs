@@ -76,7 +76,7 @@ impl<P: Provider> Ike<'_, P> {
                 break;
             }
         }
-        let found = sas.into_iter().find_map(|sa| self.child_by_outbound(sa, protocol, spi));
+        let found = sas.iter().find_map(|sa| self.child_by_outbound(*sa, protocol, spi));
         let Some(number) = found else { return };
         let replaced = self.child(number).is_some_and(|child| {
             child.state == ChildState::Leaving && child.reason == DownReason::Rekeyed

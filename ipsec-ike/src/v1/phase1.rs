@@ -8,6 +8,7 @@ use core::time::Duration;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::selector::Flow;
+use ipsec_core::time::Instant;
 use subtle::ConstantTimeEq;
 
 use super::keymat::{Digest, Iv, Seen, Skeyid};
@@ -244,8 +245,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             Some((index, chosen))
         });
         let Some((index, chosen)) = chosen else {
-            let methods = here().filter_map(|(_, peer)| method_of(peer));
-            let methods: heapless::Vec<AuthMethod, 1> = methods.take(1).collect();
+            let method = here().find_map(|(_, peer)| method_of(peer));
+            let methods = method.as_slice();
             let proposals = here().find_map(|(_, peer)| peer.versions.v1()).map(|v1| v1.proposals);
             let proposals = proposals.unwrap_or_default();
             let failure = match collected.id.and_then(|id| id.identity()).filter(|_| aggressive) {
@@ -253,7 +254,7 @@ impl<'r, P: Provider> Ike<'r, P> {
                     Failure::UnknownIdentity { claimed: ClaimedId::of(&id) }
                 }
                 _ => {
-                    let why = proposal::mismatch(&offer, proposals, &implemented, &methods);
+                    let why = proposal::mismatch(&offer, proposals, &implemented, methods);
                     Failure::Phase1Mismatch(why)
                 }
             };
@@ -650,14 +651,14 @@ impl<'r, P: Provider> Ike<'r, P> {
     fn phase1_limit(&mut self, env: &mut Env<'_>, sa: u32) {
         let Some(phase1) = self.phase1(sa) else { return };
         let time = phase1.lifetime.time();
-        let early = time.saturating_sub(time.checked_div(10).unwrap_or(time));
-        let (rekey_at, expire_at) = (jittered(env, early), env.now.after(time));
+        let (rekey_at, expire_at) = (jittered(env, super::shortened(time)), env.now.after(time));
         let Some(slot) = self.sa(sa) else { return };
         slot.expire_at = slot.expire_at.min(expire_at);
         slot.rekey_at = slot.rekey_at.min(rekey_at);
         if !slot.initiator {
-            let half = slot.expire_at.since(slot.rekey_at).checked_div(2).unwrap_or_default();
-            slot.rekey_at = slot.rekey_at.after(half);
+            let (rekey, expire) = (slot.rekey_at.as_micros(), slot.expire_at.as_micros());
+            let half = expire.saturating_sub(rekey) >> 1;
+            slot.rekey_at = Instant::from_micros(rekey.saturating_add(half));
         }
         self.schedule_sa(env.now, sa);
     }

@@ -643,7 +643,7 @@ impl<P: Provider> Ike<'_, P> {
         let (soft, hard) = lifetime.map_or((Duration::MAX, Duration::MAX), |l| {
             // The shorter of both sides wins (RFC 2407 section 4.5.4).
             let hard = l.hard.time.min(agreed.time());
-            (l.soft.time.min(shortened(hard)), hard)
+            (l.soft.time.min(super::shortened(hard)), hard)
         });
         let (rekey_at, expire_at) = (jittered(env, soft), env.now.after(hard));
         let node = self.child_node(slot);
@@ -816,9 +816,4 @@ fn one_each(local: TrafficSelector, remote: TrafficSelector) -> Selectors {
 fn host(octets: &[u8]) -> IdPayload<'_> {
     let kind = if octets.len() == 4 { IdType::IPV4_ADDR } else { IdType::IPV6_ADDR };
     IdPayload::new(kind, octets)
-}
-
-/// Nine tenths: to rekey before the other side lets it expire.
-fn shortened(time: Duration) -> Duration {
-    time.checked_div(10).map_or(time, |tenth| time.saturating_sub(tenth))
 }

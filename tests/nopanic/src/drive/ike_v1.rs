@@ -4,6 +4,7 @@ use ::core::fmt::{Debug, Display};
 use ::core::net::IpAddr;
 
 use ipsec_core::bytes::Writer;
+use ipsec_ike::config::Versions;
 use ipsec_ike::event::{Parameter, Phase1Mismatch};
 use ipsec_ike::wire::NoRoom;
 use ipsec_ike::wire::v1::{
@@ -40,7 +41,7 @@ fn read() {
         fn(_) -> _: Notify::parse, Notify::spi_u32, Notify::sequence;
         fn(_) -> _: SaPayload::parse, SaPayload::body, proposals, SaPayload::single;
         fn(_) -> _: transforms, Proposal::single, Proposal::spi_u32;
-        fn(_) -> _: WireError::notify;
+        fn(_) -> _: WireError::notify, Versions::v1;
         fn(_, _) -> _: <WireError as Display>::fmt, <WireError as Debug>::fmt, <Parameter as Display>::fmt;
         fn(_, _) -> _: <Payload<'_> as Debug>::fmt, <Phase1Mismatch as Display>::fmt, <Transform<'_> as Debug>::fmt;
     }
