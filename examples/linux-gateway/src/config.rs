@@ -22,9 +22,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::credentials::{Keyring, Method, Said};
-use crate::keywords;
 use crate::manual::{ManualSettings, ManualTable, Taken};
 use crate::sockets::Kind;
+use crate::{distinguished, keywords};
 
 /// Size of the anti-replay windows, in packets.
 pub(crate) const WINDOW: u32 = 1024;
@@ -507,12 +507,15 @@ impl Checker {
                 "start = \"immediately\" needs to know where the peer is",
             );
         }
-        let identity = |text: Option<Spanned<String>>| match text {
-            Some(text) => Identity::parse(text.into_inner().leak()),
-            None => Identity::Any,
+        let mut identity = |text: Option<Spanned<String>>| match text {
+            Some(text) if distinguished::is_name(text.get_ref()) => {
+                self.check(&text, distinguished::parse).map(|der| Identity::Dn(der.leak()))
+            }
+            Some(text) => Some(Identity::parse(text.into_inner().leak())),
+            None => Some(Identity::Any),
         };
-        let local_id = identity(peer.local_id);
-        let mut remote_id = identity(peer.remote_id);
+        let (local_id, remote_id) = (identity(peer.local_id), identity(peer.remote_id));
+        let (local_id, mut remote_id) = (local_id?, remote_id?);
         if let (Identity::Any, Some(Some(remote))) = (remote_id, remote) {
             remote_id = remote.into();
         }

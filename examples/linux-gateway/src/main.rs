@@ -7,6 +7,7 @@ mod control;
 mod credentials;
 mod daemon;
 mod diagnosis;
+mod distinguished;
 mod icmp;
 mod keylog;
 mod keywords;

@@ -44,6 +44,7 @@ fn proofs() {
         fn(_, _, _) -> _: run_jobs_with::<Toy>;
         fn(_) -> _: with_scratch::<Toy>;
         fn(_, _, _, _) -> _: Job::run_with, <Credentials<'_> as Authenticator>::sign;
+        fn(_, _, _) -> _: <Credentials<'_> as Authenticator>::look_up;
         fn(_, _) -> _: <Credentials<'_> as Authenticator>::verify, <Untrusted as Display>::fmt;
         fn(_, _, _) -> _: VerifyJob::verify_signature;
         fn(_) -> _: certificates, schemes, hashes, Auth::psk, auth::public_key, auth::subject;
