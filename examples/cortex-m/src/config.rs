@@ -8,6 +8,7 @@ use ipsec::{
 };
 
 use crate::crypto::Crypto;
+use crate::proof::{AUTH_OF_DELHI, AUTH_OF_KOLKATA};
 
 /// Message buffers of each gateway.
 pub const BUFFERS: usize = 6;
@@ -39,7 +40,6 @@ const KOLKATA: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const DELHI: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
 const KOLKATA_ID: Identity<'static> = Identity::Fqdn("kolkata.example");
 const DELHI_ID: Identity<'static> = Identity::Fqdn("delhi.example");
-const SECRET: &[u8] = b"sixteen bytes or more that nobody can guess";
 
 /// The network of a host.
 const fn lan(third: u8) -> TrafficSelector {
@@ -57,7 +57,7 @@ const IKE: &[IkeProposal<'static>] = &[IkeProposal {
     suites: &[Suite::AES_128_GCM],
     prfs: &[PrfId::HMAC_SHA2_256],
     groups: &[Group::X25519],
-    additional: &[],
+    additional: if cfg!(feature = "ml-kem") { &[&[Group::ML_KEM_768]] } else { &[] },
 }];
 const ESP: &[ChildProposal<'static>] =
     &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] }];
@@ -70,12 +70,14 @@ static CHILDREN_OF_DELHI: [Child<'static>; 1] =
 static PEERS_OF_KOLKATA: [Peer<'static>; 1] = [Peer {
     proposals: IKE,
     children: &CHILDREN_OF_KOLKATA,
-    ..Peer::psk((Some(KOLKATA), KOLKATA_ID), (Some(DELHI), DELHI_ID), SECRET)
+    auth: AUTH_OF_KOLKATA,
+    ..Peer::psk((Some(KOLKATA), KOLKATA_ID), (Some(DELHI), DELHI_ID), &[])
 }];
 static PEERS_OF_DELHI: [Peer<'static>; 1] = [Peer {
     proposals: IKE,
     children: &CHILDREN_OF_DELHI,
-    ..Peer::psk((Some(DELHI), DELHI_ID), (Some(KOLKATA), KOLKATA_ID), SECRET)
+    auth: AUTH_OF_DELHI,
+    ..Peer::psk((Some(DELHI), DELHI_ID), (Some(KOLKATA), KOLKATA_ID), &[])
 }];
 
 pub static CONFIG_OF_KOLKATA: GatewayConfig<'static> =

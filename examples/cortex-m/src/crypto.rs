@@ -10,8 +10,31 @@ pub type Crypto = ipsec_rustcrypto::Only<Ours>;
 #[cfg(all(feature = "all-algorithms", not(feature = "toy")))]
 pub type Crypto = ipsec_rustcrypto::RustCrypto;
 
-#[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
+#[cfg(not(any(
+    feature = "all-algorithms",
+    feature = "toy",
+    feature = "certificates",
+    feature = "ml-kem"
+)))]
 ipsec_rustcrypto::selection! {
     /// What both ends of our tunnel have.
     pub enum Ours { AesGcm, Aes128, HmacSha256, X25519 }
+}
+
+#[cfg(all(feature = "certificates", not(feature = "ml-kem")))]
+ipsec_rustcrypto::selection! {
+    /// With what certificates take.
+    pub enum Ours { AesGcm, Aes128, HmacSha256, X25519, EcdsaP256 }
+}
+
+#[cfg(all(feature = "ml-kem", not(feature = "certificates")))]
+ipsec_rustcrypto::selection! {
+    /// With a second key exchange, against quantum computers.
+    pub enum Ours { AesGcm, Aes128, HmacSha256, X25519, MlKem768 }
+}
+
+#[cfg(all(feature = "certificates", feature = "ml-kem"))]
+ipsec_rustcrypto::selection! {
+    /// With both.
+    pub enum Ours { AesGcm, Aes128, HmacSha256, X25519, EcdsaP256, MlKem768 }
 }

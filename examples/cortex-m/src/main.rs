@@ -17,6 +17,7 @@ macro_rules! say {
 
 mod config;
 mod crypto;
+mod proof;
 mod report;
 mod rng;
 mod site;
@@ -68,8 +69,8 @@ fn start() -> Result<Net, Failed> {
     Ok(Net {
         now: Instant::ZERO,
         sites: [
-            Site::new("Kolkata", HOST_1, &CONFIG_OF_KOLKATA, &MEMORY_OF_KOLKATA, &KOLKATA, 1)?,
-            Site::new("Delhi", HOST_2, &CONFIG_OF_DELHI, &MEMORY_OF_DELHI, &DELHI, 2)?,
+            Site::new("Kolkata", HOST_1, &CONFIG_OF_KOLKATA, &MEMORY_OF_KOLKATA, &KOLKATA, 0)?,
+            Site::new("Delhi", HOST_2, &CONFIG_OF_DELHI, &MEMORY_OF_DELHI, &DELHI, 1)?,
         ],
         frame: FRAME.try_take().ok_or(Failed("the frame is taken"))?,
         lose: 1,

@@ -13,6 +13,7 @@ use zerocopy::IntoBytes;
 
 use crate::config::{self, BUFFERS, TUNNEL};
 use crate::crypto::Crypto;
+use crate::proof::Proof;
 use crate::rng::PredictableRng;
 use crate::{Failed, because};
 
@@ -23,6 +24,7 @@ pub struct Site {
     pub host: Ipv4Addr,
     pub gateway: &'static mut Gateway<'static, Crypto>,
     pub rng: PredictableRng,
+    proof: Proof,
     /// The smallest number of message buffers that were free.
     pub buffers_free: usize,
 }
@@ -36,14 +38,15 @@ impl Site {
         config: &GatewayConfig<'static>,
         memory: &'static ConstStaticCell<config::Memory>,
         place: &'static StaticCell<Gateway<'static, Crypto>>,
-        seed: u64,
+        number: usize,
     ) -> Result<Self, Failed> {
         // `try_take` gives the memory once; unlike `take`, it links no panic.
         let memory = memory.try_take().ok_or(Failed("the memory is taken"))?.lend();
-        let mut rng = PredictableRng(seed);
+        let mut rng = PredictableRng(number as u64 + 1);
         let gateway = Gateway::new(config, memory, &mut rng).map_err(because("no gateway"))?;
         let gateway = place.try_init(gateway).ok_or(Failed("the gateway exists"))?;
-        Ok(Self { name, host, gateway, rng, buffers_free: BUFFERS })
+        let proof = Proof::new(number)?;
+        Ok(Self { name, host, gateway, rng, proof, buffers_free: BUFFERS })
     }
 
     /// Whether the tunnel is up, with one child SA.
@@ -64,7 +67,8 @@ impl Site {
     /// 5. What happened is told, and key exchanges are computed, until nothing is left.
     pub fn settle(&mut self, now: Instant) {
         let (name, free) = (self.name, self.gateway.statistics().buffers_free);
-        self.gateway.settle(now, &mut self.rng, |event| tell(now, name, &event));
+        let Self { gateway, rng, proof, .. } = self;
+        proof.settle(gateway, now, rng, |event| tell(now, name, &event));
         self.buffers_free = self.buffers_free.min(free).min(self.gateway.statistics().buffers_free);
     }
 
