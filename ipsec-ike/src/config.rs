@@ -91,6 +91,9 @@ pub struct Peer<'r> {
     /// It has to ask us for an address of [`Config::pool`], and may use no other: of [`Child::remote`], which may be
     /// everything, its children get that address.
     pub assigns: bool,
+    /// IKE SAs begin without a child where both sides can (RFC 6023); the first child is then made like all others, with a
+    /// key exchange of its own if [`Child::proposals`] want one. `false`: we do not say that we can.
+    pub childless: bool,
     /// How its SAs may move to other addresses (RFC 4555), if at all. It needs
     /// [`Ike::support_mobike`](crate::Ike::support_mobike).
     pub mobike: Option<&'r Mobike<'r>>,
@@ -125,6 +128,7 @@ impl<'r> Peer<'r> {
             fragment_size: Some(1280),
             asks: Ask::NOTHING,
             assigns: false,
+            childless: false,
             mobike: None,
         }
     }

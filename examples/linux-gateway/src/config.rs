@@ -335,6 +335,8 @@ struct PeerTable {
     assign: bool,
     #[serde(default)]
     mobike: bool,
+    #[serde(default)]
+    childless: bool,
     reauthenticate_after: Option<Spanned<String>>,
     #[serde(default)]
     child: Vec<ChildTable>,
@@ -585,6 +587,7 @@ impl Checker {
         if let Some(renew) = renew {
             config.reauthenticate_after = renew?;
         }
+        config.childless = peer.childless;
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         config.versions = versions(peer.ike, peer.proposals.is_some().then_some(config.proposals));

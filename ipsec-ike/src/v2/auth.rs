@@ -47,19 +47,27 @@ impl<P: Provider> Ike<'_, P> {
         sa.send_id = message_id.wrapping_add(1);
         let prf = sa.choice.prf;
         let kept = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
+        let packet = self.packet_of(self.place_of_handshake(number));
+        let childless =
+            peer.childless && self.responder_says(number, NotifyType::CHILDLESS_IKEV2_SUPPORTED);
         let child = match kept {
-            Some(child) => child,
+            Some(child) => Some(child),
+            None if childless => {
+                // It is asked for when the IKE SA stands.
+                let wanted = self.want_child(env, sa_number, config, packet);
+                wanted.map(|()| None).map_err(|_| Failure::NoRoom)?
+            }
             None => {
                 let made = self.new_child(env, sa_number, config).ok_or(Failure::NoRoom)?;
-                self.set_packet(made, self.packet_of(self.place_of_handshake(number)));
-                made
+                self.set_packet(made, packet);
+                Some(made)
             }
         };
         let (x, _) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         x.kind = Kind::Auth;
         x.message_id = message_id;
         x.path = path;
-        x.negotiation.child = child.saturating_add(1);
+        x.negotiation.child = child.map_or(0, |child| child.saturating_add(1));
         let local_id = peer.local_id.or_address(path.local.address);
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
@@ -96,12 +104,12 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    /// Whether the responder looks for NATs.
-    fn detects_nats(&mut self, number: u32) -> bool {
+    /// Whether the responder has said this in IKE_SA_INIT.
+    fn responder_says(&mut self, number: u32, kind: NotifyType) -> bool {
         let Some((_, handshake)) = self.contexts.handshake(number) else { return false };
         let response = Message::parse(self.buffers.bytes(handshake.response));
         let collected = response.and_then(|message| message.collect());
-        collected.is_ok_and(|c| c.notify(NotifyType::NAT_DETECTION_SOURCE_IP).is_some())
+        collected.is_ok_and(|c| c.notify(kind).is_some())
     }
 
     /// Where everything after IKE_SA_INIT goes. RFC 7296 section 2.23: with a NAT between, to port 4500; with MOBIKE, in any
@@ -109,7 +117,8 @@ impl<P: Provider> Ike<'_, P> {
     pub(super) fn leave_sa_init(&mut self, number: u32) -> Path {
         let sa = self.contexts.exchange(number).map_or(u32::MAX, |x| x.sa);
         let (peer, nat_port) = (self.peer_of(sa), self.config.ports.nat);
-        let moves = peer.is_some_and(|p| p.mobike.is_some()) && self.detects_nats(number);
+        let moves = peer.is_some_and(|p| p.mobike.is_some())
+            && self.responder_says(number, NotifyType::NAT_DETECTION_SOURCE_IP);
         let Some(sa) = self.sa(sa) else { return Path::UNSPECIFIED };
         if let Some(peer) = peer
             && (sa.nat_local || sa.nat_remote || peer.force_encapsulation || moves)
@@ -144,10 +153,10 @@ impl<P: Provider> Ike<'_, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         let (path, config) = (x.path, handshake.child);
         let mixed = handshake.auth.is_mixed(Role::Initiator);
-        let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
+        let child = x.negotiation.child.checked_sub(1);
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(Failure::Protocol)?;
-        let offer = self.child_offer(child)?;
-        let spi = self.child(child).map_or(0, |c| c.spi_in).to_be_bytes();
+        let offer = child.map(|child| self.child_offer(child)).transpose()?;
+        let spi = child.and_then(|child| self.child(child)).map_or(0, |c| c.spi_in).to_be_bytes();
         let local_id = peer.local_id.or_address(path.local.address);
         let mut scratch = [0; 16];
         let id = local_id.payload(&mut scratch);
@@ -167,8 +176,10 @@ impl<P: Provider> Ike<'_, P> {
             }
             proof.write(w)?;
             peer.asks.write(w)?;
-            offer.write_sa(w, &spi, false)?;
-            offer.write_selectors(w)?;
+            if let Some(offer) = &offer {
+                offer.write_sa(w, &spi, false)?;
+                offer.write_selectors(w)?;
+            }
             if let Some(ppk) = peer.ppk.filter(|_| mixed) {
                 ppk::write(w, &ppk, without_ppk)?;
             }
@@ -281,7 +292,12 @@ impl<P: Provider> Ike<'_, P> {
         self.file_sa(sa_number, identity);
         self.sa_up(env, sa_number);
         let child = self.contexts.get(number).map_or(0, |x| x.negotiation.child).checked_sub(1);
-        let (child, answer) = child.zip(answer).ok_or(DatagramError::Stale)?;
+        let Some((child, answer)) = child.zip(answer) else {
+            // RFC 6023 section 3: no child came with it.
+            self.end_exchange(env, number);
+            self.next_task(env, sa_number);
+            return Ok(());
+        };
         let made = answer.made;
         if let Err(failure) = self.take_first_child(number, child, answer) {
             // If the peer has made the child, it is told to delete it.
@@ -485,6 +501,9 @@ impl<P: Provider> Ike<'_, P> {
             initial_contact: collected.notify(NotifyType::INITIAL_CONTACT).is_some(),
             moves: Self::moves(collected),
             asks: Asks::of(collected),
+            childless: collected.sa.is_none()
+                && collected.ts_i.is_none()
+                && collected.ts_r.is_none(),
             child: Self::find_child(collected, self.peer_of(sa)?, &ends, None, false),
         })
     }
@@ -514,7 +533,7 @@ impl<P: Provider> Ike<'_, P> {
         asked: Asked,
         proof: &Proof<'_>,
     ) -> Result<(), DatagramError> {
-        let Asked { identity, initial_contact, moves, asks, mut child } = asked;
+        let Asked { identity, initial_contact, moves, asks, childless, mut child } = asked;
         let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
         let index = self.sa(sa_number).map(|sa| sa.peer).ok_or(DatagramError::Stale)?;
         let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
@@ -540,7 +559,12 @@ impl<P: Provider> Ike<'_, P> {
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), id);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
         let config = self.assign(sa_number, identity, asks, &mut child);
-        let made = self.answer_child(env, number, index, child, (&ni, &nr));
+        let allowed = self.peer_of(sa_number).is_some_and(|peer| peer.childless);
+        let made = if childless && allowed {
+            Err(None) // RFC 6023 section 3
+        } else {
+            self.answer_child(env, number, index, child, (&ni, &nr)).map_err(Some)
+        };
         if let Err(e) = self.compose_auth(number, proof, ppk, config, made) {
             // A message longer than a buffer: nothing can be said.
             self.refuse(Some(index), None, path, self.not_composed(number));
@@ -562,7 +586,7 @@ impl<P: Provider> Ike<'_, P> {
         proof: &Proof<'_>,
         ppk: bool,
         config: Option<ConfigReply<'_>>,
-        child: Result<u32, NotifyType>,
+        child: Result<u32, Option<NotifyType>>,
     ) -> Result<(), DatagramError> {
         let answer = match child {
             Ok(child) => Some(self.child_answer(number, child).ok_or(DatagramError::Stale)?),
@@ -593,7 +617,8 @@ impl<P: Provider> Ike<'_, P> {
             match (answer.as_ref(), child) {
                 (Some(answer), _) => answer.write(w, None, None),
                 // RFC 7296 section 1.2: the IKE SA stands although its first child does not.
-                (None, Err(kind)) => w.notify(&Notify::new(kind, &[])),
+                (None, Err(Some(kind))) => w.notify(&Notify::new(kind, &[])),
+                (None, Err(None)) => Ok(()),
                 (None, Ok(_)) => Err(NoRoom),
             }
         })
@@ -820,5 +845,7 @@ struct Asked {
     initial_contact: bool,
     moves: bool,
     asks: Asks,
+    /// No child at all.
+    childless: bool,
     child: Result<Chosen, Unmet>,
 }

@@ -634,6 +634,10 @@ impl<P: Provider> Ike<'_, P> {
                 if SignatureHashes::of(&collected).is_some() {
                     proof::write_hashes(&mut w, Self::candidates(peers, path))?;
                 }
+                if Self::candidates(peers, path).any(|peer| peer.childless) {
+                    // RFC 6023 section 3
+                    w.notify(&Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]))?;
+                }
                 let ppk = Self::candidates(peers, path).any(|peer| peer.ppk.is_some());
                 if ppk && collected.notify(NotifyType::USE_PPK).is_some() {
                     w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;

@@ -156,6 +156,15 @@ def mobike(t):
 
 
 @both_roles
+def childless(t):
+    """The IKE SA begins without a child (RFC 6023), and charon insists on that."""
+    t.pair()
+    t.establish(replace(SIDE, childless=True))
+    t.peer.expect("child asked for")    # and not with IKE_AUTH
+    t.traffic()
+
+
+@both_roles
 def reauth(t):
     """The initiator authenticates anew, make before break: not a packet is lost (RFC 7296 section 2.8.3)."""
     t.pair()

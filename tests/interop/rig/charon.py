@@ -60,6 +60,7 @@ connections {{
     over_time = 1h
     rand_time = 0
     reauth_time = {reauth}
+    childless = {childless}
     dpd_delay = {side.dpd}
     encap = {encap}
     mobike = {mobike}
@@ -144,6 +145,7 @@ class Charon(Daemon):
         "invalid ke": r"N\(INVAL_KE\)",
         "virtual ip": r"installing new virtual IP \S+",
         "moved": r"remote endpoint changed from \S+\[4500\]|requesting address change using MOBIKE",
+        "child asked for": r"(?:parsed|generating) CREATE_CHILD_SA request",
         "cookie": r"IKE_SA_INIT response 0 \[ N\(COOKIE\) \]",
         "liveness asked": r"sending DPD request",
         "liveness answered": r"parsed INFORMATIONAL response \d+ \[ \]",
@@ -220,7 +222,7 @@ def configuration(side):
         ppk_secret=f'  ppk-peer {{\n    id = {side.ppk_id}\n    secret = "{side.ppk}"\n  }}\n' if side.ppk else "",
         version=side.version[1], aggressive="yes" if side.version == "v1-aggressive" else "no",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
-        reauth=side.renew or "0s",
+        childless="force" if side.childless else "allow", reauth=side.renew or "0s",
         fragmentation="yes" if side.fragment_size else "no")
 
 

@@ -111,6 +111,8 @@ def peer(side):
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:
         keys["assign"] = True
+    if side.childless:
+        keys["childless"] = True
     if side.renew:
         keys["reauthenticate_after"] = side.renew
     if side.roams:

@@ -49,6 +49,7 @@ class Side:
     fragment_size: int = 1280    # 0: no fragmentation
     tries: int = 6    # linux-gateway's own
     roams: bool = False    # linux-gateway supports MOBIKE
+    childless: bool = False    # linux-gateway can begin without a child, charon insists on it
     renew: str = ""    # after what time the initiator authenticates anew
     children: tuple = field(default=(Child(),))
     inner: tuple = ("192.168.1.1/24",)
