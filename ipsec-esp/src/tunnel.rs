@@ -125,6 +125,7 @@ pub(crate) fn decapsulate(
 }
 
 /// Whether the ECN field of the outer header would change nothing and tell nothing (RFC 6040 section 4.2): nearly always.
+#[cfg(any(not(target_os = "none"), ipsec_quick))]
 #[inline]
 pub(crate) const fn ecn_is_quiet(inner_class: u8, outer_class: u8) -> bool {
     let outer = outer_class & ECN;
