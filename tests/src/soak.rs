@@ -5,7 +5,7 @@
 //! virtual time. Each day has quiet hours and troubled ones. What is checked:
 //!
 //! - after the last trouble of a time, traffic passes both ways through every tunnel again within [`Tally::slowest`], which
-//!   is never more than the time to notice that the peer is gone, and to begin anew ([`bound`]);
+//!   is never more than the time to notice that the peer is gone, and to begin anew (`bound`);
 //! - in quiet hours every packet is sealed and arrives, through all rekeys (unless the network loses it), no IKE SA and no
 //!   tunnel goes down, and both sides have the same SAs, each of them in the database;
 //! - no packet ever arrives twice;

@@ -211,7 +211,7 @@ iana! {
     IkeAttribute(u16) {
         /// [`Cipher`].
         ENCRYPTION = 1;
-        /// [`Hash`].
+        /// [`struct@Hash`].
         HASH = 2;
         /// [`AuthMethod`].
         AUTHENTICATION = 3;
