@@ -1,7 +1,9 @@
 //! Lives many lives of two gateways ([`ipsec_testkit::soak`]), and says what came of them.
 //!
+//! ```text
 //! usage: soak [--days DAYS] [--seed FIRST] [--life DAYS]
 //!        soak --collisions [SEEDS]
+//! ```
 //!
 //! The lives have the seeds FIRST, FIRST + 1 and so on, and `--life` days each. A broken rule is told with
 //! the seed and ends that life: `soak --seed N --days 1` lives it again, byte for byte.
