@@ -211,6 +211,10 @@ impl<P: Provider> Ike<'_, P> {
         sa.heard = sa.heard.max(env.now);
         // RFC 4555 section 3.8: with MOBIKE, the initiator says when it has moved.
         if sa.path.local.address == path.local.address && !sa.mobike {
+            if sa.nat_remote && sa.path.remote != path.remote {
+                // RFC 7296 section 2.23: what the peer sends to is where it expects us to send from.
+                sa.path.local.port = path.local.port;
+            }
             self.move_sa(number, path.remote);
         }
     }
