@@ -349,9 +349,10 @@ fn inspect<P: Provider>(
     packet: &mut [u8],
 ) -> Result<Opened, OpenError> {
     let audit = begun.audit();
-    let text = packet.get(begun.text_at..begun.text_end).ok_or(OpenError::Length(audit))?;
     #[cfg(any(not(target_os = "none"), ipsec_quick))]
-    if let Some(inner) = quick::inner(sa, arrival, text) {
+    if let Some(text) = packet.get(begun.text_at..begun.text_end)
+        && let Some(inner) = quick::inner(sa, arrival, text)
+    {
         let range = begun.text_at..begun.text_at.wrapping_add(inner.len);
         return Ok(
             begun.opened(sa.protection.tag, Inner { packet: inner, range, ecn_alarm: false })

@@ -100,8 +100,6 @@ impl OuterFields {
 
 /// The bits of DSCP in a traffic class.
 const DSCP: u8 = 0xfc;
-/// The bits of ECN in a traffic class.
-const ECN: u8 = 3;
 
 /// Carries what the outer header has collected to the packet inside: congestion marks (RFC 6040 section 4.2), and DSCP
 /// where the SA wants it. Says whether the ECN fields are suspicious; `None` if the packet is to be dropped.
@@ -128,8 +126,8 @@ pub(crate) fn decapsulate(
 #[cfg(any(not(target_os = "none"), ipsec_quick))]
 #[inline]
 pub(crate) const fn ecn_is_quiet(inner_class: u8, outer_class: u8) -> bool {
-    let outer = outer_class & ECN;
-    outer == Ecn::NotEct as u8 || outer == inner_class & ECN
+    let outer = outer_class & 3;
+    outer == Ecn::NotEct as u8 || outer == inner_class & 3
 }
 
 /// The two ECN bits of a traffic class (RFC 3168 section 5).
