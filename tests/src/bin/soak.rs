@@ -62,6 +62,10 @@ fn main() {
         seed - first,
         started.elapsed()
     );
+    if !broken.is_empty() {
+        println!("{} lives broke a rule: seeds {broken:?}", broken.len());
+        std::process::exit(1);
+    }
 }
 
 fn all_collisions(seeds: u64) {
