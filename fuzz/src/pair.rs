@@ -79,6 +79,11 @@ impl Shape {
         }
     }
 
+    /// Several key exchanges for each SA.
+    fn hybrid(&self) -> bool {
+        self.perfect_forward_secrecy && self.cbc
+    }
+
     fn pool(&self) -> usize {
         if self.small_pools { 2 } else { 4 }
     }
@@ -138,6 +143,18 @@ impl Configuration {
         if shape.perfect_forward_secrecy {
             child.proposals =
                 const { &[ChildProposal { groups: &[Group::P256], ..ChildProposal::DEFAULT[0] }] };
+        }
+        if shape.hybrid() {
+            const LISTS: &[&[Group]] = &[&[Group::ML_KEM_768, Group::NONE], &[Group::ML_KEM_512]];
+            peer.proposals =
+                const { &[IkeProposal { additional: LISTS, ..IkeProposal::DEFAULT[0] }] };
+            child.proposals = const {
+                &[ChildProposal {
+                    groups: &[Group::P256],
+                    additional: LISTS,
+                    ..ChildProposal::DEFAULT[0]
+                }]
+            };
         }
         if shape.short_lives {
             peer.rekey_after = Duration::from_secs(40);

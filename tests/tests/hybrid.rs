@@ -1,13 +1,16 @@
 //! Additional key exchanges (RFC 9370): in the handshake by IKE_INTERMEDIATE (RFC 9242), and who does without.
 
+use core::cell::Cell;
 use core::time::Duration;
+use std::rc::Rc;
 
-use ipsec::{ChildProposal, Failure, GatewayEvent, Group, IkeProposal, Provider};
+use ipsec::{ChildProposal, Endpoint, Failure, GatewayEvent, Group, IkeProposal, Provider};
 use ipsec_ike::config::MAX_ADDITIONAL;
 use ipsec_rustcrypto::RustCrypto;
-use ipsec_testkit::link::Weather;
+use ipsec_testkit::insider::Insider;
+use ipsec_testkit::link::{Datagram, Verdict, Weather};
 use ipsec_testkit::pair::{Jobs, Memory, Node, Pair};
-use ipsec_testkit::setup::{Setup, Side, leak_all};
+use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, Setup, Side, leak_all};
 use ipsec_testkit::toy::Toy;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -257,4 +260,164 @@ fn rekeys_in_bad_weather() {
         }
         assert!(pair.a.child_rekeys() >= 2 && pair.a.ike_rekeys() >= 2, "{seed}\n{}", pair.log());
     }
+}
+
+// Attacks
+
+const AUTH: u8 = 35;
+const INTERMEDIATE: u8 = 43;
+const KE: u8 = 34;
+
+/// An IKE message in a datagram, with or without the non-ESP marker.
+fn exchange_of(datagram: &Datagram) -> Option<u8> {
+    let at = if datagram.destination.port == 4500 { 4 } else { 0 };
+    datagram.bytes.get(at + 18).copied()
+}
+
+fn from_a(bytes: Vec<u8>) -> Datagram {
+    Datagram::udp(Endpoint::new(ADDRESS_A, 500), Endpoint::new(ADDRESS_B, 500), bytes)
+}
+
+fn ke_payload(group: Group, len: usize) -> Vec<u8> {
+    let mut payload = vec![0, 0];
+    payload.extend((len as u16 + 8).to_be_bytes());
+    payload.extend(group.0.to_be_bytes());
+    payload.extend([0, 0]);
+    payload.extend(vec![7; len]);
+    payload
+}
+
+/// A pair whose A keeps its messages after IKE_SA_INIT to itself, and somebody with its keys.
+fn with_insider(seed: u64, test: impl FnOnce(&mut Pair<'_>, Insider)) {
+    let mut setup = with(seed, REQUIRED, REQUIRED);
+    setup.a.config.ike.key_log = true;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.link.set_hook(|_, datagram| match exchange_of(datagram) {
+        Some(AUTH | INTERMEDIATE) if datagram.source.address == ADDRESS_A => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(MOMENT);
+    let insider = Insider::of(&pair.a, true);
+    test(&mut pair, insider);
+    pair.run_for(MINUTE * 20);
+    pair.a.assert_empty();
+    pair.b.assert_empty();
+}
+
+/// RFC 9370 section 2.2.2: IKE_AUTH in place of a round that was agreed on is refused.
+#[test]
+fn a_round_is_not_skipped() {
+    with_insider(40, |pair, mut insider| {
+        pair.deliver(
+            Side::B,
+            &from_a(insider.message(AUTH, 0, 1, 39, &[0, 0, 0, 12, 2, 0, 0, 0, 1, 2, 3, 4])),
+        );
+        assert_eq!(pair.b.failures(), [Failure::Protocol], "{}", pair.log());
+    });
+}
+
+/// A public value of another length, or of another group, ends the handshake.
+#[test]
+fn wrong_public_values() {
+    for (seed, (group, len)) in (50..).zip([
+        (Group::ML_KEM_768, 1183),
+        (Group::ML_KEM_768, 1185),
+        (Group::ML_KEM_768, 1088),
+        (Group::ML_KEM_512, 800),
+        (Group::X25519, 32),
+    ]) {
+        with_insider(seed, |pair, mut insider| {
+            let message = insider.message(INTERMEDIATE, 0, 1, KE, &ke_payload(group, len));
+            pair.deliver(Side::B, &from_a(message));
+            assert_eq!(pair.b.failures(), [Failure::Protocol], "{}", pair.log());
+        });
+    }
+    // No such payload at all.
+    with_insider(60, |pair, mut insider| {
+        pair.deliver(Side::B, &from_a(insider.message(INTERMEDIATE, 0, 1, 0, &[])));
+        assert_eq!(pair.b.failures(), [Failure::Protocol], "{}", pair.log());
+    });
+    // Of the right length, and invalid: the job fails.
+    with_insider(61, |pair, mut insider| {
+        let mut payload = ke_payload(Group::ML_KEM_768, 1184);
+        payload[1184..].fill(0xff);
+        pair.deliver(Side::B, &from_a(insider.message(INTERMEDIATE, 0, 1, KE, &payload)));
+        assert_eq!(pair.b.failures(), [Failure::Crypto], "{}", pair.log());
+    });
+}
+
+/// Who is not authenticated cannot have more rounds than were agreed on.
+#[test]
+fn no_more_rounds_than_agreed() {
+    let mut setup = with(41, REQUIRED, REQUIRED);
+    setup.a.config.ike.key_log = true;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.link.set_hook(|_, datagram| match exchange_of(datagram) {
+        Some(AUTH) if datagram.source.address == ADDRESS_A => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(MOMENT);
+    let mut insider = Insider::of(&pair.a, true);
+    for _ in 0..10 {
+        let message = insider.message(INTERMEDIATE, 0, 2, KE, &ke_payload(Group::ML_KEM_768, 1184));
+        pair.deliver(Side::B, &from_a(message));
+    }
+    assert_eq!(pair.b.errors.len(), 10, "{}", pair.log());
+    assert!(pair.b.failures().is_empty());
+    // Nothing has changed: the handshake goes on.
+    pair.link.clear_hook();
+    assert!(pair.wait(MINUTE, Pair::is_up), "{}", pair.log());
+    assert_eq!(agreed(&pair.b), Some(ONE));
+}
+
+/// Changed copies of every message of a round, before the true one: refused, and the handshake is as without them.
+#[test]
+fn forged_rounds_change_nothing() {
+    let setup = with(42, TWO, TWO);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    let forged = Rc::new(Cell::new(0));
+    let count = forged.clone();
+    pair.on_arrival = Some(Box::new(move |node, now, datagram| {
+        if exchange_of(datagram) == Some(INTERMEDIATE) {
+            for at in (28..datagram.bytes.len()).step_by(37) {
+                let mut changed = datagram.clone();
+                changed.bytes[at] ^= 0x40;
+                assert!(node.take(now, &changed).is_err(), "byte {at}");
+                count.set(count.get() + 1);
+            }
+        }
+    }));
+    pair.bring_up();
+    pair.ping();
+    assert!(forged.get() > 80, "{}", forged.get());
+    assert!(pair.a.failures().is_empty() && pair.b.failures().is_empty());
+}
+
+/// RFC 9370 section 5: whoever takes the additional key exchange out of IKE_SA_INIT is noticed in IKE_AUTH, although both
+/// sides could do without.
+#[test]
+fn a_downgrade_is_noticed() {
+    let mut setup = with(43, OPTIONAL, OPTIONAL);
+    setup.b.config.ike.cookie_threshold = 100;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.link.set_hook(|_, datagram| {
+        // INTERMEDIATE_EXCHANGE_SUPPORTED becomes a status that nobody knows.
+        let notify = [0x40, 0x36];
+        let found = datagram.bytes.windows(2).position(|pair| pair == notify);
+        if let (Some(34), Some(at)) = (exchange_of(datagram), found) {
+            datagram.bytes[at] = 0x9f;
+        }
+        Verdict::Pass
+    });
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(MINUTE);
+    assert!(!pair.is_up());
+    assert!(pair.b.failures().contains(&Failure::AuthenticationFailed), "{}", pair.log());
+    assert_eq!(pair.a.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 0);
 }

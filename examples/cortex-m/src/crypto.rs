@@ -1,7 +1,7 @@
 //! The cryptography of this firmware.
 
 #[cfg(feature = "toy")]
-pub use ipsec_testkit::toy::Toy as Crypto;
+pub use ipsec_testkit::toy::PlainToy as Crypto;
 
 /// An image has the algorithms that its provider selects, and no others.
 #[cfg(not(any(feature = "all-algorithms", feature = "toy")))]

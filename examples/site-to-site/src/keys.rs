@@ -1,7 +1,7 @@
 //! The files with which Wireshark decrypts the capture: whoever has them reads everything.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -13,6 +13,8 @@ pub struct KeyFiles {
     ike_v1: File,
     ike: File,
     esp: File,
+    /// The last IKE SA, and where its line begins.
+    last: (u64, u64),
     /// A suite of ESP that Wireshark cannot decrypt.
     pub without: Option<Suite>,
     /// An SA may have any addresses, since they change.
@@ -28,6 +30,7 @@ impl KeyFiles {
             ike_v1: File::create(folder.join("ikev1_decryption_table")).with_context(cannot)?,
             ike: File::create(folder.join("ikev2_decryption_table")).with_context(cannot)?,
             esp: File::create(folder.join("esp_sa")).with_context(cannot)?,
+            last: (0, 0),
             without: None,
             anywhere: false,
         })
@@ -50,6 +53,12 @@ impl KeyFiles {
                 if keys.is_v1() {
                     writeln!(self.ike_v1, "{}", keys.line_v1())?;
                 } else {
+                    // An additional key exchange gives other keys before IKE_AUTH, and Wireshark takes the first that it finds.
+                    if self.last.0 == keys.spi_i {
+                        self.ike.set_len(self.last.1)?;
+                        self.ike.seek(SeekFrom::End(0))?;
+                    }
+                    self.last = (keys.spi_i, self.ike.stream_position()?);
                     writeln!(self.ike, "{}", keys.line().context(unknown)?)?;
                 }
             }

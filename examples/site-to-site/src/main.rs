@@ -88,6 +88,9 @@ struct Options {
     /// Protect networks behind the gateways, or the gateways' own traffic
     #[arg(long, value_enum, default_value = "tunnel")]
     mode: ModeName,
+    /// ML-KEM-768 after X25519, for IKE and for the tunnel: safe from quantum computers
+    #[arg(long, conflicts_with = "manual")]
+    pq: bool,
     /// Extended sequence numbers
     #[arg(long)]
     esn: bool,
@@ -122,7 +125,7 @@ impl Options {
     }
 
     fn protection(&self) -> Result<Protection> {
-        let Self { manual, esp, ah, esn, .. } = *self;
+        let Self { manual, esp, ah, pq, esn, .. } = *self;
         ensure!(
             manual || esp.is_none() || ah.is_none(),
             "IKEv2 cannot negotiate AH and ESP for one packet: add --manual, or leave out one of them"
@@ -137,7 +140,7 @@ impl Options {
             !(transport && self.mobike),
             "what is protected in transport mode are the addresses themselves, which do not move: leave out --mobike"
         );
-        Ok(Protection { manual, esp, ah, transport, esn })
+        Ok(Protection { manual, esp, ah, transport, pq, esn })
     }
 }
 
@@ -202,7 +205,10 @@ fn run(options: &Options) -> Result<()> {
     let (k, d) = (&plan.kolkata, &plan.delhi);
     let children = [[plan.child(k, d)], [plan.child(d, k)]];
     let mut peers = [[Plan::peer(k, d, &children[0])], [Plan::peer(d, k, &children[1])]];
-    peers.iter_mut().flatten().for_each(|peer| peer.versions = options.versions());
+    for peer in peers.iter_mut().flatten() {
+        peer.versions = options.versions();
+        peer.proposals = protection.ike_proposals();
+    }
     if options.mobike {
         peers.iter_mut().flatten().for_each(|peer| peer.mobike = Some(&Mobike::ANYWHERE));
         keys.anywhere = true;

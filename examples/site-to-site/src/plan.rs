@@ -8,9 +8,9 @@ use ipsec::ipsec_core::crypto::Integ;
 use ipsec::ipsec_core::selector::SelectorList;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
-    AddressRange, Algorithms, Child, ChildProposal, ChildRef, Encapsulation, Endpoint, Identity,
-    Lifetime, Limits, Manual, ManualKey, ManualSas, Mode, Path, Peer, Selectors, Spi, Suite,
-    TrafficSelector,
+    AddressRange, Algorithms, Child, ChildProposal, ChildRef, Encapsulation, Endpoint, Group,
+    Identity, IkeProposal, Lifetime, Limits, Manual, ManualKey, ManualSas, Mode, Path, Peer,
+    Selectors, Spi, Suite, TrafficSelector,
 };
 use ipsec_testkit::link::Nat;
 use ipsec_testkit::rng::SeededRng;
@@ -31,11 +31,23 @@ pub struct Protection {
     pub ah: Option<Integ>,
     /// In transport mode: each gateway is its own host.
     pub transport: bool,
+    /// With ML-KEM after another key exchange.
+    pub pq: bool,
     /// With extended sequence numbers.
     pub esn: bool,
 }
 
+/// One key exchange after the first, by ML-KEM.
+const ML_KEM: &[&[Group]] = &[&[Group::ML_KEM_768]];
+
 impl Protection {
+    /// What is proposed for IKE.
+    pub fn ike_proposals(&self) -> &'static [IkeProposal<'static>] {
+        const HYBRID: &[IkeProposal<'static>] =
+            &[IkeProposal { additional: ML_KEM, ..IkeProposal::DEFAULT[0] }];
+        if self.pq { HYBRID } else { IkeProposal::DEFAULT }
+    }
+
     /// What is proposed; with the usual suites, if none is chosen.
     fn proposals(&self) -> &'static [ChildProposal<'static>] {
         let suites = match (self.esp, self.ah) {
@@ -43,7 +55,9 @@ impl Protection {
             (Some(suite), _) => vec![suite].leak(),
             (None, Some(integ)) => vec![Suite::ah(integ)].leak(),
         };
-        vec![ChildProposal { suites, groups: &[], esn: self.esn, additional: &[] }].leak()
+        let (groups, additional) =
+            if self.pq { (&[Group::X25519][..], ML_KEM) } else { (&[][..], &[][..]) };
+        vec![ChildProposal { suites, groups, esn: self.esn, additional }].leak()
     }
 
     /// Whether packets are encrypted, and not only authenticated.

@@ -348,8 +348,15 @@ impl Report {
 }
 
 fn ike(agreed: &IkeAgreed) -> String {
-    let IkeAgreed { suite, prf, group, initiator_spi, responder_spi, .. } = agreed;
-    format!("{suite}, {prf}, {group}, SPIs {initiator_spi:016x} {responder_spi:016x}")
+    let IkeAgreed { suite, prf, group, additional, initiator_spi, responder_spi, .. } = agreed;
+    let more = more(additional);
+    format!("{suite}, {prf}, {group}{more}, SPIs {initiator_spi:016x} {responder_spi:016x}")
+}
+
+/// Key exchanges after the first.
+fn more(groups: &[Group]) -> String {
+    let some = groups.iter().filter(|group| **group != Group::NONE);
+    some.map(|group| format!("+{group}")).collect()
 }
 
 fn nat(agreed: &IkeAgreed) -> &'static str {
@@ -363,7 +370,15 @@ fn nat(agreed: &IkeAgreed) -> &'static str {
 
 fn child(agreed: &ChildAgreed) -> String {
     let ChildAgreed {
-        suite, inbound_spi, outbound_spi, group, encapsulated, esn, transport, ..
+        suite,
+        inbound_spi,
+        outbound_spi,
+        group,
+        additional,
+        encapsulated,
+        esn,
+        transport,
+        ..
     } = agreed;
     let how = match (encapsulated, suite.is_ah()) {
         (true, _) => "in UDP",
@@ -371,7 +386,11 @@ fn child(agreed: &ChildAgreed) -> String {
         (false, true) => "as IP protocol 51",
     };
     let mode = if *transport { ", transport mode" } else { "" };
-    let group = if *group == Group::NONE { String::new() } else { format!(", {group}") };
+    let group = if *group == Group::NONE {
+        String::new()
+    } else {
+        format!(", {group}{}", more(additional))
+    };
     let esn = if *esn { ", ESN" } else { "" };
     format!("{suite}{group}{esn}{mode}, {how}, SPI {inbound_spi} in, {outbound_spi} out")
 }

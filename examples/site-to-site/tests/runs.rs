@@ -191,6 +191,8 @@ fn negotiated_as_asked() {
     let text = send("ah", 50_000, &["--ah", "sha256", "--ipv6"]);
     assert!(summary(&text, "ESP").contains("as IP protocol 51"), "{text}");
     send("transport-nat", 50_000, &["--mode", "transport", "--nat"]);
+    let text = send("pq", 200_000, &["--pq", "--rekey-after", "50000"]);
+    assert!(summary(&text, "IKE").contains("X25519+ML-KEM-768"), "{text}");
     let text = send("null", 50_000, &["--esp", "null-sha256"]);
     assert!(text.contains("NOT ENCRYPTED"), "{text}");
 }
