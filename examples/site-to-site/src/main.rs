@@ -140,6 +140,10 @@ impl Options {
             !(transport && self.mobike),
             "what is protected in transport mode are the addresses themselves, which do not move: leave out --mobike"
         );
+        ensure!(
+            !pq || self.ike == Ike::V2,
+            "IKEv1 has no additional key exchanges: leave out --pq"
+        );
         Ok(Protection { manual, esp, ah, transport, pq, esn })
     }
 }
