@@ -346,6 +346,9 @@ impl<P: Provider> Ike<'_, P> {
     /// The oldest goes at once where two slots are not left free: a rekey must not wait for it.
     pub(crate) fn child_lingers(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(child) = self.child(number) else { return };
+        if child.state == ChildState::Lingering {
+            return; // both sides have deleted it
+        }
         child.state = ChildState::Lingering;
         child.reason = DownReason::Rekeyed;
         child.want = 0;

@@ -154,6 +154,7 @@ pub fn run(case: &Case) {
         assert_eq!(now.inbound_sas, now.children, "{:?}: {now:?} {log}", node.side);
         assert_eq!(now.outbound_sas, now.children, "{:?}: {now:?} {log}", node.side);
         assert_eq!(ike.established_children().count(), now.children, "{:?} {log}", node.side);
+        assert!(node.each_child_down_once(), "{:?} {log}", node.side);
         let gone = node.ike_downs();
         assert_eq!(gone.len(), usize::from(closes), "{gone:?} {log}");
         assert!(

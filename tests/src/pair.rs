@@ -339,6 +339,16 @@ impl<'r, P: Provider> Node<'r, P> {
         reasons.collect()
     }
 
+    /// Whether no child's end was told twice.
+    pub fn each_child_down_once(&self) -> bool {
+        let downs = self.events.iter().filter_map(|(_, event)| match event {
+            GatewayEvent::ChildDown { child, .. } => Some(*child),
+            _ => None,
+        });
+        let downs: Vec<_> = downs.collect();
+        downs.iter().enumerate().all(|(n, child)| !downs[..n].contains(child))
+    }
+
     /// How many events fit.
     pub fn count(&self, fits: impl Fn(&GatewayEvent) -> bool) -> usize {
         self.events.iter().filter(|(_, event)| fits(event)).count()

@@ -187,8 +187,11 @@ impl<P: Provider> Ike<'_, P> {
             return;
         }
         child.state = ChildState::Leaving;
-        child.reason = DownReason::Rekeyed;
         child.traffic = Traffic::AfterFirstPacket; // of one that is not announced yet: it is no more sent on
+        if !deletes && child.want & child_sa::want::DELETE != 0 {
+            return; // it was to be closed before: the peer may never come to delete it
+        }
+        child.reason = DownReason::Rekeyed;
         child.want = if deletes { child_sa::want::DELETE } else { 0 };
         if let Some(sa) = self.sa(sa)
             && deletes
