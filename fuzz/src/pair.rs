@@ -29,7 +29,7 @@ use crate::insider::IkeKeys;
 pub(crate) const TUNNEL: ChildRef = ChildRef { peer: 0, child: 0 };
 
 /// Bytes of each message buffer.
-pub(crate) const BUFFER_LEN: usize = 1500;
+pub(crate) const BUFFER_LEN: usize = 2500;
 
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2)];
 /// Where the first side appears to be when there is a NAT before it.

@@ -618,7 +618,7 @@ impl core::fmt::Display for Failure {
             }
             Self::NotSigned => f.write_str("our own key did not sign"),
             Self::TooLong => {
-                f.write_str("a message is longer than a buffer: the certificates need larger ones")
+                f.write_str("a message is longer than a buffer: certificates and additional key exchanges need larger ones")
             }
             Self::NoSelectors { theirs, ours } => {
                 f.write_str("no common traffic selectors; the peer asks for ")?;
