@@ -16,6 +16,7 @@ use ipsec_core::path::Endpoint;
 use ipsec_ike::event::Direction;
 use ipsec_ike::wire::Fragment;
 
+use crate::ike_v1_engine;
 use crate::input::Input;
 use crate::insider::Plain;
 use crate::pair::{Datagram, Pair, Pools, Shape, TUNNEL, trace};
@@ -25,9 +26,14 @@ const A_WHILE: Duration = Duration::from_secs(30);
 
 /// Runs the target.
 pub fn run(data: &[u8]) {
+    play(data, Shape::of);
+}
+
+/// Plays the game that the input chooses, with a pair of the shape that its second byte says.
+pub(crate) fn play(data: &[u8], shape: fn(u8) -> Shape) {
     let mut input = Input::new(data);
     let game = input.u8() % 3;
-    let mut shape = Shape::of(input.u8());
+    let mut shape = shape(input.u8());
     if game == 0 {
         shape.small_pools = false;
         shape.short_lives = false;
@@ -146,7 +152,7 @@ fn forge(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     {
         header[..8].copy_from_slice(&keys.spis.0.to_be_bytes());
         header[8..16].copy_from_slice(&keys.spis.1.to_be_bytes());
-        header[17] = 0x20;
+        header[17] = if pair.is_v1() { 0x10 } else { 0x20 };
     }
     fix_length(&mut bytes);
     if path.remote.port != 0 {
@@ -184,7 +190,7 @@ fn repeat(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     let _ = pair.deliver(datagram);
 }
 
-fn pick(pair: &mut Pair<'_>, input: &mut Input<'_>) -> Option<Datagram> {
+pub(crate) fn pick(pair: &mut Pair<'_>, input: &mut Input<'_>) -> Option<Datagram> {
     pair.fetch();
     let index = usize::from(input.u8());
     let from_wire = pair.wire.len();
@@ -258,7 +264,9 @@ fn insider(pair: &mut Pair<'_>, input: &mut Input<'_>) {
             }
             15 => pair.talk(),
             16 => pair.pass(Duration::from_secs(input.u8().into())),
+            17..=19 if pair.is_v1() => ike_v1_engine::mad_message(pair, input),
             17..=19 => mad_message(pair, input),
+            20 if pair.is_v1() => ike_v1_engine::made_up_message(pair, input),
             20 => made_up_message(pair, input),
             _ => command(pair, input),
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use ipsec_core::crypto::{Group, Suite};
+use ipsec_core::crypto::{Group, PrfId, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::list::Deadline;
 use ipsec_core::path::{Endpoint, Path};
@@ -13,7 +13,10 @@ use ipsec_core::sa::Spi;
 use ipsec_core::sad::SpiAllocator;
 use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
-use ipsec_ike::config::{Child, ChildProposal, Config, IkeProposal, Peer, Retransmission};
+use ipsec_ike::config::{
+    Child, ChildProposal, Config, IkeProposal, Peer, Phase1Mode, Phase1Proposal, Retransmission,
+    V1, Versions,
+};
 use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
 use ipsec_ike::identity::Identity;
 use ipsec_ike::jobs::{JobId, MAX_PUBLIC};
@@ -62,6 +65,8 @@ pub(crate) struct Shape {
     pub(crate) small_pools: bool,
     /// All but the shortest messages go in fragments.
     pub(crate) fragments: bool,
+    /// IKEv1, in this mode.
+    pub(crate) v1: Option<Phase1Mode>,
 }
 
 impl Shape {
@@ -76,12 +81,20 @@ impl Shape {
             other_group: bit(5),
             small_pools: bit(6),
             fragments: bit(7),
+            v1: None,
         }
+    }
+
+    /// The same of IKEv1: Aggressive Mode where IKEv2 has cookies.
+    pub(crate) fn of_v1(bits: u8) -> Self {
+        let shape = Self::of(bits);
+        let mode = if shape.always_cookie { Phase1Mode::Aggressive } else { Phase1Mode::Main };
+        Self { v1: Some(mode), ..shape }
     }
 
     /// Several key exchanges for each SA.
     fn hybrid(&self) -> bool {
-        self.perfect_forward_secrecy && self.cbc
+        self.perfect_forward_secrecy && self.cbc && self.v1.is_none()
     }
 
     fn pool(&self) -> usize {
@@ -162,6 +175,34 @@ impl Configuration {
             let limits = |seconds| Limits { time: Duration::from_secs(seconds), ..Limits::NONE };
             child.lifetime = Lifetime { soft: limits(20), hard: limits(30) };
         }
+        if let Some(mode) = shape.v1 {
+            // Aggressive Mode begins with its group, and tries no other.
+            let other = shape.other_group && (side == 1 || mode == Phase1Mode::Aggressive);
+            let proposals = match (shape.cbc, other) {
+                (false, false) => Phase1Proposal::DEFAULT,
+                (false, true) => {
+                    const { &[Phase1Proposal { groups: &[Group::P256], ..Phase1Proposal::DEFAULT[0] }] }
+                }
+                (true, false) => {
+                    const {
+                        &[Phase1Proposal {
+                            prfs: &[PrfId::HMAC_SHA1],
+                            ..Phase1Proposal::DEFAULT[0]
+                        }]
+                    }
+                }
+                (true, true) => {
+                    const {
+                        &[Phase1Proposal {
+                            prfs: &[PrfId::HMAC_SHA1],
+                            groups: &[Group::MODP_2048],
+                            ..Phase1Proposal::DEFAULT[0]
+                        }]
+                    }
+                }
+            };
+            peer.versions = Versions::V1(V1 { mode, proposals, ..V1::MAIN });
+        }
         peer.fragment_size = Some(if shape.fragments { 256 } else { 1280 });
         peer.retransmission = Retransmission { tries: 4, ..Retransmission::DEFAULT };
         // Few enough shapes: each is made once.
@@ -173,7 +214,9 @@ impl Configuration {
     fn shared(side: usize, shape: Shape) -> &'static Self {
         static ALL: LazyLock<Vec<[Configuration; 2]>> = LazyLock::new(|| {
             let shape = |bits: u8| Shape { fragments: bits & 64 != 0, ..Shape::of(bits & 63) };
-            (0..=127).map(|bits| [0, 1].map(|side| Configuration::new(side, shape(bits)))).collect()
+            let v1 = |bits: u8| Shape { fragments: bits & 64 != 0, ..Shape::of_v1(bits & 63) };
+            let all = (0..=127).map(shape).chain((0..=127).map(v1));
+            all.map(|shape| [0, 1].map(|side| Configuration::new(side, shape))).collect()
         });
         let bits = usize::from(shape.nat)
             | usize::from(shape.always_cookie) << 1
@@ -181,7 +224,8 @@ impl Configuration {
             | usize::from(shape.short_lives) << 3
             | usize::from(shape.cbc) << 4
             | usize::from(shape.other_group) << 5
-            | usize::from(shape.fragments) << 6;
+            | usize::from(shape.fragments) << 6
+            | usize::from(shape.v1.is_some()) << 7;
         &ALL[bits][side]
     }
 }
@@ -466,6 +510,7 @@ pub(crate) struct Pair<'m> {
     /// Every datagram that was sent, up to a limit.
     pub(crate) history: Vec<Datagram>,
     nat: bool,
+    v1: bool,
 }
 
 impl<'m> Pair<'m> {
@@ -477,7 +522,12 @@ impl<'m> Pair<'m> {
             wire: VecDeque::new(),
             history: Vec::new(),
             nat: shape.nat,
+            v1: shape.v1.is_some(),
         }
+    }
+
+    pub(crate) fn is_v1(&self) -> bool {
+        self.v1
     }
 
     /// Takes what both sides want to send.

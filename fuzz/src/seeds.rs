@@ -39,6 +39,7 @@ pub fn all() -> Vec<Seed> {
     add("ike_message", ike_messages());
     add("ike_v1_message", ike_v1_messages());
     add("ike_engine", ike_engine());
+    add("ike_v1_engine", ike_v1_engine());
     add("certificates", certificates());
     add("esp_open", esp_open());
     add("esp_modes", esp_modes());
@@ -284,6 +285,92 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
             insider,
             4,
             &[&head, &len, &inner, &[15], &[20, 1 - to, 0, to, exchange, 0, first], &len, &inner],
+        );
+    }
+    all
+}
+
+/// Programs of the target, in the same steps.
+fn ike_v1_engine() -> Vec<(String, Vec<u8>)> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, game: u8, shape: u8, steps: &[&[u8]]| {
+        let program = [&[game, shape][..], &steps.concat()].concat();
+        all.push(named(name, program));
+    };
+    let (outsider, insider, stranger) = (0, 1, 2);
+    let shapes = [
+        ("main", 0),
+        ("main-nat", 1),
+        ("main-pfs", 4),
+        ("main-sha1", 16),
+        ("main-other-group", 32),
+        ("aggressive", 2),
+        ("aggressive-nat-pfs", 7),
+        ("small", 64),
+    ];
+    for (name, shape) in shapes {
+        let steps: [&[u8]; 7] = [
+            &[5, 0, 0],                 // rekey the child
+            &[8, 0],                    // do the jobs
+            &[1, 0, 0, 0, 0, 40, 7, 0], // change a byte of what is on the wire
+            &[7],                       // the true one arrives
+            &[3, 2, 1, 9, 7, 7],        // an old one from elsewhere
+            &[5, 1, 1],                 // another IKE SA
+            &[4, 0, 3, 0, 60],          // a splice
+        ];
+        add(&format!("outsider-{name}"), outsider, shape, &steps);
+        let up: [&[u8]; 8] = [&[21, 0, 0, 0], &[9, 0], &[4], &[9, 1], &[4], &[9, 0], &[4], &[9, 1]];
+        add(&format!("stranger-{name}"), stranger, shape, &[&up.concat(), &[4], &[9, 0], &[15]]);
+        let attacked: [&[u8]; 8] = [
+            &[21, 0, 0, 0],
+            &[9, 0],
+            &[1, 0, 0, 0, 0, 60, 1, 0],
+            &[4],
+            &[9, 1],
+            &[1, 0, 0, 0, 0, 8, 1, 0],
+            &[1, 0, 0, 1, 0, 40, 9, 0],
+            &[15],
+        ];
+        add(&format!("stranger-attacked-{name}"), stranger, shape, &attacked);
+        let rekeys: [&[u8]; 8] = [
+            &[21, 0, 2, 0],
+            &[9, 0],
+            &[21, 1, 2, 0],
+            &[9, 1],
+            &[15],
+            &[21, 0, 5, 0],
+            &[21, 1, 5, 0],
+            &[15],
+        ];
+        add(&format!("both-rekey-{name}"), insider, shape, &rekeys);
+    }
+    add("short-lives", insider, 8, &[&[16, 200], &[7], &[16, 100]]);
+    add("lossy-short-lives", insider, 10, &[&[14, 20, 0], &[7], &[14, 20, 0], &[7], &[16, 40]]);
+    add("installs-fail", insider, 0, &[&[13, 0, 1], &[21, 0, 2, 0], &[15], &[13, 1, 2], &[15]]);
+    add("jobs-fail", insider, 4, &[&[21, 0, 2, 0], &[11, 0, 0, 1, 1], &[15], &[21, 1, 5, 0]]);
+    // What a peer gone mad may say: which side hears it, exchange, first payload, payloads.
+    let isakmp = [&[0, 0, 0, 28, 0, 0, 0, 1, 1, 16, 0, 1][..], &[0x22; 16]].concat();
+    let esp = [0, 0, 0, 16, 0, 0, 0, 1, 3, 4, 0, 1, 0, 0, 0x10, 1];
+    let there = [&[0, 0, 0, 32, 0, 0, 0, 1, 1, 16, 0x8d, 0x28][..], &[0x22; 16], &[0, 0, 0, 9]];
+    let refusal = [0, 0, 0, 12, 0, 0, 0, 1, 1, 0, 0, 14];
+    let said = [(12, &isakmp[..]), (12, &esp), (11, &there.concat()), (11, &refusal)];
+    for (number, (first, payloads)) in said.into_iter().enumerate() {
+        for to in [0, 1] {
+            let len = u16::try_from(payloads.len()).unwrap().to_be_bytes();
+            let head = [20, to, 0, 0, 0, 7, 1, first];
+            let program = [&head[..], &len, payloads].concat();
+            add(&format!("mad-{number}-{to}"), insider, 0, &[&[21, to, 2, 0], &program, &[15]]);
+        }
+    }
+    // True messages, changed a little.
+    for number in 0..16 {
+        let changed = [17, number, 0, 0, 0, 0, number, 1];
+        let moved = [17, number, 17, 3, 0, 1, 0, 9, 1];
+        add(
+            &format!("changed-{number:02}"),
+            insider,
+            4,
+            &[&[21, 0, 2, 0], &changed, &[15], &moved],
         );
     }
     all

@@ -5,10 +5,11 @@ use std::path::Path;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     ("ike_message", ipsec_fuzz::ike_message::run),
     ("ike_v1_message", ipsec_fuzz::ike_v1_message::run),
     ("ike_engine", ipsec_fuzz::ike_engine::run),
+    ("ike_v1_engine", ipsec_fuzz::ike_v1_engine::run),
     ("certificates", ipsec_fuzz::certificates::run),
     ("esp_open", ipsec_fuzz::esp_open::run),
     ("esp_modes", ipsec_fuzz::esp_modes::run),

@@ -215,7 +215,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Puts a child at the head of an SA's list.
-    fn adopt_child(&mut self, sa: u32, number: u32) {
+    pub(crate) fn adopt_child(&mut self, sa: u32, number: u32) {
         let Some(owner) = self.sas.get_mut(sa as usize) else { return };
         let head = core::mem::replace(&mut owner.sa.children, number.saturating_add(1));
         if let Some(child) = self.child(number) {
@@ -225,7 +225,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Takes a child out of its SA's list.
-    fn disown_child(&mut self, number: u32) {
+    pub(crate) fn disown_child(&mut self, number: u32) {
         let Some((sa, after)) = self.child(number).map(|c| (c.ike, c.next)) else { return };
         let Some(owner) = self.sas.get_mut(sa as usize) else { return };
         let wanted = number.saturating_add(1);

@@ -177,7 +177,7 @@ pub enum Event<'a> {
         suite: Suite,
         /// SK_ei and SK_er, each with its salt. Of IKEv1, which has one key, twice that.
         encryption: (&'a [u8], &'a [u8]),
-        /// SK_ai and SK_ar, empty for an AEAD and of IKEv1.
+        /// SK_ai and SK_ar, empty for an AEAD. Of IKEv1, twice SKEYID_a.
         integrity: (&'a [u8], &'a [u8]),
     },
 }

@@ -220,13 +220,13 @@ impl<P: Provider> Ike<'_, P> {
                 let sa = &self.sas.get(number as usize)?.sa;
                 #[cfg(feature = "ikev1")]
                 if let Some(phase1) = sa.keys.v1() {
-                    let key = phase1.keys.key();
+                    let (key, skeyid_a) = (phase1.keys.key(), phase1.keys.skeyid_a());
                     return Some(Event::IkeKeys {
                         initiator_spi: sa.spi_i,
                         responder_spi: sa.spi_r,
                         suite: sa.choice.suite,
                         encryption: (key, key),
-                        integrity: (&[], &[]),
+                        integrity: (skeyid_a, skeyid_a),
                     });
                 }
                 let keys = sa.keys.v2();

@@ -187,12 +187,12 @@ impl IkeKeysLog {
         self.encryption.1.bytes()
     }
 
-    /// SK_ai, empty for an AEAD.
+    /// SK_ai, empty for an AEAD. Of IKEv1, SKEYID_a.
     pub fn integrity_i(&self) -> &[u8] {
         self.integrity.0.bytes()
     }
 
-    /// SK_ar, empty for an AEAD.
+    /// SK_ar, empty for an AEAD. Of IKEv1, SKEYID_a.
     pub fn integrity_r(&self) -> &[u8] {
         self.integrity.1.bytes()
     }

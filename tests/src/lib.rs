@@ -9,6 +9,7 @@
 //! | [`setup`] | two gateways and a network, as most tests want them |
 //! | [`pair`] | the two gateways, driven by virtual time |
 //! | [`engines`] | two bare IKE engines, for what a gateway does not let through |
+//! | [`insider`], [`isakmp`] | somebody who has the keys of an IKE SA, of either version |
 //! | [`collisions`] | both sides do something at once, in every way |
 //! | [`soak`] | days in the life of two gateways |
 //! | [`pcap`] | what the network carried, as a capture file |
@@ -37,6 +38,8 @@ pub mod conformance;
 pub mod engines;
 #[cfg(feature = "std")]
 pub mod insider;
+#[cfg(feature = "std")]
+pub mod isakmp;
 #[cfg(feature = "std")]
 pub mod keylog;
 #[cfg(feature = "std")]

@@ -15,12 +15,13 @@ use ipsec_core::crypto::Provider;
 use super::keymat::Iv;
 use super::message::{Arrived, Opened};
 use super::phase1::{Place, method_of};
-use super::{Step, nat, proposal, vendor};
+use super::{Phase1, Step, nat, proposal, vendor};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
-use crate::exchange::Work;
-use crate::keymat::Role;
+use crate::exchange::{Maybe, Work};
+use crate::ike_sa;
+use crate::keymat::{Role, SaKeys};
 use crate::proposal::Implemented;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::wire::v1::{
@@ -101,21 +102,43 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The secret is known, and so whether the responder's proof is good: sends ours.
     pub(super) fn aggressive_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
-        let done =
-            self.phase1_derive(number, secret).and_then(|()| self.aggressive_believe(number));
-        let sent = done.and_then(|identity| {
-            self.nat_float(number);
-            self.aggressive_write_third(number).map(|()| identity)
-        });
-        let identity = match sent {
+        if let Err(failure) = self.phase1_derive(number, secret) {
+            return self.handshake_failed(env, number, failure);
+        }
+        let identity = match self.aggressive_believe(number) {
             Ok(identity) => identity,
+            Err(Failure::AuthenticationFailed) => {
+                return self.aggressive_doubt(number, Failure::AuthenticationFailed);
+            }
             Err(failure) => return self.handshake_failed(env, number, failure),
         };
+        self.nat_float(number);
+        if let Err(failure) = self.aggressive_write_third(number) {
+            return self.handshake_failed(env, number, failure);
+        }
         let Some((sa, last)) = self.contexts.exchange(number).map(|x| (x.sa, x.v1.iv)) else {
             return;
         };
+        self.phase1_believed(number);
         self.phase1_farewell(env, number);
         self.phase1_up(env, sa, identity, last);
+    }
+
+    /// The second message proves nothing. Who sent it is not known: the true one may still come.
+    pub(super) fn aggressive_doubt(&mut self, number: u32, failure: Failure) {
+        let Some((x, handshake)) = self.contexts.handshake(number) else { return };
+        x.failure = Maybe::Just((None, failure));
+        x.v1.step = Step::Second;
+        core::mem::swap(&mut x.message, &mut handshake.request);
+        let sa = x.sa;
+        self.buffers.release(&mut handshake.request);
+        self.buffers.release(&mut handshake.alternative);
+        if let Some(slot) = self.sa(sa) {
+            slot.spi_r = 0;
+            slot.tell &= !ike_sa::tell::KEYS;
+            slot.keys = SaKeys::V1(Phase1::EMPTY);
+        }
+        self.await_another(number);
     }
 
     /// Whether the responder is the one that we want. Gives its identity, hashed.

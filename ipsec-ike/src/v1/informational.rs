@@ -35,11 +35,26 @@ impl<P: Provider> Ike<'_, P> {
         if !self.v1_is_hashed(sa, arrived.header.message_id, Hashed::First, &collected) {
             return Err(DatagramError::Integrity);
         }
-        self.heard_from(env, sa, arrived.path);
         let peer = self.sa(sa).map(|sa| (sa.peer, sa.identity));
         let (peer, identity) = peer.ok_or(DatagramError::Stale)?;
+        let mut fresh = false;
         for notify in collected.notifies() {
-            self.v1_notified(env, sa, &notify);
+            fresh |= self.dpd_notified(env, sa, &notify);
+        }
+        if fresh {
+            self.heard_from(env, sa, arrived.path);
+        }
+        let id = arrived.header.message_id;
+        let phase1 = self.phase1_mut(sa).ok_or(DatagramError::Stale)?;
+        if phase1.has_seen(id) {
+            return Err(DatagramError::Stale);
+        }
+        // What asks whether we live has numbers of its own, and comes too often to be remembered.
+        if !fresh {
+            phase1.note_seen(id);
+        }
+        if let Some(error) = collected.error() {
+            self.quick_refused(env, sa, error.kind);
         }
         for delete in collected.deletes() {
             let protocol = wire::ProtocolId(match delete.protocol {
@@ -100,7 +115,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some((other, _)) = other
             && self.sa(number).is_some_and(|sa| sa.state == SaState::Established)
         {
-            self.inherit_children(number, other);
+            self.phase1_inherits(number, other);
             if let Some(sa) = self.sa(other) {
                 sa.state = SaState::Established;
                 sa.replaced = false;
@@ -112,18 +127,13 @@ impl<P: Provider> Ike<'_, P> {
         self.sa_down(env, number, DownReason::Deleted);
     }
 
-    fn v1_notified(&mut self, env: &mut Env<'_>, sa: u32, notify: &Notify<'_>) {
-        match notify.kind {
-            NotifyType::R_U_THERE => {
-                let Some(number) = notify.sequence() else { return };
-                self.dpd_asked(env, sa, number);
-            }
-            NotifyType::R_U_THERE_ACK => {
-                let Some(number) = notify.sequence() else { return };
-                self.dpd_answered(env, sa, number);
-            }
-            kind if kind.is_error() => self.quick_refused(env, sa, kind),
-            _ => {}
+    /// A notify of dead peer detection. Says whether it shows that the peer lives: it is no older message again.
+    fn dpd_notified(&mut self, env: &mut Env<'_>, sa: u32, notify: &Notify<'_>) -> bool {
+        let sequence = notify.sequence();
+        match (notify.kind, sequence) {
+            (NotifyType::R_U_THERE, Some(number)) => self.dpd_asked(env, sa, number),
+            (NotifyType::R_U_THERE_ACK, Some(number)) => self.dpd_answered(env, sa, number),
+            _ => false,
         }
     }
 
@@ -246,13 +256,16 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The peer asks whether we live. An old question again is not answered (RFC 3706 section 7).
-    fn dpd_asked(&mut self, env: &mut Env<'_>, sa: u32, number: u32) {
-        let Some(cookies) = self.v1_cookies(sa) else { return };
-        let Some(phase1) = self.phase1_mut(sa) else { return };
-        let old = number.wrapping_sub(phase1.dpd_received) > u32::MAX / 2;
-        if phase1.dpd_received != 0 && old {
-            return;
+    fn dpd_asked(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
+        let Some(cookies) = self.v1_cookies(sa) else { return false };
+        let Some(phase1) = self.phase1_mut(sa) else { return false };
+        let newer = number.wrapping_sub(phase1.dpd_received);
+        if phase1.dpd_asked && newer > u32::MAX / 2 {
+            return false;
         }
+        // The same once more: our answer may be lost, or somebody else repeats it.
+        let fresh = !phase1.dpd_asked || newer != 0;
+        phase1.dpd_asked = true;
         phase1.dpd_received = number;
         let sequence = number.to_be_bytes();
         let _ = self.v1_say(env, sa, &mut |w| {
@@ -263,19 +276,20 @@ impl<P: Provider> Ike<'_, P> {
                 &sequence,
             ))
         });
+        fresh
     }
 
-    /// The peer lives.
-    fn dpd_answered(&mut self, env: &mut Env<'_>, sa: u32, number: u32) {
+    /// The peer lives, if this answers what we ask now (RFC 3706 section 7).
+    fn dpd_answered(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
         let sent = self.phase1(sa).map_or(0, |phase1| phase1.dpd_sent);
-        if sent.wrapping_sub(number) > u32::from(u8::MAX) {
-            return;
-        }
-        let asking = self.v1_exchange(sa, |x| x.kind == exchange::Kind::V1(Kind::Dpd));
-        if let Some(asking) = asking {
-            self.end_exchange(env, asking);
-        }
+        let asking = self.v1_exchange(sa, |x| {
+            let asked = u32::from(x.retransmit.sent());
+            x.kind == exchange::Kind::V1(Kind::Dpd) && sent.wrapping_sub(number) < asked
+        });
+        let Some(asking) = asking else { return false };
+        self.end_exchange(env, asking);
         self.schedule_sa(env.now, sa);
+        true
     }
 
     // ---- deletes ----

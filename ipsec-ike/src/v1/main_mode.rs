@@ -195,6 +195,7 @@ impl<P: Provider> Ike<'_, P> {
             }
         };
         let last = opened.iv;
+        self.phase1_believed(number);
         self.end_exchange(env, number);
         self.phase1_up(env, sa, identity, last);
         Ok(())

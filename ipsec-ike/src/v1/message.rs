@@ -90,7 +90,10 @@ impl<P: Provider> Ike<'_, P> {
         if header.responder_cookie == 0 && header.exchange != ExchangeType::INFORMATIONAL {
             return self.phase1_begun(env, &arrived, datagram);
         }
-        let number = self.v1_sa(&header).ok_or(DatagramError::UnknownSpi)?;
+        let Some(number) = self.v1_sa(&header) else {
+            self.phase1_rivalled(&arrived);
+            return Err(DatagramError::UnknownSpi);
+        };
         match header.exchange {
             ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE
                 if header.message_id == 0 =>

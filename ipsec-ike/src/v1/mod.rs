@@ -91,14 +91,15 @@ pub(crate) struct Phase1 {
     pub(crate) dpd: bool,
     /// The number of our last R_U_THERE.
     pub(crate) dpd_sent: u32,
-    /// The number of the peer's last R_U_THERE.
+    /// The number of the peer's last R_U_THERE, if it has asked.
     pub(crate) dpd_received: u32,
-    /// Quick Modes that the peer has begun: folded message IDs, the newest at `seen_at`.
-    seen: [u16; SEEN],
+    pub(crate) dpd_asked: bool,
+    /// Exchanges that the peer has begun, by message ID, the newest at `seen_at`: what comes again is a replay.
+    seen: [u32; SEEN],
     seen_at: u8,
 }
 
-/// So many Quick Modes of the peer's are remembered.
+/// So many exchanges of the peer's are remembered.
 const SEEN: usize = 32;
 
 impl Phase1 {
@@ -111,28 +112,23 @@ impl Phase1 {
         dpd: false,
         dpd_sent: 0,
         dpd_received: 0,
+        dpd_asked: false,
         seen: [0; SEEN],
         seen_at: 0,
     };
 
-    /// Whether a Quick Mode with this message ID was begun by the peer before.
+    /// Whether an exchange with this message ID was begun by the peer before.
     fn has_seen(&self, id: u32) -> bool {
-        self.seen.contains(&folded(id))
+        self.seen.contains(&id)
     }
 
     fn note_seen(&mut self, id: u32) {
         let at = usize::from(self.seen_at) & (SEEN - 1);
         if let Some(place) = self.seen.get_mut(at) {
-            *place = folded(id);
+            *place = id;
         }
         self.seen_at = self.seen_at.wrapping_add(1);
     }
-}
-
-/// Half of a message ID, which is random; never 0.
-const fn folded(id: u32) -> u16 {
-    let [a, b, c, d] = id.to_be_bytes();
-    u16::from_be_bytes([a ^ c, b ^ d]) | 1
 }
 
 /// Seven eighths of a time: to replace something before the other side lets it expire.

@@ -20,12 +20,13 @@ use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth};
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, DownReason, Failure};
-use crate::exchange::{self, Maybe, Stage, Work};
+use crate::exchange::{self, Handshake, Maybe, Stage, Work};
 use crate::identity::{ClaimedId, Identity};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::{Role, SaKeys};
 use crate::proposal::Implemented;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, LINGER, jittered};
+use crate::v2::disturbed::MAX_RESTARTS;
 use crate::v2::is_between;
 use crate::wire::v1::{
     AuthMethod, Collected, ExchangeType, Flags, Header, IdPayload, IdType, Message, MessageWriter,
@@ -94,23 +95,18 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.keys = SaKeys::V1(Phase1::EMPTY);
         }
         self.file_sa(sa, 0);
+        let kind = match v1.mode {
+            Phase1Mode::Main => Kind::MainMode,
+            Phase1Mode::Aggressive => Kind::Aggressive,
+        };
         if let Some((x, handshake)) = self.contexts.handshake(number) {
             x.path = path;
             x.group = group;
             env.rng.fill_bytes(&mut x.nonce);
             handshake.child = config;
-            x.kind = exchange::Kind::V1(match v1.mode {
-                Phase1Mode::Main => Kind::MainMode,
-                Phase1Mode::Aggressive => Kind::Aggressive,
-            });
+            x.kind = exchange::Kind::V1(kind);
         }
-        match v1.mode {
-            Phase1Mode::Main => self.main_first(env, number),
-            Phase1Mode::Aggressive => {
-                self.queue_job(number, Work::Generate);
-                self.give_up_after(env, number, CALLER_TIMEOUT);
-            }
-        }
+        self.phase1_first(env, number, kind);
         Ok(sa)
     }
 
@@ -204,6 +200,14 @@ impl<'r, P: Provider> Ike<'r, P> {
             _ => return Err(DatagramError::Unexpected),
         };
         if header.message_id != 0 || header.is_encrypted() {
+            return Err(DatagramError::Unexpected);
+        }
+        // Our own message, reflected: both sides of a pre-shared key can prove to know it.
+        let slot = u32::try_from(header.initiator_cookie & self.slot_mask).ok();
+        let own = slot.and_then(|slot| self.sa(slot)).is_some_and(|sa| {
+            sa.initiator && sa.spi_i == header.initiator_cookie && sa.state != SaState::Empty
+        });
+        if own {
             return Err(DatagramError::Unexpected);
         }
         let mut scratch = [0; 16];
@@ -369,6 +373,21 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// A message of phase 1 of an SA that we know.
     pub(super) fn phase1_received(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let result = self.phase1_next(env, sa, arrived, datagram);
+        // Of two different messages for one place, one is not the peer's, and it may be the one that was believed.
+        if !matches!(result, Ok(()) | Err(DatagramError::Busy | DatagramError::Stale)) {
+            self.phase1_disturbed(sa);
+        }
+        result
+    }
+
+    fn phase1_next(
         &mut self,
         env: &mut Env<'_>,
         sa: u32,
@@ -666,7 +685,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// A new IKE SA takes the place and the children of another one.
     fn phase1_replaces(&mut self, env: &mut Env<'_>, sa: u32, old: u32) {
         let replaces = self.ike_id(old);
-        self.inherit_children(old, sa);
+        self.phase1_inherits(old, sa);
         if let Some(new) = self.sa(sa) {
             new.replaces = Some(replaces);
             new.tell = new.tell & !ike_sa::tell::UP | ike_sa::tell::REKEYED;
@@ -679,6 +698,41 @@ impl<'r, P: Provider> Ike<'r, P> {
             old.expire_at = old.expire_at.min(env.now.after(LINGER));
         }
         self.schedule_sa(env.now, old);
+    }
+
+    /// Moves the children of one IKE SA to another. One that is being made follows when it stands.
+    pub(super) fn phase1_inherits(&mut self, from: u32, to: u32) {
+        let mut next = self.sa(from).map_or(0, |sa| sa.children);
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { return };
+            next = child.next;
+            let wanted = number.saturating_add(1);
+            if self.v1_exchange(from, |x| x.negotiation.child == wanted).is_none() {
+                self.phase1_moves(number, to);
+            }
+        }
+    }
+
+    fn phase1_moves(&mut self, child: u32, to: u32) {
+        self.disown_child(child);
+        self.adopt_child(to, child);
+        if self.child(child).is_some_and(|c| c.want != 0)
+            && let Some(sa) = self.sa(to)
+        {
+            sa.want |= ike_sa::want::CHILD;
+        }
+    }
+
+    /// A child stands: if its IKE SA has been replaced meanwhile, it belongs to the new one.
+    pub(super) fn phase1_follow(&mut self, sa: u32, child: u32) {
+        let Some(old) = self.sa(sa).filter(|sa| sa.state == SaState::Rekeyed) else { return };
+        let (peer, identity) = (old.peer, old.identity);
+        let heir = self.sas_of(peer, identity).find(|(_, sa)| {
+            sa.is_v1() && sa.state == SaState::Established && sa.identity == identity
+        });
+        if let Some((heir, _)) = heir {
+            self.phase1_moves(child, heir);
+        }
     }
 
     /// As responder: the context of the handshake is free for others; that of an exchange keeps our last message, for a
@@ -699,6 +753,89 @@ impl<'r, P: Provider> Ike<'r, P> {
         if let Some(last) = last {
             self.send_response(env, last, HANDSHAKE_TIMEOUT);
         }
+    }
+
+    /// What was doubted before was not the peer's.
+    pub(super) fn phase1_believed(&mut self, number: u32) {
+        if let Some(x) = self.contexts.get(number) {
+            x.failure = Maybe::Nothing;
+        }
+    }
+
+    /// Perhaps an answer to a handshake of ours, from another responder than the one whose answer came first.
+    pub(super) fn phase1_rivalled(&mut self, arrived: &Arrived) {
+        let cookie = arrived.header.initiator_cookie;
+        let Ok(number) = u32::try_from(cookie & self.slot_mask) else { return };
+        let ours = self.sa(number).is_some_and(|sa| {
+            sa.is_v1()
+                && sa.initiator
+                && sa.spi_i == cookie
+                && sa.path.remote.address == arrived.path.remote.address
+        });
+        if ours {
+            self.phase1_disturbed(number);
+        }
+    }
+
+    /// Somebody else has a hand in our handshake.
+    pub(super) fn phase1_disturbed(&mut self, sa: u32) {
+        let context = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
+        let handshake = context.and_then(|number| self.contexts.handshake(number));
+        if let Some((_, handshake)) = handshake.filter(|(x, _)| x.ours) {
+            handshake.disturbed = true;
+        }
+    }
+
+    /// A handshake of ours has failed. If it was disturbed, it is begun anew, with another cookie, nonce and key exchange:
+    /// nothing vouches for the first messages, and the one that was believed may be forged. Says whether it was.
+    pub(super) fn phase1_anew(&mut self, env: &mut Env<'_>, number: u32) -> bool {
+        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
+        let exchange::Kind::V1(kind) = x.kind else { return false };
+        if !x.ours || !handshake.disturbed || handshake.restarts >= MAX_RESTARTS {
+            return false;
+        }
+        let (sa, child) = (x.sa, handshake.child);
+        let restarts = handshake.restarts.saturating_add(1);
+        for id in [
+            &mut handshake.request,
+            &mut handshake.response,
+            &mut handshake.alternative,
+            &mut x.message,
+        ] {
+            self.buffers.release(id);
+        }
+        *handshake = Handshake::EMPTY;
+        handshake.child = child;
+        handshake.restarts = restarts;
+        x.kx = Maybe::Nothing;
+        x.failure = Maybe::Nothing;
+        x.v1 = super::Context::EMPTY;
+        env.rng.fill_bytes(&mut x.nonce);
+        let Some(peer) = self.config.peers.get(usize::from(child.peer)) else { return false };
+        let v1 = peer.versions.v1();
+        let group = v1.and_then(|v1| proposal::first_group(v1.proposals, &Implemented::of::<P>()));
+        x.group = group.unwrap_or(Group::NONE);
+        x.path = x.path.with_ports(self.config.ports.ike, peer.ports.ike);
+        let path = x.path;
+        let cookie = self.choose_spi(env, sa);
+        if let Some(slot) = self.sa(sa) {
+            (slot.spi_i, slot.spi_r) = (cookie, 0);
+            (slot.nat_local, slot.nat_remote) = (false, false);
+            slot.path = path;
+            slot.tell &= !ike_sa::tell::KEYS;
+            slot.keys = SaKeys::V1(Phase1::EMPTY);
+        }
+        self.phase1_first(env, number, kind);
+        true
+    }
+
+    /// Sends our first message, with a key exchange if it has one.
+    fn phase1_first(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
+        if kind == Kind::MainMode {
+            return self.main_first(env, number);
+        }
+        self.queue_job(number, Work::Generate);
+        self.give_up_after(env, number, CALLER_TIMEOUT);
     }
 
     /// A proof that is not believed. Who sent it is not known: the true one may still come.

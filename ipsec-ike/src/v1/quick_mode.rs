@@ -357,7 +357,7 @@ impl<P: Provider> Ike<'_, P> {
         if !self.v1_is_hashed(sa, message_id, Hashed::First, &collected) {
             return Err(DatagramError::Integrity);
         }
-        self.heard_from(env, sa, arrived.path);
+        // It may be an old message: where the peer is, and that it lives, the third one shows.
         let number = self
             .v1_begin_exchange(sa, Kind::QuickMode, false, message_id)
             .ok_or(DatagramError::NoRoom)?;
@@ -655,6 +655,7 @@ impl<P: Provider> Ike<'_, P> {
         child.tell |= child_sa::tell::UP;
         self.schedule_child(slot);
         self.events.push(node);
+        self.phase1_follow(sa, slot);
         while let Some(old) = self.quick_like(slot) {
             self.quick_leave(env, old, ours);
         }

@@ -153,8 +153,8 @@ impl<P: Provider> Ike<'_, P> {
         let doubted = !x.failure.is_nothing();
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
-        let hint = handshake.and_then(|(_, h)| h.hint);
-        if doubted || hint.is_some() {
+        let (hint, disturbed) = handshake.map_or((None, false), |(_, h)| (h.hint, h.disturbed));
+        if doubted || disturbed || hint.is_some() {
             rules.tries = rules.tries.min(TRIES_IF_DISTURBED);
         }
         if kind == Kind::Aggressive && !ours {
@@ -183,6 +183,9 @@ impl<P: Provider> Ike<'_, P> {
                 self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
             }
             Kind::MainMode | Kind::Aggressive => {
+                if self.phase1_anew(env, number) {
+                    return;
+                }
                 let exchange = if kind == Kind::MainMode {
                     ExchangeType::IDENTITY_PROTECTION
                 } else {
@@ -272,8 +275,17 @@ impl<P: Provider> Ike<'_, P> {
         let (ours, agreeing) = (x.ours, x.work == Work::Agree);
         let (sa, path) = (x.sa, x.path);
         match kind {
+            // Nobody vouches for the value that we could not use.
+            Kind::Aggressive if ours && agreeing => {
+                self.aggressive_doubt(number, Failure::Crypto);
+            }
             Kind::MainMode | Kind::Aggressive => {
-                self.handshake_failed(env, number, Failure::Crypto);
+                if agreeing {
+                    self.phase1_disturbed(sa);
+                }
+                if !self.phase1_anew(env, number) {
+                    self.handshake_failed(env, number, Failure::Crypto);
+                }
             }
             Kind::QuickMode if ours && agreeing => self.quick_disown(env, number, Failure::Crypto),
             Kind::QuickMode if ours => self.quick_abandon(env, number, Failure::Crypto),

@@ -14,7 +14,7 @@ use crate::proposal::{self, Implemented};
 use crate::timer::CALLER_TIMEOUT;
 
 /// How often a handshake is begun anew. Whoever disturbs each of them keeps the peers apart.
-const MAX_RESTARTS: u8 = 2;
+pub(crate) const MAX_RESTARTS: u8 = 2;
 /// Other answers that are tried before that; retries with cookies and other groups count.
 const MAX_ALTERNATIVES: u8 = 8;
 /// So often a request of a disturbed handshake is repeated, before something else is tried.
