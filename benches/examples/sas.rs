@@ -1,12 +1,16 @@
 //! A gateway that many peers come to, one after the other, and stay: for `count-handshakes`.
 //!
-//! usage: sas COUNT
+//! usage: sas COUNT [configured]
 //!
 //! Each of COUNT peers makes an IKE SA and a child SA with the gateway, by a pre-shared key. What the gateway does for the
 //! handshakes of 64 peers is done in a function of its own when ten are there, and again when all but 64 are, so that
 //! callgrind can tell the two apart. Cryptography is the test kit's, which costs next to nothing.
 //!
 //! It prints the bytes of memory for each peer.
+//!
+//! With `configured`, each of COUNT peers has an entry of its own in the configuration instead, with an address and an
+//! identity, and the last 64 of them come: to a gateway that knows few others, and to one that knows all. Then it prints
+//! the bytes of an entry.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -44,14 +48,14 @@ impl Store for Counting {
 }
 
 /// Of a gateway for so many peers, of which a few shake hands at once.
-const fn sizes(peers: usize) -> Sizes {
+const fn sizes(peers: usize, policies: usize) -> Sizes {
     Sizes {
         ike_sas: peers + 64,
         handshakes: 64,
         exchanges: 256,
         children: peers + 64,
         manual: 0,
-        policies: 16,
+        policies,
         buffers: 1024,
         buffer_len: 1500,
         window: 64,
@@ -67,6 +71,19 @@ fn pools(sizes: &Sizes) -> (Pools<Toy, Counting>, usize) {
 fn main() {
     let count = std::env::args().nth(1).and_then(|n| n.parse::<usize>().ok()).expect("how many");
     assert!(count >= FEW + 2 * COUNTED, "more peers");
+    match std::env::args().nth(2).as_deref() {
+        None => established(count),
+        Some("configured") => {
+            configured(FEW + COUNTED, handshakes_with_few);
+            configured(count, handshakes_with_many);
+            println!("{}", size_of::<Peer<'_>>());
+        }
+        Some(_) => panic!("usage: sas COUNT [configured]"),
+    }
+}
+
+/// One entry of the configuration, and so many peers that come and stay.
+fn established(count: usize) {
     let everything = [TrafficSelector::ANY_V4];
     let child = [lasting(&everything, &everything)];
     let mut peer =
@@ -75,8 +92,8 @@ fn main() {
     stays(&mut peer);
     let peers = [peer];
     let config = GatewayConfig::new(Config::new(&peers));
-    let (mut memory, bytes) = pools(&sizes(count));
-    let (_, fewer) = pools(&sizes(FEW));
+    let (mut memory, bytes) = pools(&sizes(count, 16));
+    let (_, fewer) = pools(&sizes(FEW, 16));
     let mut rng = SeededRng::new(1);
     let mut crowd = Crowd {
         gateway: Gateway::new(&config, memory.lend(), &mut rng).expect("it is configured well"),
@@ -91,6 +108,52 @@ fn main() {
     let there = crowd.gateway.statistics();
     assert_eq!((there.ike_sas, there.children, there.inbound_sas), (count, count, count));
     println!("{}", (bytes - fewer) / (count - FEW));
+}
+
+/// So many entries of the configuration, and the last peers come.
+fn configured(count: usize, handshakes: fn(&mut Crowd<'_>)) {
+    let everything = [TrafficSelector::ANY_V4];
+    let who: Vec<_> = (1..=count).map(|number| Who::of(number)).collect();
+    let children: Vec<_> = who.iter().map(|who| [lasting(&everything, &who.inner)]).collect();
+    let entry = |(who, child)| {
+        let who: &Who = who;
+        let mut peer = Peer::psk(
+            (Some(GATEWAY), Identity::Fqdn("gateway.example")),
+            (Some(who.address), Identity::Fqdn(&who.name)),
+            KEY,
+        );
+        peer.children = child;
+        stays(&mut peer);
+        peer
+    };
+    let peers: Vec<_> = who.iter().zip(children.iter().map(|c| &c[..])).map(entry).collect();
+    let config = GatewayConfig::new(Config::new(&peers));
+    let (mut memory, _) = pools(&sizes(COUNTED, count + 16));
+    let mut rng = SeededRng::new(1);
+    let mut crowd = Crowd {
+        gateway: Gateway::new(&config, memory.lend(), &mut rng).expect("it is configured well"),
+        rng,
+        now: Instant::from_secs(1),
+        peers: count - COUNTED,
+    };
+    handshakes(&mut crowd);
+    assert_eq!(crowd.gateway.statistics().children, COUNTED);
+}
+
+/// A peer.
+struct Who {
+    address: IpAddr,
+    name: String,
+    inner: [TrafficSelector; 1],
+}
+
+impl Who {
+    fn of(number: usize) -> Self {
+        let number = u32::try_from(number).expect("not that many");
+        let address = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number));
+        let inner = [TrafficSelector::network(address, 32).expect("it is one")];
+        Self { address, name: format!("peer-{number}.example"), inner }
+    }
 }
 
 #[inline(never)]
@@ -138,10 +201,7 @@ impl<'r> Crowd<'r> {
     /// One more peer.
     fn one(&mut self, serve: Serve<'r>) {
         self.peers += 1;
-        let number = u32::try_from(self.peers).expect("not that many");
-        let address = IpAddr::V4(Ipv4Addr::from(0x0a00_0000 | number));
-        let name = format!("peer-{number}.example");
-        let inner = [TrafficSelector::network(address, 32).expect("it is one")];
+        let Who { address, name, inner } = Who::of(self.peers);
         let everything = [TrafficSelector::ANY_V4];
         let child = [lasting(&inner, &everything)];
         let gateway = (Some(GATEWAY), Identity::Fqdn("gateway.example"));
@@ -165,7 +225,7 @@ impl<'r> Crowd<'r> {
                 let _ = client.inbound_udp(self.now, &mut self.rng, sent.path, 0, answer);
             }
         }
-        assert!(client.tunnel(TUNNEL).is_some_and(|tunnel| tunnel.child.is_some()), "{number}");
+        assert!(client.tunnel(TUNNEL).is_some_and(|tunnel| tunnel.child.is_some()), "{name}");
         // The next one comes when the last answer to this one is no longer kept.
         self.now = self.now.after(Duration::from_secs(60));
         self.gateway.handle_timeout(self.now, &mut self.rng);

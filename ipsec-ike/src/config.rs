@@ -18,9 +18,11 @@ use crate::identity::Identity;
 pub struct Config<'r> {
     /// In order of preference: a responder takes the first whose address and identities fit.
     ///
-    /// Whoever sends an IKE_SA_INIT message makes a responder compare its addresses with those of every entry, three or
-    /// four times. That is little beside a key exchange while there are thousands of entries; who knows more peers keeps
-    /// them in a store of its own, behind one entry (`RemoteAuth::Store`, feature `store`).
+    /// Whoever sends an IKE_SA_INIT message makes a responder look for the entries of its address. Those in front that
+    /// have a [`Peer::remote`] and are sorted by it are found by halving, however many there are; every other entry is
+    /// compared. So who knows thousands of peers puts those with an address in front, sorted. Who knows thousands without
+    /// an address, or more than the 65,536 entries that can be numbered, keeps them in a store of its own, behind one entry
+    /// (`RemoteAuth::Store`, feature `store`).
     pub peers: &'r [Peer<'r>],
     /// With this many half-open exchanges of other initiators, a newcomer must return a cookie first
     /// (RFC 7296 section 2.6). 0 asks everyone. Whatever it is, a newcomer is asked when half of the memory for such

@@ -12,6 +12,7 @@ use rand_core::CryptoRng;
 
 use core::net::IpAddr;
 
+use crate::auth::pad::Directory;
 use crate::buffers::{BufferId, Buffers};
 use crate::child_sa::{ChildSlot, ChildState};
 use crate::config::Config;
@@ -86,6 +87,7 @@ pub struct Transmit {
 /// The IKE engine: all peers, all SAs, both roles.
 pub struct Ike<'r, P: Provider> {
     pub(crate) config: Config<'r>,
+    pub(crate) directory: Directory<'r>,
     pub(crate) sas: &'r mut [IkeSlot],
     pub(crate) contexts: Contexts<'r, P>,
     pub(crate) children: &'r mut [ChildSlot],
@@ -167,6 +169,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let source_key = [rng.next_u64(), rng.next_u64()];
         let slots = u32::try_from(s).unwrap_or(u32::MAX);
         let mut engine = Self {
+            directory: Directory::new(config.peers),
             config,
             free_sas: full(links.take(s)),
             free_handshakes: full(links.take(h)),

@@ -27,7 +27,6 @@ use crate::keymat::{Role, SaKeys};
 use crate::proposal::Implemented;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, LINGER, jittered};
 use crate::v2::disturbed::MAX_RESTARTS;
-use crate::v2::is_between;
 use crate::wire::v1::{
     AuthMethod, Collected, ExchangeType, Flags, Header, IdPayload, IdType, Message, MessageWriter,
     Notify, NotifyType,
@@ -226,10 +225,9 @@ impl<'r, P: Provider> Ike<'r, P> {
         let collected = Message::parse(datagram)?.collect()?;
         let offer = collected.sa.ok_or(DatagramError::Unexpected)?;
         let here = || {
-            (0u16..).zip(self.config.peers).filter(|(_, peer)| {
+            self.directory.at(path).filter(|(_, peer)| {
                 let v1 = peer.versions.v1();
-                is_between(peer, path)
-                    && v1.is_some_and(|v1| !aggressive || v1.mode == Phase1Mode::Aggressive)
+                v1.is_some_and(|v1| !aggressive || v1.mode == Phase1Mode::Aggressive)
             })
         };
         let Some((first, _)) = here().next() else {
@@ -608,12 +606,9 @@ impl<'r, P: Provider> Ike<'r, P> {
                 proposal::allows(v1.proposals, &slot.choice)
                     && (!aggressive || v1.mode == Phase1Mode::Aggressive)
             });
-            allowed
-                && is_between(other, slot.path)
-                && other.remote_id.matches(&identity)
-                && same_key(by_address, other)
+            allowed && other.remote_id.matches(&identity) && same_key(by_address, other)
         };
-        let mut entries = (0u16..).zip(self.config.peers);
+        let mut entries = self.directory.at(slot.path);
         match entries.find(|(_, other)| fits(other)) {
             Some((index, _)) => Ok((index, self.identity_hash(&identity))),
             None => Err(Failure::UnknownIdentity { claimed: ClaimedId::of(&identity) }),

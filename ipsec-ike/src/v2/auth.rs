@@ -372,7 +372,7 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.sa(sa_number).ok_or(DatagramError::Stale)?;
         let choice = sa.choice;
         let ids = (&id, collected.id_r.as_ref());
-        let entry = pad::entry(self.config.peers, first, ids, &choice, auth.method);
+        let entry = pad::entry(self.directory, first, ids, &choice, auth.method);
         let known = match &entry {
             Ok((index, _)) => Some(*index),
             Err(denied) => denied.peer,

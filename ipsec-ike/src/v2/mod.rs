@@ -22,7 +22,3 @@ pub(crate) mod rivals;
 mod sa_init;
 #[cfg(feature = "store")]
 mod store;
-
-pub(crate) use sa_init::at_address;
-#[cfg(feature = "ikev1")]
-pub(crate) use sa_init::is_between;

@@ -3,9 +3,8 @@
 
 use ipsec_core::crypto::suite::MAX_PRF;
 use ipsec_core::crypto::{HashId, Provider, SignatureScheme};
-use ipsec_core::path::Path;
 
-use super::sa_init::{at_address, nonce_of};
+use super::sa_init::nonce_of;
 use crate::auth::signature::{self, SignatureHashes};
 use crate::auth::{SignJob, VerifyJob, psk, public_key};
 use crate::config::{Auth, LocalAuth, Peer, RemoteAuth, SigningKey};
@@ -109,14 +108,6 @@ pub(super) const fn key_of<'r>(auth: &Auth<'r>) -> Option<SigningKey<'r>> {
 }
 
 impl<'r, P: Provider> Ike<'r, P> {
-    /// The configured peers that an IKE_SA_INIT message at these addresses may be of.
-    pub(super) fn candidates(
-        peers: &'r [Peer<'r>],
-        path: Path,
-    ) -> impl Iterator<Item = &'r Peer<'r>> {
-        peers.iter().filter(move |peer| at_address(peer, path))
-    }
-
     /// How we sign in a handshake.
     pub(super) fn own_signature(
         &self,

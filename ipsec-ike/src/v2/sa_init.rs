@@ -15,7 +15,6 @@ use super::intermediate::IntAuth;
 use super::proof;
 use crate::auth::signature::SignatureHashes;
 use crate::buffers::{BufferId, Buffers};
-use crate::config::Peer;
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, Failure, IkeId};
@@ -421,10 +420,10 @@ impl<P: Provider> Ike<'_, P> {
         else {
             return Err(DatagramError::Unexpected);
         };
-        if !self.config.peers.iter().any(|p| at_address(p, path)) {
+        let Some((known, _)) = self.directory.at_v2(path).next() else {
             self.refuse(None, None, path, Failure::UnknownPeer);
             return Err(DatagramError::UnknownPeer);
-        }
+        };
         let source = self.sources.hash(&[&address]);
         // One source may have half of what there is for such. A part of it is for who returns a cookie, whatever others
         // send in its name.
@@ -449,17 +448,13 @@ impl<P: Provider> Ike<'_, P> {
             }
         }
         let implemented = implemented::<P>(&collected);
-        let mut here =
-            self.config.peers.iter().enumerate().filter(|(_, peer)| at_address(peer, path));
-        let chosen = here.find_map(|(index, peer)| {
+        let chosen = self.directory.at_v2(path).find_map(|(index, peer)| {
             let chosen = proposal::choose_ike(&offer, peer.proposals, &implemented, Some(ke.group));
             chosen.map(|c| (index, c))
         });
         let Some((index, (_, choice, _))) = chosen else {
             let offered = proposal::offer_of(&offer);
-            let known = self.config.peers.iter().position(|p| at_address(p, path));
-            let known = known.and_then(|index| u16::try_from(index).ok());
-            self.refuse(known, None, path, Failure::NoProposal { offered });
+            self.refuse(Some(known), None, path, Failure::NoProposal { offered });
             self.reply(header, path, &Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &[]));
             return Err(DatagramError::Refused);
         };
@@ -502,7 +497,7 @@ impl<P: Provider> Ike<'_, P> {
         self.half_open_count = self.half_open_count.saturating_add(1);
         if let Some(slot) = self.sa(sa) {
             slot.spi_i = header.initiator_spi;
-            slot.peer = u16::try_from(index).unwrap_or(u16::MAX);
+            slot.peer = index;
             slot.path = path;
             slot.choice = choice;
             slot.theirs = number.saturating_add(1);
@@ -593,8 +588,9 @@ impl<P: Provider> Ike<'_, P> {
             handshake.response = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         }
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
-        let (peers, path) = (self.config.peers, x.path);
-        let peer = peers.get(usize::from(sa.peer)).ok_or(DatagramError::Stale)?;
+        let path = x.path;
+        let here = || self.directory.at_v2(path).map(|(_, peer)| peer);
+        let peer = self.config.peers.get(usize::from(sa.peer)).ok_or(DatagramError::Stale)?;
         let pair = self.buffers.pair(handshake.request, handshake.response);
         let (request, response) = pair.ok_or(DatagramError::NoRoom)?;
         let message = Message::parse(request)?;
@@ -632,13 +628,13 @@ impl<P: Provider> Ike<'_, P> {
                     w.notify(&FRAGMENTATION_SUPPORTED)?;
                 }
                 if SignatureHashes::of(&collected).is_some() {
-                    proof::write_hashes(&mut w, Self::candidates(peers, path))?;
+                    proof::write_hashes(&mut w, here())?;
                 }
-                if Self::candidates(peers, path).any(|peer| peer.childless) {
+                if here().any(|peer| peer.childless) {
                     // RFC 6023 section 3
                     w.notify(&Notify::new(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]))?;
                 }
-                let ppk = Self::candidates(peers, path).any(|peer| peer.ppk.is_some());
+                let ppk = here().any(|peer| peer.ppk.is_some());
                 if ppk && collected.notify(NotifyType::USE_PPK).is_some() {
                     w.notify(&Notify::new(NotifyType::USE_PPK, &[]))?;
                 }
@@ -646,7 +642,7 @@ impl<P: Provider> Ike<'_, P> {
                     w.notify(&Notify::new(NotifyType::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]))?;
                 }
                 // RFC 7296 section 1.2: the initiator is told whom we trust before it says who it is.
-                proof::write_cert_req::<P>(&mut w, Self::candidates(peers, path))?;
+                proof::write_cert_req::<P>(&mut w, here())?;
                 w.finish()
             })
             .map_err(|_| DatagramError::NoRoom)?;
@@ -769,17 +765,6 @@ fn own_public(request: &[u8]) -> Option<&[u8]> {
 pub(super) fn nonce_of<'b>(buffers: &'b Buffers<'_>, message: BufferId) -> Option<&'b [u8]> {
     let collected: Collected<'b> = Message::parse(buffers.bytes(message)).ok()?.collect().ok()?;
     collected.nonce
-}
-
-/// Whether an entry of the configuration allows these addresses, and IKEv2.
-pub(crate) fn at_address(peer: &Peer<'_>, path: Path) -> bool {
-    peer.speaks_v2() && is_between(peer, path)
-}
-
-/// Whether an entry allows these addresses, for whatever version.
-pub(crate) fn is_between(peer: &Peer<'_>, path: Path) -> bool {
-    peer.local.is_none_or(|a| a == path.local.address)
-        && peer.remote.is_none_or(|a| a == path.remote.address)
 }
 
 fn address_bytes(address: IpAddr) -> [u8; 16] {
