@@ -113,7 +113,7 @@ fn established(count: usize) {
 /// So many entries of the configuration, and the last peers come.
 fn configured(count: usize, handshakes: fn(&mut Crowd<'_>)) {
     let everything = [TrafficSelector::ANY_V4];
-    let who: Vec<_> = (1..=count).map(|number| Who::of(number)).collect();
+    let who: Vec<_> = (1..=count).map(Who::of).collect();
     let children: Vec<_> = who.iter().map(|who| [lasting(&everything, &who.inner)]).collect();
     let entry = |(who, child)| {
         let who: &Who = who;
