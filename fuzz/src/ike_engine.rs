@@ -1,6 +1,6 @@
 //! An engine and its peer, and somebody between them who changes, repeats, forges and delays datagrams.
 //!
-//! The first byte chooses one of three games:
+//! The first byte chooses, besides half of what the two are like, one of three games:
 //!
 //! - *Outsider*: the tunnel is up, and somebody without keys who cannot hold back what the two send does what he can.
 //!   At the end the tunnel must be up on both sides, nobody may have been moved, and new keys can be agreed on.
@@ -29,11 +29,12 @@ pub fn run(data: &[u8]) {
     play(data, Shape::of);
 }
 
-/// Plays the game that the input chooses, with a pair of the shape that its second byte says.
-pub(crate) fn play(data: &[u8], shape: fn(u8) -> Shape) {
+/// Plays the game that the input chooses, with a pair of the shape that its first two bytes say.
+pub(crate) fn play(data: &[u8], shape: fn(u16) -> Shape) {
     let mut input = Input::new(data);
-    let game = input.u8() % 3;
-    let mut shape = shape(input.u8());
+    let first = input.u8();
+    let game = first % 3;
+    let mut shape = shape(u16::from(first / 3) << 8 | u16::from(input.u8()));
     if game == 0 {
         shape.small_pools = false;
         shape.short_lives = false;
@@ -340,8 +341,11 @@ fn fragment(input: &mut Input<'_>) -> Option<Fragment> {
 /// A command, perhaps with a stale handle.
 fn command(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     let now = pair.now;
-    let side = &mut pair.sides[input.below(2)];
-    let (what, index) = (input.u8() % 14, usize::from(input.u8()));
+    let number = input.below(2);
+    let kinds = if pair.mobike { 16 } else { 14 };
+    let (what, index) = (input.u8() % kinds, usize::from(input.u8()));
+    let places = [false, true].map(|elsewhere| pair.place(number, elsewhere));
+    let side = &mut pair.sides[number];
     let child = index.checked_rem(side.children.len()).map(|i| side.children[i]);
     let ike = index.checked_rem(side.ikes.len()).map(|i| side.ikes[i]);
     match (what, child, ike) {
@@ -372,6 +376,14 @@ fn command(pair: &mut Pair<'_>, input: &mut Input<'_>) {
             side.with(now, |e, env| e.installed(env, child, direction, result));
         }
         (13, ..) => side.with(now, |e, env| e.close_all(env)),
+        (14, ..) => {
+            let [from, to] = if input.flag() { places } else { [places[1], places[0]] };
+            side.with(now, |e, env| e.move_address(env, from, to));
+        }
+        (15, _, Some(ike)) => {
+            let path = pair.path_between(number, input.flag(), input.flag());
+            let _ = pair.sides[number].with(now, |e, env| e.move_ike(env, ike, path));
+        }
         _ => {}
     }
 }

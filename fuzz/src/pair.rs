@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use ipsec_core::crypto::{Group, PrfId, Suite};
@@ -14,16 +14,18 @@ use ipsec_core::sad::SpiAllocator;
 use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
 use ipsec_ike::config::{
-    Child, ChildProposal, Config, IkeProposal, Peer, Phase1Mode, Phase1Proposal, Retransmission,
-    V1, Versions,
+    Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, Peer, Phase1Mode,
+    Phase1Proposal, Pool, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey, V1,
+    Versions,
 };
 use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
 use ipsec_ike::identity::Identity;
 use ipsec_ike::jobs::{JobId, MAX_PUBLIC};
 use ipsec_ike::wire::Header;
-use ipsec_ike::{ChildSlot, Env, ExchangeSlot, HandshakeSlot, Ike, IkeMemory, IkeSlot};
+use ipsec_ike::{ChildSlot, Env, ExchangeSlot, HandshakeSlot, Ike, IkeMemory, IkeSlot, Lease};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::toy::Toy;
+use ipsec_testkit::toy_keys::{Authority, public_key};
 use rand_core::CryptoRng;
 
 use crate::insider::IkeKeys;
@@ -35,9 +37,12 @@ pub(crate) const TUNNEL: ChildRef = ChildRef { peer: 0, child: 0 };
 pub(crate) const BUFFER_LEN: usize = 2500;
 
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(198, 51, 100, 2)];
+/// Where each side can be besides.
+const ELSEWHERE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 8), Ipv4Addr::new(198, 51, 100, 9)];
 /// Where the first side appears to be when there is a NAT before it.
 const NAT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 3);
-const NAT_PORTS: u16 = 30_000;
+/// What it adds to the ports of each place of that side.
+const NAT_PORTS: [u16; 2] = [30_000, 40_000];
 
 /// Tells a reader what happens, if the environment asks for it.
 macro_rules! trace {
@@ -67,10 +72,22 @@ pub(crate) struct Shape {
     pub(crate) fragments: bool,
     /// IKEv1, in this mode.
     pub(crate) v1: Option<Phase1Mode>,
+    /// Both sides sign; with short lives, they do so again and again.
+    pub(crate) signatures: bool,
+    /// The first side is known from a store.
+    pub(crate) store: bool,
+    pub(crate) ppk: bool,
+    pub(crate) childless: bool,
+    pub(crate) mobike: bool,
+    /// The first side asks for an address.
+    pub(crate) assigns: bool,
 }
 
 impl Shape {
-    pub(crate) fn of(bits: u8) -> Self {
+    /// So many there are, less what only memory depends on.
+    const CONFIGURATIONS: usize = 1 << 14;
+
+    pub(crate) fn of(bits: u16) -> Self {
         let bit = |n: u8| bits >> n & 1 != 0;
         Self {
             nat: bit(0),
@@ -81,15 +98,42 @@ impl Shape {
             other_group: bit(5),
             small_pools: bit(6),
             fragments: bit(7),
+            signatures: bit(8),
+            store: bit(9),
+            ppk: bit(10),
+            childless: bit(11),
+            mobike: bit(12),
+            assigns: bit(13),
             v1: None,
         }
     }
 
-    /// The same of IKEv1: Aggressive Mode where IKEv2 has cookies.
-    pub(crate) fn of_v1(bits: u8) -> Self {
-        let shape = Self::of(bits);
+    /// The same of IKEv1, as far as the first eight bits go: Aggressive Mode where IKEv2 has cookies.
+    pub(crate) fn of_v1(bits: u16) -> Self {
+        let shape = Self::of(bits & 0xff);
         let mode = if shape.always_cookie { Phase1Mode::Aggressive } else { Phase1Mode::Main };
         Self { v1: Some(mode), ..shape }
+    }
+
+    /// Which of the [`Shape::CONFIGURATIONS`] it has.
+    fn configuration(&self) -> usize {
+        let bits = [
+            self.nat,
+            self.always_cookie,
+            self.perfect_forward_secrecy,
+            self.short_lives,
+            self.cbc,
+            self.other_group,
+            self.fragments,
+            self.signatures,
+            self.store,
+            self.ppk,
+            self.childless,
+            self.mobike,
+            self.assigns,
+            self.v1.is_some(),
+        ];
+        bits.iter().rev().fold(0, |all, bit| all << 1 | usize::from(*bit))
     }
 
     /// Several key exchanges for each SA.
@@ -111,16 +155,39 @@ fn lan(side: usize) -> &'static [TrafficSelector] {
     &LANS[side..=side]
 }
 
+/// What the second side gives.
+const POOL: Pool<'static> = Pool {
+    ipv4: Some((Ipv4Addr::new(192, 168, 1, 10), Ipv4Addr::new(192, 168, 1, 12))),
+    ipv6: None,
+    dns: &[IpAddr::V4(Ipv4Addr::new(192, 168, 2, 53))],
+    domains: &["example.test"],
+};
+
+/// How a side proves who it is, and the other one has to, when both sign.
+fn signatures(side: usize) -> Auth<'static> {
+    static KEYS: [[u8; 4]; 2] = [public_key(1), public_key(2)];
+    let key = SigningKey { id: if side == 0 { 1 } else { 2 }, schemes: SIGNATURE_SCHEMES };
+    Auth {
+        local: LocalAuth::RawPublicKey { spki: &KEYS[side], key },
+        remote: RemoteAuth::RawPublicKey { spki: &KEYS[1 - side], schemes: SIGNATURE_SCHEMES },
+    }
+}
+
 /// The configuration of one side.
 struct Configuration {
-    peers: [Peer<'static>; 1],
+    peers: Vec<Peer<'static>>,
     cookie_threshold: usize,
 }
 
 impl Configuration {
     fn new(side: usize, shape: Shape) -> Self {
+        let first = match (shape.store, shape.signatures) {
+            (false, _) => "kolkata.example",
+            (true, false) => "kolkata.store.example",
+            (true, true) => "key-kolkata.store.example",
+        };
         let id = |side: usize| {
-            let name = ["kolkata.example", "delhi.example"][side];
+            let name = [first, "delhi.example"][side];
             (Some(IpAddr::V4(ADDRESSES[side])), Identity::Fqdn(name))
         };
         let remote = match (side, shape.nat) {
@@ -128,7 +195,21 @@ impl Configuration {
             (1, true) => (None, id(0).1),
             _ => id(1 - side),
         };
-        let mut peer = Peer::psk(id(side), remote, b"a secret for fuzzing");
+        let secret: &[u8] =
+            if shape.store { b"secret of kolkata" } else { b"a secret for fuzzing" };
+        let mut peer = Peer::psk(id(side), remote, secret);
+        if shape.signatures {
+            peer.auth = signatures(side);
+            if shape.short_lives {
+                peer.reauthenticate_after = Duration::from_secs(70);
+            }
+        }
+        if shape.ppk && !shape.store {
+            let key = b"thirty-two bytes beyond a doubt!";
+            peer.ppk = Some(Ppk { id: b"blue", key, required: side == 0 });
+        }
+        peer.childless = shape.childless;
+        peer.mobike = shape.mobike.then_some(&Mobike::ANYWHERE);
         peer.proposals = match (shape.cbc, shape.other_group && side == 1) {
             (false, false) => IkeProposal::DEFAULT,
             (false, true) => {
@@ -153,6 +234,16 @@ impl Configuration {
             }
         };
         let mut child = Child::new("lan", lan(side), lan(1 - side));
+        if shape.assigns {
+            const ALL: &[TrafficSelector] = &[TrafficSelector::ANY_V4];
+            if side == 0 {
+                peer.asks = Ask { ipv4: true, ipv6: false, dns: true };
+                child.local = ALL;
+            } else {
+                peer.assigns = true;
+                child.remote = ALL;
+            }
+        }
         if shape.perfect_forward_secrecy {
             child.proposals =
                 const { &[ChildProposal { groups: &[Group::P256], ..ChildProposal::DEFAULT[0] }] };
@@ -207,26 +298,25 @@ impl Configuration {
         peer.retransmission = Retransmission { tries: 4, ..Retransmission::DEFAULT };
         // Few enough shapes: each is made once.
         peer.children = Vec::leak(vec![child]);
-        Self { peers: [peer], cookie_threshold: if shape.always_cookie { 0 } else { 16 } }
+        let mut peers = vec![peer];
+        if shape.store && side == 1 {
+            // The store leads to the entry that was made.
+            let auth = Auth { local: LocalAuth::Store, remote: RemoteAuth::Store };
+            peers.insert(0, Peer { remote: None, remote_id: Identity::Any, auth, ..peer });
+            if !shape.signatures {
+                peers.pop();
+            }
+        }
+        Self { peers, cookie_threshold: if shape.always_cookie { 0 } else { 16 } }
     }
 
     /// The configuration of this side and shape, made once.
     fn shared(side: usize, shape: Shape) -> &'static Self {
-        static ALL: LazyLock<Vec<[Configuration; 2]>> = LazyLock::new(|| {
-            let shape = |bits: u8| Shape { fragments: bits & 64 != 0, ..Shape::of(bits & 63) };
-            let v1 = |bits: u8| Shape { fragments: bits & 64 != 0, ..Shape::of_v1(bits & 63) };
-            let all = (0..=127).map(shape).chain((0..=127).map(v1));
-            all.map(|shape| [0, 1].map(|side| Configuration::new(side, shape))).collect()
-        });
-        let bits = usize::from(shape.nat)
-            | usize::from(shape.always_cookie) << 1
-            | usize::from(shape.perfect_forward_secrecy) << 2
-            | usize::from(shape.short_lives) << 3
-            | usize::from(shape.cbc) << 4
-            | usize::from(shape.other_group) << 5
-            | usize::from(shape.fragments) << 6
-            | usize::from(shape.v1.is_some()) << 7;
-        &ALL[bits][side]
+        static ALL: LazyLock<Vec<OnceLock<[Configuration; 2]>>> =
+            LazyLock::new(|| (0..Shape::CONFIGURATIONS).map(|_| OnceLock::new()).collect());
+        let made =
+            ALL[shape.configuration()].get_or_init(|| [0, 1].map(|side| Self::new(side, shape)));
+        &made[side]
     }
 }
 
@@ -240,6 +330,7 @@ pub(crate) struct Pools {
     assembly: Vec<u8>,
     links: Vec<u32>,
     deadlines: Vec<Deadline>,
+    leases: Vec<Lease>,
 }
 
 impl Pools {
@@ -255,6 +346,7 @@ impl Pools {
             assembly: vec![0; BUFFER_LEN],
             links: vec![0; IkeMemory::<Toy>::links(sas, n, n, n, buffers)],
             deadlines: vec![Deadline::EMPTY; sas + 3 * n],
+            leases: vec![Lease::EMPTY; if shape.assigns { n } else { 0 }],
         }
     }
 
@@ -269,7 +361,7 @@ impl Pools {
             assembly: &mut self.assembly,
             links: &mut self.links,
             deadlines: &mut self.deadlines,
-            leases: &mut [],
+            leases: &mut self.leases,
         }
     }
 }
@@ -336,10 +428,16 @@ impl<'m> Side<'m> {
         let mut config = Config::new(&configuration.peers);
         config.cookie_threshold = configuration.cookie_threshold;
         config.key_log = true;
+        config.pool = (shape.assigns && side == 1).then_some(&POOL);
         let mut rng = SeededRng::new(seed.wrapping_add(side as u64));
+        let spis = Spis { limit: pools.children.len(), ..Spis::default() };
+        let mut engine = Ike::new(config, pools.lend(), &mut rng);
+        if shape.mobike {
+            engine.support_mobike();
+        }
         Self {
-            spis: Spis { limit: pools.children.len(), ..Spis::default() },
-            engine: Ike::new(config, pools.lend(), &mut rng),
+            spis,
+            engine,
             rng,
             installed: Vec::new(),
             ikes: Vec::new(),
@@ -376,7 +474,7 @@ impl<'m> Side<'m> {
         let answer = if fail {
             ipsec_ike::jobs::Answer::Failed(ipsec_core::crypto::CryptoError::Failed)
         } else {
-            job.run(&mut rng, &mut public)
+            job.run_with(&mut rng, &mut public, &Authority)
         };
         self.with(now, |e, env| e.handle_job(env, id, answer));
     }
@@ -511,6 +609,7 @@ pub(crate) struct Pair<'m> {
     pub(crate) history: Vec<Datagram>,
     nat: bool,
     v1: bool,
+    pub(crate) mobike: bool,
 }
 
 impl<'m> Pair<'m> {
@@ -523,6 +622,7 @@ impl<'m> Pair<'m> {
             history: Vec::new(),
             nat: shape.nat,
             v1: shape.v1.is_some(),
+            mobike: shape.mobike,
         }
     }
 
@@ -563,15 +663,17 @@ impl<'m> Pair<'m> {
         let to = 1 - from;
         let (mut source, mut destination) = (path.local, path.remote);
         if self.nat && from == 0 {
-            source = Endpoint::new(NAT.into(), source.port + NAT_PORTS);
+            let elsewhere = source.address == ELSEWHERE[0];
+            source = Endpoint::new(NAT.into(), source.port + NAT_PORTS[usize::from(elsewhere)]);
         }
         if self.nat && from == 1 && destination.address == NAT {
-            let port = destination.port.checked_sub(NAT_PORTS)?;
-            destination = Endpoint::new(ADDRESSES[0].into(), port);
+            let elsewhere = destination.port >= NAT_PORTS[1];
+            let port = destination.port.checked_sub(NAT_PORTS[usize::from(elsewhere)])?;
+            destination = Endpoint::new(self.place(0, elsewhere), port);
         }
-        let arrives = destination.address == ADDRESSES[to]
-            && matches!(destination.port, 500 | 4500)
-            && source.port != 0;
+        let here = destination.address == ADDRESSES[to]
+            || self.mobike && destination.address == ELSEWHERE[to];
+        let arrives = here && matches!(destination.port, 500 | 4500) && source.port != 0;
         arrives.then_some((to, Path::new(destination, source)))
     }
 
@@ -627,6 +729,17 @@ impl<'m> Pair<'m> {
             }
         }
         panic!("events without end");
+    }
+
+    /// Where a side can go: to one of its two addresses.
+    pub(crate) fn place(&self, side: usize, elsewhere: bool) -> IpAddr {
+        (if elsewhere { ELSEWHERE } else { ADDRESSES })[side].into()
+    }
+
+    /// A path from a place of `side` to one of the other side, with the ports that there are.
+    pub(crate) fn path_between(&self, side: usize, elsewhere: bool, other: bool) -> Path {
+        let end = |side, elsewhere| Endpoint::new(self.place(side, elsewhere), 0);
+        Path::new(end(side, elsewhere), end(1 - side, other))
     }
 
     /// Brings the tunnel up.

@@ -169,8 +169,9 @@ fn conversation(shape: Shape) -> Vec<Said> {
 /// Programs of the target; its steps are numbered there.
 fn ike_engine() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
-    let mut add = |name: &str, game: u8, shape: u8, steps: &[&[u8]]| {
-        let program = [&[game, shape][..], &steps.concat()].concat();
+    let mut add = |name: &str, game: u8, shape: u16, steps: &[&[u8]]| {
+        let [high, low] = shape.to_be_bytes();
+        let program = [&[high * 3 + game, low][..], &steps.concat()].concat();
         all.push(named(name, program));
     };
     let (outsider, insider, stranger) = (0, 1, 2);
@@ -182,6 +183,16 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         ("other-group", 32),
         ("fragments", 128),
         ("fragments-cbc", 148),
+        ("signatures-pfs", 0x104),
+        ("signatures-of-a-store", 0x300),
+        ("store-cookie", 0x202),
+        ("ppk", 0x400),
+        ("ppk-signatures-hybrid", 0x514),
+        ("childless-pfs", 0x804),
+        ("mobike", 0x1000),
+        ("mobike-nat", 0x1001),
+        ("address", 0x2000),
+        ("address-childless", 0x2800),
     ];
     for (name, shape) in outside {
         let steps: [&[u8]; 7] = [
@@ -235,6 +246,23 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         4,
         &[&[21, 0, 2, 0], &[11, 0, 0, 1, 1], &[15], &[21, 1, 5, 0], &[11, 1, 0, 1, 0], &[15]],
     );
+    // Both sides move, there and back, by a command for all and for one, during a rekey and after.
+    let moves: [&[u8]; 10] = [
+        &[21, 0, 14, 0, 1],
+        &[15],
+        &[21, 0, 5, 0],
+        &[9, 0],
+        &[21, 1, 14, 0, 1],
+        &[21, 0, 15, 0, 0, 1],
+        &[15],
+        &[21, 0, 15, 1, 1, 0],
+        &[16, 30],
+        &[21, 0, 14, 0, 0],
+    ];
+    for (name, shape) in [("moves", 0x1000), ("moves-nat", 0x1001), ("moves-hybrid", 0x1014)] {
+        add(name, insider, shape, &moves);
+    }
+    add("authenticates-again", insider, 0x108, &[&[16, 80], &[7], &[16, 200]]);
     let bring_up: [&[u8]; 1] = [&[21, 0, 0, 0]];
     for (name, shape) in [
         ("plain", 0),
@@ -243,6 +271,13 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
         ("nat", 1),
         ("small", 64),
         ("fragments", 192),
+        ("signatures", 0x100),
+        ("signatures-of-a-store", 0x300),
+        ("store-small", 0x240),
+        ("ppk", 0x400),
+        ("ppk-hybrid-fragments", 0x494),
+        ("childless-mobike", 0x1800),
+        ("address", 0x2000),
     ] {
         let steps =
             [&bring_up[..], &[&[9, 0], &[4], &[9, 1], &[4], &[9, 0], &[4], &[9, 1], &[4], &[9, 0]]]
