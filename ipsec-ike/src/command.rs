@@ -146,7 +146,8 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The newest authenticated packet of a child came from another endpoint. Believed only behind a NAT.
+    /// The newest authenticated packet of a child came from another endpoint. Believed only behind a NAT, and not with
+    /// MOBIKE, where the peer says when it has moved.
     pub fn peer_moved(&mut self, child: ChildId, remote: Endpoint) {
         let Some(number) = self.child_number(child) else { return };
         let Some(sa) = self.child(number).map(|c| c.ike) else { return };
@@ -154,11 +155,13 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Moves an SA and its children to another endpoint of the peer, if a NAT is before it (RFC 7296 section 2.23).
+    ///
+    /// RFC 4555 section 3.8: with MOBIKE, the initiator says when it has moved, and has to show that it receives there.
     pub(crate) fn move_sa(&mut self, number: u32, remote: Endpoint) {
-        let Some(sa) = self.sa(number).filter(|sa| sa.nat_remote && sa.path.remote != remote)
-        else {
+        let Some(sa) = self.sa(number).filter(|sa| sa.nat_remote && !sa.mobike) else { return };
+        if sa.path.remote == remote {
             return;
-        };
+        }
         sa.path.remote = remote;
         self.tell_moved(number);
     }

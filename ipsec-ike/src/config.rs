@@ -388,7 +388,7 @@ pub enum RemoteAuth<'r> {
     /// 4.4.3). Once an initiator has said who it is, the job [`LookUp`](crate::jobs::Job::LookUp) asks which entry counts
     /// for it, this one or another, and for its secret. Such an entry is for responders only, has no
     /// [`Peer::ppk`], and its [`Peer::remote_id`] is usually [`Identity::Any`]; those that only the store leads to come
-    /// after it.
+    /// after it, and none of their PPKs is used: one that requires it lets nobody in.
     #[cfg(feature = "store")]
     Store,
     /// By a signature with the key of an X.509 certificate that contains its identity.

@@ -275,12 +275,18 @@ impl<'r, P: Provider> Ike<'r, P> {
         let message_id = header.message_id;
         let total = fragment.total;
         let until = env.now.after(KEPT);
+        let may_park = self.may_park();
         let sa = self.sas.get_mut(number as usize).map(|s| &mut s.sa);
-        let slot = sa.ok_or(DatagramError::UnknownSpi)?.partial_mut(header.is_response());
+        let sa = sa.ok_or(DatagramError::UnknownSpi)?;
+        let of_stranger = !sa.initiator && !sa.is_authenticated();
+        let slot = sa.partial_mut(header.is_response());
         let fits = Partial::of(self.buffers.bytes(*slot))
             .is_some_and(|(p, _)| p.message_id == message_id && p.total == total);
         if !fits {
             self.buffers.release(slot);
+            if of_stranger && !may_park {
+                return Err(DatagramError::NoRoom);
+            }
             *slot = self.buffers.take().ok_or(DatagramError::NoRoom)?;
             let partial = Partial { until, message_id, total, count: 0, first: PayloadType::NONE };
             let mut w = Writer::new(self.buffers.bytes_mut(*slot));

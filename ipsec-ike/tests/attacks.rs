@@ -16,14 +16,18 @@ use ipsec_core::sa::Spi;
 use ipsec_core::sad::SpiAllocator;
 use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
-use ipsec_ike::config::{Child, ChildProposal, Config, Peer};
+use ipsec_ike::config::{Auth, Child, ChildProposal, Config, IkeProposal, Peer};
 use ipsec_ike::event::{ChildId, ChildRef, DownReason, Event, Failure, IkeId};
 use ipsec_ike::identity::Identity;
 use ipsec_ike::jobs::{Answer, run_jobs};
 use ipsec_ike::wire::NotifyType;
 use ipsec_ike::{ChildSlot, Env, ExchangeSlot, HandshakeSlot, Ike, IkeMemory, IkeSlot};
-use ipsec_rustcrypto::RustCrypto;
+use ipsec_rustcrypto::{Only, selection};
 use rand_core::{CryptoRng, TryCryptoRng, TryRng};
+
+selection! { enum Chosen { AesGcm, Aes128, HmacSha256, X25519, MlKem768 } }
+
+type Crypto = Only<Chosen>;
 
 struct Rng(u64);
 
@@ -82,7 +86,7 @@ struct Install {
 }
 
 struct Side {
-    engine: Ike<'static, RustCrypto>,
+    engine: Ike<'static, Crypto>,
     rng: Rng,
     spis: Spis,
     installs: Vec<Install>,
@@ -109,7 +113,7 @@ impl Side {
         change: impl FnOnce(&mut Config<'static>),
     ) -> Self {
         let Sizes { sas, handshakes, exchanges, children, buffers } = sizes;
-        let links = IkeMemory::<RustCrypto>::links(sas, handshakes, exchanges, children, buffers);
+        let links = IkeMemory::<Crypto>::links(sas, handshakes, exchanges, children, buffers);
         let memory = IkeMemory {
             sas: leak((0..sas).map(|_| IkeSlot::EMPTY).collect()),
             handshakes: leak((0..handshakes).map(|_| HandshakeSlot::EMPTY).collect()),
@@ -142,7 +146,7 @@ impl Side {
     fn with<R>(
         &mut self,
         now: Instant,
-        f: impl FnOnce(&mut Ike<'static, RustCrypto>, &mut Env<'_>) -> R,
+        f: impl FnOnce(&mut Ike<'static, Crypto>, &mut Env<'_>) -> R,
     ) -> R {
         let mut env = Env { now, rng: &mut self.rng, spis: &mut self.spis };
         f(&mut self.engine, &mut env)
@@ -201,6 +205,12 @@ impl Side {
         self.with(now, |e, env| e.handle_datagram(env, path, &mut datagram)).is_ok()
     }
 
+    fn take_all(&mut self, now: Instant, all: &[(Path, Vec<u8>)]) {
+        for datagram in all {
+            self.take(now, datagram);
+        }
+    }
+
     fn timeout(&mut self, now: Instant) {
         self.with(now, |e, env| e.handle_timeout(env));
         self.settle(now);
@@ -241,6 +251,7 @@ fn exchange(now: Instant, hub: &mut Side, others: &mut [(&str, &mut Side)]) {
 }
 
 /// Exchange types.
+const IKE_SA_INIT: u8 = 34;
 const CREATE_CHILD_SA: u8 = 36;
 const INFORMATIONAL: u8 = 37;
 
@@ -409,7 +420,7 @@ fn a_child_deleted_before_its_keys_are_known_installs_nothing_for_others() {
     // The key exchange is done.
     let mut public = [0; 512];
     if let Some(work) = hub.engine.job(job) {
-        let answer: Answer<'_, RustCrypto> = work.run(&mut Rng(9), &mut public);
+        let answer: Answer<'_, Crypto> = work.run(&mut Rng(9), &mut public);
         hub.with(at(3), |e, env| e.handle_job(env, job, answer));
     }
     exchange(at(3), &mut hub, &mut [(X, &mut x), (Y, &mut y)]);
@@ -565,7 +576,7 @@ fn an_impostor_nearby_does_not_win_by_refusing_first() {
     let mut hub = hub(PLENTY, unchanged);
     let mut x = spoke(AS_X, unchanged);
     let mut stranger = entry(AS_X, AS_HUB, unchanged);
-    stranger.auth = ipsec_ike::config::Auth::psk(b"not the secret at all");
+    stranger.auth = Auth::psk(b"not the secret at all");
     let mut impostor = Side::new(66, PLENTY, leak(vec![stranger]), |_| {});
     hub.with(at(1), |e, env| e.initiate(env, TO_X)).unwrap();
     hub.settle(at(1));
@@ -691,6 +702,87 @@ fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
     let len = (out.len() as u32).to_be_bytes();
     out[24..28].copy_from_slice(&len);
     out
+}
+
+/// Who begins at `address`, which is its own, and knows no secret.
+fn stranger(seed: u64, address: &str, change: Change) -> Side {
+    let as_whom: (&str, &'static str, u8) = (address, "stranger.example", 9);
+    let mut peer = entry(as_whom, AS_HUB, change);
+    peer.auth = Auth::psk(b"a guess");
+    Side::new(seed, PLENTY, leak(vec![peer]), |_| {})
+}
+
+fn anybody_in_fragments(peer: &mut Peer<'static>, child: &mut Child<'static>) {
+    anybody(peer, child);
+    peer.fragment_size = Some(256);
+}
+
+fn anybody_in_rounds(peer: &mut Peer<'static>, child: &mut Child<'static>) {
+    const PROPOSALS: &[IkeProposal<'_>] =
+        &[IkeProposal { additional: &[&[Group::ML_KEM_768]], ..IkeProposal::DEFAULT[0] }];
+    anybody_in_fragments(peer, child);
+    peer.proposals = PROPOSALS;
+    peer.fragment_size = None;
+}
+
+/// Strangers at many addresses that go on after IKE_SA_INIT, each as far as it gets: with a part of a message, with a proof
+/// that proves nothing, with a key exchange that takes its time. Those who are there go on.
+#[test]
+fn half_open_exchanges_do_not_take_the_last_buffers() {
+    let ways: [(&str, Change, bool); 3] = [
+        ("parts", anybody_in_fragments, false),
+        ("proofs", anybody, true),
+        ("rounds", anybody_in_rounds, true),
+    ];
+    for (way, change, whole) in ways {
+        for buffers in 6..=24 {
+            let what = format!("{way}, {buffers} buffers");
+            let mut hub = hub(Sizes { buffers, handshakes: 16, sas: 32, ..PLENTY }, change);
+            let mut y = spoke(AS_Y, change);
+            let of_y = up(at(1), &mut hub, Y, &mut y);
+            let mut later = vec![];
+            for i in 0..20 {
+                let mut side = stranger(1000 + i, &format!("10.9.0.{i}"), change);
+                side.with(at(2), |e, env| e.initiate(env, TO_HUB)).unwrap();
+                side.settle(at(2));
+                let mut sent = side.sent();
+                // Perhaps a cookie is asked for.
+                while sent.first().is_some_and(|(_, message)| message[18] == IKE_SA_INIT) {
+                    hub.take_all(at(2), &sent);
+                    hub.settle(at(2));
+                    side.take_all(at(2), &hub.sent());
+                    side.settle(at(2));
+                    sent = side.sent();
+                }
+                sent.truncate(if whole { usize::MAX } else { 1 });
+                later.extend(sent);
+            }
+            hub.take_all(at(2), &later);
+            // Their jobs are not done yet.
+            hub.tell(at(2));
+            drop(hub.sent());
+            let before = y.child.unwrap();
+            y.with(at(3), |e, env| e.rekey_child(env, before)).unwrap();
+            exchange_with(at(3), &mut hub, &mut y);
+            assert_ne!(y.child, Some(before), "{what}");
+            let before = hub.child.unwrap();
+            assert_ne!(before, of_y);
+            hub.with(at(3), |e, env| e.rekey_child(env, before)).unwrap();
+            exchange_with(at(3), &mut hub, &mut y);
+            assert_ne!(hub.child, Some(before), "{what}");
+        }
+    }
+}
+
+/// The hub and one other talk, and the hub does no job.
+fn exchange_with(now: Instant, hub: &mut Side, other: &mut Side) {
+    for _ in 0..10 {
+        hub.tell(now);
+        other.settle(now);
+        other.take_all(now, &hub.sent());
+        other.settle(now);
+        hub.take_all(now, &other.sent());
+    }
 }
 
 // ---- our own faults ----

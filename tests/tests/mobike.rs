@@ -206,14 +206,19 @@ fn another_cookie_ends_the_sa() {
 /// or forged; also behind a NAT, where it would without MOBIKE.
 #[test]
 fn what_comes_from_elsewhere_moves_nothing() {
-    let setup = mobile(5);
-    let mut memory = Memory::new(&setup);
-    let mut pair = Pair::new(&setup, &mut memory);
+    for setup in [mobile(5), mobile(5).behind_nat()] {
+        elsewhere_moves_nothing(&setup);
+    }
+}
+
+fn elsewhere_moves_nothing(setup: &Setup) {
+    let mut memory = Memory::new(setup);
+    let mut pair = Pair::new(setup, &mut memory);
     pair.bring_up();
     pair.ping();
     let captured: Vec<_> = pair.link.tap().iter().map(|c| c.datagram.clone()).collect();
     pair.link.set_hook(|_, d| {
-        if d.source.address == ADDRESS_A {
+        if d.destination.address == ADDRESS_B {
             d.source.address = VICTIM;
         }
         Verdict::Pass

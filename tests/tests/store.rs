@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, CommandError, Failure, GatewayEvent, Identity, IkeProposal, Job, LocalAuth, Peer,
+    Auth, CommandError, Failure, GatewayEvent, Identity, IkeProposal, Job, LocalAuth, Peer, Ppk,
     RemoteAuth, SIGNATURE_SCHEMES, SigningKey, Suite,
 };
 use ipsec_ike::identity::ClaimedId;
@@ -127,6 +127,23 @@ fn suites_and_selectors_of_the_entry_count() {
     pair.run_for(SECOND);
     assert_eq!(pair.a.failures(), [Failure::SelectorsRefused], "{}", pair.log());
     assert!(matches!(pair.b.failures()[..], [Failure::NoSelectors { .. }]));
+}
+
+/// RFC 8784 section 3: an entry that wants a further secret is for nobody who has only the others.
+#[test]
+fn an_entry_that_insists_on_a_ppk() {
+    for required in [false, true] {
+        let mut setup = setup(11, "key-mumbai.store.example", b"");
+        let local = LocalAuth::RawPublicKey { spki: leak(public_key(1)), key: KEY };
+        setup.a.peers[0].auth = Auth { local, remote: RemoteAuth::Psk(b"of both") };
+        let key = b"thirty-two bytes beyond a doubt!";
+        setup.b.peers[1].ppk = Some(Ppk { id: b"blue", key, required });
+        if required {
+            assert_eq!(fails(&setup), [Failure::PpkNotShared]);
+        } else {
+            comes_up(&setup, 1);
+        }
+    }
 }
 
 /// The store takes its time, or never answers; nothing is established meanwhile, and nothing is left in the end.

@@ -419,9 +419,9 @@ impl<P: Provider> Ike<'_, P> {
         Err(if integrity { DatagramError::Integrity } else { DatagramError::Refused })
     }
 
-    /// Whether a message of an initiator that has proven nothing yet may be kept. The last two buffers are for what is
+    /// Whether something of an initiator that has proven nothing yet may be kept. The last two buffers are for what is
     /// established, or the last one if nobody else is half-open. Who is refused asks again.
-    const fn may_park(&self) -> bool {
+    pub(crate) const fn may_park(&self) -> bool {
         let reserve = if self.half_open_count > 1 { 2 } else { 1 };
         self.buffers.free() > reserve
     }
@@ -642,7 +642,7 @@ impl<P: Provider> Ike<'_, P> {
             _ => NotifyType::AUTHENTICATION_FAILED,
         };
         self.refuse(peer, None, path, failure);
-        self.release_parked(number);
+        self.forget_init(number);
         self.becomes_auth(number, path);
         let written =
             self.compose(number, ExchangeType::IKE_AUTH, |w| w.notify(&Notify::new(kind, &[])));
@@ -654,6 +654,14 @@ impl<P: Provider> Ike<'_, P> {
         } else {
             self.end_exchange(env, number);
             self.release_larval(env, sa_number);
+        }
+    }
+
+    /// Gives back what nobody needs of a handshake that is refused, and so the room to say so.
+    pub(super) fn forget_init(&mut self, number: u32) {
+        self.release_parked(number);
+        if let Some((_, handshake)) = self.contexts.handshake(number) {
+            self.buffers.release(&mut handshake.response);
         }
     }
 

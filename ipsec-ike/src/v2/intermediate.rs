@@ -208,6 +208,9 @@ impl<P: Provider> Ike<'_, P> {
         let sound = collected
             .ke
             .is_some_and(|ke| ke.group == group && group.public_len() == Some(ke.data.len()));
+        if sound && !self.may_park() {
+            return Err(DatagramError::NoRoom);
+        }
         if sound {
             self.park(number, received)?;
             self.note_round(number, header, received)?;
@@ -259,7 +262,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some((sa, path)) = self.contexts.get(number).map(|x| (x.sa, x.path)) else { return };
         let peer = self.sa(sa).map(|sa| sa.peer);
         self.refuse(peer, None, path, failure);
-        self.release_parked(number);
+        self.forget_init(number);
         if let Some(x) = self.contexts.get(number) {
             // It takes no other message.
             x.kind = Kind::Auth;

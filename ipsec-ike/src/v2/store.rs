@@ -64,6 +64,10 @@ impl<P: Provider> Ike<'_, P> {
         let Some((index, secret)) = found else { return Err(unknown) };
         let peer = self.config.peers.get(usize::from(index)).ok_or(unknown.clone())?;
         pad::check(peer, path, (&id, collected.id_r.as_ref()), &choice, auth.method)?;
+        if peer.ppk.is_some_and(|ppk| ppk.required) {
+            // RFC 8784 section 3: none has been mixed in, since nobody knew whose.
+            return Err(Failure::PpkNotShared);
+        }
         let secret = match peer.auth.remote {
             RemoteAuth::Psk(key) => key,
             // An empty secret is none.
