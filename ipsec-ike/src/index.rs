@@ -20,21 +20,34 @@ impl<'r> HashIndex<'r> {
 
     /// The hash of a key given in parts. Parts are not separated: at most one may vary in length.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> u64 {
-        let [k0, k1] = self.key;
-        let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        for part in parts {
-            hasher.write(part);
-        }
-        hasher.finish()
+        let mut hasher = self.hasher();
+        parts.iter().for_each(|part| feed(&mut hasher, part));
+        result(&hasher)
     }
 
     /// The hash of a key given byte by byte.
     pub(crate) fn hash_bytes(&self, bytes: impl Iterator<Item = u8>) -> u64 {
-        let [k0, k1] = self.key;
-        let mut hasher = SipHasher13::new_with_keys(k0, k1);
-        bytes.for_each(|byte| hasher.write(&[byte]));
-        hasher.finish()
+        let mut hasher = self.hasher();
+        bytes.for_each(|byte| feed(&mut hasher, &[byte]));
+        result(&hasher)
     }
+
+    fn hasher(&self) -> SipHasher13 {
+        let [k0, k1] = self.key;
+        SipHasher13::new_with_keys(k0, k1)
+    }
+}
+
+// One copy of each: the rounds are long where there are no 64-bit registers.
+
+#[inline(never)]
+fn feed(hasher: &mut SipHasher13, bytes: &[u8]) {
+    hasher.write(bytes);
+}
+
+#[inline(never)]
+fn result(hasher: &SipHasher13) -> u64 {
+    hasher.finish()
 }
 
 impl<'r> Deref for HashIndex<'r> {

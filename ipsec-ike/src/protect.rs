@@ -20,18 +20,7 @@ pub(crate) fn seal<P: Provider>(
     layout: &SkLayout,
     message: &mut [u8],
 ) -> Result<(), CryptoError> {
-    let (cipher, shape, salt) = prepare::<P>(keys, suite, sender)?;
-    let parts = layout.parts(message).ok_or(CryptoError::Length)?;
-    match shape.iv {
-        Iv::Counter => {
-            bytes::copy(parts.iv, &counter.to_be_bytes()).ok_or(CryptoError::Length)?;
-        }
-        Iv::Unpredictable => cipher.unpredictable_iv(counter, parts.iv)?,
-        Iv::None | Iv::Implicit => return Err(CryptoError::Unsupported),
-    }
-    let mut room = [0; MAX_NONCE];
-    let nonce = nonce(&shape, salt, parts.iv, &mut room).ok_or(CryptoError::Length)?;
-    cipher.seal(Work { nonce, head: parts.head, text: parts.text, tail: &[], icv: parts.icv })
+    transform::<P>(keys, suite, sender, Some(counter), layout, message)
 }
 
 /// Verifies and decrypts the text of `message`, which `sender` sealed. If it is forged, its text is wiped.
@@ -42,28 +31,41 @@ pub(crate) fn open<P: Provider>(
     layout: &SkLayout,
     message: &mut [u8],
 ) -> Result<(), CryptoError> {
-    let (cipher, shape, salt) = prepare::<P>(keys, suite, sender)?;
-    let parts = layout.parts(message).ok_or(CryptoError::Length)?;
-    let mut room = [0; MAX_NONCE];
-    let nonce = nonce(&shape, salt, parts.iv, &mut room).ok_or(CryptoError::Length)?;
-    cipher.open(Work { nonce, head: parts.head, text: parts.text, tail: &[], icv: parts.icv })
+    transform::<P>(keys, suite, sender, None, layout, message)
 }
 
-/// The cipher for what `sender` sends, the sizes of its suite, and its salt.
+/// Seals with a counter, opens without one.
 ///
-/// It is made for every message: an IKE SA is idle most of its life, and prepared keys are large.
-fn prepare<P: Provider>(
+/// The cipher is made for every message: an IKE SA is idle most of its life, and prepared keys are large.
+#[inline(never)]
+fn transform<P: Provider>(
     keys: &IkeKeys,
     suite: Suite,
     sender: Role,
-) -> Result<(P::Cipher, Shape, &[u8]), CryptoError> {
+    counter: Option<u64>,
+    layout: &SkLayout,
+    message: &mut [u8],
+) -> Result<(), CryptoError> {
     let shape = suite.shape().ok_or(CryptoError::Unsupported)?;
     let (key, salt) =
         keys.encryption(sender).split_at_checked(shape.key_len).ok_or(CryptoError::Length)?;
     if salt.len() != shape.salt_len {
         return Err(CryptoError::Length);
     }
-    Ok((P::Cipher::new(suite, key, keys.integrity(sender))?, shape, salt))
+    let cipher = P::Cipher::new(suite, key, keys.integrity(sender))?;
+    let parts = layout.parts(message).ok_or(CryptoError::Length)?;
+    match (counter, shape.iv) {
+        (None, _) => {}
+        (Some(counter), Iv::Counter) => {
+            bytes::copy(parts.iv, &counter.to_be_bytes()).ok_or(CryptoError::Length)?;
+        }
+        (Some(counter), Iv::Unpredictable) => cipher.unpredictable_iv(counter, parts.iv)?,
+        (Some(_), Iv::None | Iv::Implicit) => return Err(CryptoError::Unsupported),
+    }
+    let mut room = [0; MAX_NONCE];
+    let nonce = nonce(&shape, salt, parts.iv, &mut room).ok_or(CryptoError::Length)?;
+    let work = Work { nonce, head: parts.head, text: parts.text, tail: &[], icv: parts.icv };
+    if counter.is_some() { cipher.seal(work) } else { cipher.open(work) }
 }
 
 /// The salt, then the IV.

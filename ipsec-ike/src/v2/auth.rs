@@ -23,6 +23,7 @@ use crate::identity::{self, ClaimedId, Identity};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Role;
 use crate::timer::{CALLER_TIMEOUT, LINGER, RESPONSE_KEPT, jittered};
+use crate::wire::nonce::MAX_NONCE;
 use crate::wire::{
     Collected, ExchangeType, Header, IdPayload, Message, NoRoom, Notify, NotifyType, PayloadType,
 };
@@ -247,7 +248,7 @@ impl<P: Provider> Ike<'_, P> {
             self.take_config(sa_number, collected);
             self.take_mobike(sa_number, Self::moves(collected));
             self.take_auth_lifetime(env, sa_number, reauth::auth_lifetime(collected));
-            return self.auth_completed(env, sa_number, number, identity, answer);
+            return self.auth_completed(env, sa_number, number, identity, answer.as_ref());
         }
         // What is plain to see costs no job.
         let checked = if !peer.remote_id.matches(&id) {
@@ -282,7 +283,7 @@ impl<P: Provider> Ike<'_, P> {
         sa_number: u32,
         number: u32,
         identity: u64,
-        answer: Option<Answered>,
+        answer: Option<&Answered>,
     ) -> Result<(), DatagramError> {
         if let Err(failure) = self.mix_ppk(number) {
             self.handshake_failed(env, number, failure);
@@ -312,11 +313,10 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         child: u32,
-        answer: Answered,
+        answer: &Answered,
     ) -> Result<(), Failure> {
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(Failure::Protocol)?;
         self.take_answer(number, child, answer)?;
-        self.derive_child_keys(number, None, (&ni, &nr))
+        self.derive_child_keys(number, None, None)
     }
 
     /// Ends a handshake of ours whose peer proves nothing. If it believes the SA to exist, it is told to delete it.
@@ -414,7 +414,7 @@ impl<P: Provider> Ike<'_, P> {
             },
             Err(failure) => failure,
         };
-        let integrity = error == Failure::AuthenticationFailed;
+        let integrity = matches!(error, Failure::AuthenticationFailed);
         self.auth_refuse(env, sa_number, number, path, error);
         Err(if integrity { DatagramError::Integrity } else { DatagramError::Refused })
     }
@@ -474,8 +474,8 @@ impl<P: Provider> Ike<'_, P> {
                 self.auth_answer_parked(env, number, &proof);
                 return Ok(());
             };
-            let asked = self.asked(number, path, collected).ok_or(DatagramError::Unexpected)?;
-            return self.auth_answer(env, number, path, asked, &proof);
+            let mut asked = self.asked(number, path, collected).ok_or(DatagramError::Unexpected)?;
+            return self.auth_answer(env, number, path, &mut asked, &proof);
         }
         if let Some((_, received)) = received {
             self.park(number, received)?;
@@ -512,11 +512,12 @@ impl<P: Provider> Ike<'_, P> {
     fn auth_answer_parked(&mut self, env: &mut Env<'_>, number: u32, proof: &Proof<'_>) {
         let Some((sa, path)) = self.contexts.get(number).map(|x| (x.sa, x.path)) else { return };
         let parked = self.parked(number);
-        let Some(asked) = parked.and_then(|collected| self.asked(number, path, &collected)) else {
+        let asked = parked.and_then(|collected| self.asked(number, path, &collected));
+        let Some(mut asked) = asked else {
             return;
         };
         self.release_parked(number);
-        let answered = self.auth_answer(env, number, path, asked, proof);
+        let answered = self.auth_answer(env, number, path, &mut asked, proof);
         if answered.is_err() && self.contexts.handshake(number).is_some() {
             self.auth_refuse(env, sa, number, path, Failure::NoRoom);
         }
@@ -530,16 +531,20 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         path: Path,
-        asked: Asked,
+        asked: &mut Asked,
         proof: &Proof<'_>,
     ) -> Result<(), DatagramError> {
-        let Asked { identity, initial_contact, moves, asks, childless, mut child } = asked;
+        let Asked { identity, initial_contact, moves, asks, childless, ref mut child } = *asked;
         let sa_number = self.contexts.get(number).map(|x| x.sa).ok_or(DatagramError::Stale)?;
         let index = self.sa(sa_number).map(|sa| sa.peer).ok_or(DatagramError::Stale)?;
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
         if self.free_exchanges.is_empty() {
             return Err(DatagramError::NoRoom);
         }
+        // The first child's keys come from both nonces of IKE_SA_INIT.
+        let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let (nr, request) = (x.nonce, handshake.request);
+        let ni = nonce_of(&self.buffers, request).and_then(Nonce::copy);
+        let ni = ni.ok_or(DatagramError::Stale)?;
         // The handshake is over; its place, and its buffers, are free for others.
         if initial_contact {
             self.initial_contact(env, sa_number, index, identity);
@@ -558,7 +563,7 @@ impl<P: Provider> Ike<'_, P> {
         let id = self.sa(sa_number).map_or(1, |sa| sa.receive_id);
         let header = Header::new(0, 0, ExchangeType::IKE_AUTH, crate::wire::Flags(0), id);
         let number = self.begin_answer(env, sa_number, path, &header, Kind::Auth)?;
-        let config = self.assign(sa_number, identity, asks, &mut child);
+        let config = self.assign(sa_number, identity, asks, child);
         let allowed = self.peer_of(sa_number).is_some_and(|peer| peer.childless);
         let made = if childless && allowed {
             Err(None) // RFC 6023 section 3
@@ -710,7 +715,7 @@ impl<P: Provider> Ike<'_, P> {
         self.take_auth_lifetime(env, sa, lifetime);
         self.take_parked_config(sa, number);
         self.release_parked(number);
-        let _ = self.auth_completed(env, sa, number, identity, answer);
+        let _ = self.auth_completed(env, sa, number, identity, answer.as_ref());
     }
 
     /// The peer is not believed to be the one that it says it is.
@@ -815,25 +820,17 @@ impl<P: Provider> Ike<'_, P> {
         let mut alternative = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
         self.buffers.release(&mut alternative);
     }
-
-    /// Copies of both nonces of IKE_SA_INIT, which the first child's keys come from.
-    pub(super) fn nonces_of_handshake(&self, number: u32) -> Option<(Nonce, Nonce)> {
-        let handshake = &self.contexts.handshakes.get(number as usize)?.handshake;
-        let ni = Nonce::copy(nonce_of(&self.buffers, handshake.request)?)?;
-        let nr = Nonce::copy(nonce_of(&self.buffers, handshake.response)?)?;
-        Some((ni, nr))
-    }
 }
 
-/// A nonce of any allowed length.
+/// A copy of a nonce of any allowed length.
 pub(super) struct Nonce {
-    bytes: [u8; crate::wire::nonce::MAX_NONCE],
+    bytes: [u8; MAX_NONCE],
     len: usize,
 }
 
 impl Nonce {
     pub(super) fn copy(nonce: &[u8]) -> Option<Self> {
-        let mut bytes = [0; crate::wire::nonce::MAX_NONCE];
+        let mut bytes = [0; MAX_NONCE];
         ipsec_core::bytes::copy_prefix(&mut bytes, nonce)?;
         Some(Self { bytes, len: nonce.len() })
     }

@@ -310,7 +310,7 @@ impl<P: Provider> Ike<'_, P> {
         secret: Option<&[u8]>,
         nonces: (&[u8], &[u8]),
     ) {
-        let derived = self.derive_child_keys(number, secret, nonces);
+        let derived = self.derive_child_keys(number, secret, Some(nonces));
         self.forget_secrets(number);
         self.release_parked(number);
         match derived {
@@ -482,7 +482,7 @@ impl<P: Provider> Ike<'_, P> {
         let secret = key_exchange.map(|(secret, _)| secret);
         let more = key_exchange.is_some() && self.followup_group(number).is_some();
         if !more {
-            self.derive_child_keys(number, secret, (&ni, &nr))?;
+            self.derive_child_keys(number, secret, Some((&ni, &nr)))?;
         }
         let answer = self.child_answer(number, child).ok_or(Failure::Protocol)?;
         self.compose(number, ExchangeType::CREATE_CHILD_SA, |w| {

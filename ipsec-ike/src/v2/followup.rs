@@ -306,7 +306,7 @@ impl<P: Provider> Ike<'_, P> {
         let link = nonce.get(..LINK_LEN).unwrap_or_default();
         let mut successor = None;
         if !more && kind == Kind::CreateChild {
-            let derived = self.derive_child_keys(number, None, (&[], &[]));
+            let derived = self.derive_child_keys(number, None, None);
             derived.map_err(|_| DatagramError::Crypto)?;
         } else if !more {
             successor = Some(self.derive_successor(number, &[], (&[], &[]))?);

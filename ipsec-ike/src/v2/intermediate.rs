@@ -287,11 +287,11 @@ impl<P: Provider> Ike<'_, P> {
         let slot = &self.sas.get(sa as usize).ok_or(CryptoError::Key)?.sa;
         let number = slot.theirs.checked_sub(1).ok_or(CryptoError::Key)?;
         let handshake = self.contexts.handshakes.get(number as usize).ok_or(CryptoError::Key)?;
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(CryptoError::Key)?;
+        let (ni, nr) = handshake.handshake.nonces(&self.buffers).ok_or(CryptoError::Key)?;
         let (mut keys, mut auth) = (IkeKeys::EMPTY, AuthKeys::EMPTY);
         let seed = Skeyseed::Known(&handshake.handshake.next);
         let (choice, role) = (slot.choice, slot.peer_role());
-        keys.derive::<P>(&mut auth, &choice, seed, &ni, &nr, slot.spi_i, slot.spi_r)?;
+        keys.derive::<P>(&mut auth, &choice, seed, ni, nr, slot.spi_i, slot.spi_r)?;
         protect::open::<P>(&keys, choice.suite, role, layout, datagram)?;
         self.take_next_keys(number).map_err(|_| CryptoError::Key)
     }
@@ -313,13 +313,13 @@ impl<P: Provider> Ike<'_, P> {
     /// SKEYSEED(n) = prf (SK_d(n-1), SK(n) | Ni | Nr) (RFC 9370 section 2.2.2), for [`Ike::take_next_keys`]. The round is
     /// over.
     fn finish_round(&mut self, number: u32, secret: &[u8]) -> Result<(), DatagramError> {
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let (ni, nr) = handshake.nonces(&self.buffers).ok_or(DatagramError::Stale)?;
         let sa = &self.sas.get(x.sa as usize).ok_or(DatagramError::Stale)?.sa;
         let prf = sa.choice.prf;
         let seed =
             Skeyseed::Rekey { more: &[], old_prf: prf, old_sk_d: sa.keys.v2().sk_d(), secret };
-        handshake.next.keep::<P>(&seed, prf, (&ni, &nr)).map_err(|_| DatagramError::Crypto)?;
+        handshake.next.keep::<P>(&seed, prf, (ni, nr)).map_err(|_| DatagramError::Crypto)?;
         handshake.additional = Maybe::Nothing;
         handshake.int_auth.set_auth_id(x.message_id.wrapping_add(1));
         x.round = x.round.saturating_add(1);
@@ -328,8 +328,8 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Goes on to the keys of the round that is over.
     fn take_next_keys(&mut self, number: u32) -> Result<(), DatagramError> {
-        let (ni, nr) = self.nonces_of_handshake(number).ok_or(DatagramError::Stale)?;
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
+        let (ni, nr) = handshake.nonces(&self.buffers).ok_or(DatagramError::Stale)?;
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
         let seed = Skeyseed::Known(&handshake.next);
@@ -337,8 +337,8 @@ impl<P: Provider> Ike<'_, P> {
             &mut handshake.auth,
             &choice,
             seed,
-            &ni,
-            &nr,
+            ni,
+            nr,
             spi_i,
             spi_r,
         );

@@ -125,7 +125,7 @@ impl<P: Provider> Ike<'_, P> {
         with_group: bool,
     ) -> Result<(), Failure> {
         let answer = self.read_answer(child, collected, with_group);
-        self.take_answer(number, child, answer)
+        self.take_answer(number, child, &answer)
     }
 
     /// What the responder chose, if it is of what we offered. Nothing is changed: the responder need not be authenticated
@@ -204,17 +204,18 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         child: u32,
-        answer: Answered,
+        answer: &Answered,
     ) -> Result<(), Failure> {
         if let (Some(choice), Some(child)) = (answer.choice, self.child(child)) {
             child.choice = choice; // if the rest is refused, it is deleted as what it is
         }
-        let Agreed { choice, spi, transport, no_tfc, selectors } = answer.agreed?;
+        let Agreed { choice, spi, transport, no_tfc, ref selectors } =
+            *answer.agreed.as_ref().map_err(Failure::clone)?;
         if let Some(x) = self.contexts.get(number) {
             if x.negotiation.deleted == spi.get() {
                 return Err(Failure::DeletedMeanwhile);
             }
-            x.negotiation.selectors = selectors;
+            x.negotiation.selectors.clone_from(selectors);
         }
         self.agree_on(child, choice, spi, transport, no_tfc);
         Ok(())
@@ -237,7 +238,7 @@ impl<P: Provider> Ike<'_, P> {
         let ends = ends.ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
         let mut chosen = Self::find_child(collected, peer, &ends, only, with_group);
         self.confine(sa, &mut chosen);
-        self.take_child(env, number, index, chosen, replaces)
+        self.take_child(env, number, index, &chosen, replaces)
     }
 
     /// Takes a slot for the child that was found, and tells why none was. Gives the group of its key exchange.
@@ -246,7 +247,7 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         index: u16,
-        chosen: Result<Chosen, Unmet>,
+        chosen: &Result<Chosen, Unmet>,
         replaces: Option<u32>,
     ) -> Result<Group, Refusal> {
         let sa = self.contexts.get(number).map_or(0, |x| x.sa);
@@ -254,11 +255,11 @@ impl<P: Provider> Ike<'_, P> {
         let chosen = match chosen {
             Ok(chosen) => chosen,
             Err(Unmet { refusal, failure, child }) => {
-                if let Some(failure) = failure {
+                if let Some(failure) = failure.clone() {
                     let child = child.map(|child| ChildRef { peer: index, child });
                     self.refuse(Some(index), child, path, failure);
                 }
-                return Err(refusal);
+                return Err(*refusal);
             }
         };
         let config = ChildRef { peer: index, child: chosen.child };
@@ -274,12 +275,12 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(child) = self.child(made) {
             child.replaces = replaces;
         }
-        let Chosen { choice, spi, transport, no_tfc, .. } = chosen;
+        let Chosen { choice, spi, transport, no_tfc, .. } = *chosen;
         self.agree_on(made, choice, spi, transport, no_tfc);
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.child = made.saturating_add(1);
             x.negotiation.number = chosen.proposed;
-            x.negotiation.selectors = chosen.selectors;
+            x.negotiation.selectors.clone_from(&chosen.selectors);
             x.negotiation.said = chosen.said;
             x.negotiation.original = chosen.original.map_or(Maybe::Nothing, Maybe::Just);
         }
@@ -292,11 +293,11 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         index: u16,
-        chosen: Result<Chosen, Unmet>,
+        chosen: &Result<Chosen, Unmet>,
         nonces: (&[u8], &[u8]),
     ) -> Result<u32, NotifyType> {
         self.take_child(env, number, index, chosen, None).map_err(|r| r.kind)?;
-        if self.derive_child_keys(number, None, nonces).is_err() {
+        if self.derive_child_keys(number, None, Some(nonces)).is_err() {
             self.drop_negotiation(env, number);
             return Err(NotifyType::TEMPORARY_FAILURE);
         }
@@ -337,13 +338,16 @@ impl<P: Provider> Ike<'_, P> {
         Some(ChildAnswer { number: *number, choice, spi, transport, said: *said, selectors })
     }
 
-    /// KEYMAT (RFC 7296 section 2.17). After further key exchanges, all secrets and the nonces are those that were kept.
+    /// KEYMAT (RFC 7296 section 2.17). After further key exchanges, all secrets and the nonces are those that were kept;
+    /// without `nonces`, they are those of this handshake.
     pub(crate) fn derive_child_keys(
         &mut self,
         number: u32,
         secret: Option<&[u8]>,
-        (ni, nr): (&[u8], &[u8]),
+        nonces: Option<(&[u8], &[u8])>,
     ) -> Result<(), Failure> {
+        let handshake = self.contexts.handshakes.get(number as usize).map(|slot| &slot.handshake);
+        let of_handshake = handshake.and_then(|handshake| handshake.nonces(&self.buffers));
         let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let made = &mut self.children.get_mut(child as usize).ok_or(Failure::Protocol)?.child;
@@ -351,7 +355,10 @@ impl<P: Provider> Ike<'_, P> {
         let stored = Secrets::of(self.buffers.bytes(x.secrets));
         let (secret, ni, nr, more) = match &stored {
             Some(s) => (Some(s.first), s.ni, s.nr, s.more),
-            None => (secret, ni, nr, &[][..]),
+            None => {
+                let (ni, nr) = nonces.or(of_handshake).ok_or(Failure::Protocol)?;
+                (secret, ni, nr, &[][..])
+            }
         };
         bytes::copy_prefix(&mut made.lower_nonce, ni.min(nr).get(..16).unwrap_or_default());
         let suite = made.choice.suite;

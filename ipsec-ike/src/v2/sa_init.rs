@@ -18,7 +18,7 @@ use crate::buffers::{BufferId, Buffers};
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, Failure, IkeId};
-use crate::exchange::{Exchange, Kind, Maybe, Stage, Work};
+use crate::exchange::{Exchange, Handshake, Kind, Maybe, Stage, Work};
 use crate::fragment;
 use crate::ike_sa::{self, SaState};
 use crate::keymat::Skeyseed;
@@ -655,8 +655,7 @@ impl<P: Provider> Ike<'_, P> {
     /// SKEYSEED and all that comes of it (RFC 7296 section 2.14), from the nonces of both messages.
     fn derive_initial_keys(&mut self, number: u32, secret: &[u8]) -> Result<(), DatagramError> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
-        let ni = nonce_of(&self.buffers, handshake.request).ok_or(DatagramError::Unexpected)?;
-        let nr = nonce_of(&self.buffers, handshake.response).ok_or(DatagramError::Unexpected)?;
+        let (ni, nr) = handshake.nonces(&self.buffers).ok_or(DatagramError::Unexpected)?;
         let sa = self.sas.get_mut(x.sa as usize).map(|s| &mut s.sa).ok_or(DatagramError::Stale)?;
         let (choice, spi_i, spi_r) = (sa.choice, sa.spi_i, sa.spi_r);
         handshake.int_auth = IntAuth::EMPTY;
@@ -762,9 +761,18 @@ fn own_public(request: &[u8]) -> Option<&[u8]> {
 }
 
 /// The nonce of a message in the clear.
+#[inline(never)]
 pub(super) fn nonce_of<'b>(buffers: &'b Buffers<'_>, message: BufferId) -> Option<&'b [u8]> {
     let collected: Collected<'b> = Message::parse(buffers.bytes(message)).ok()?.collect().ok()?;
     collected.nonce
+}
+
+impl<P: Provider> Handshake<P> {
+    /// Both nonces, the initiator's first.
+    #[inline(never)]
+    pub(super) fn nonces<'b>(&self, buffers: &'b Buffers<'_>) -> Option<(&'b [u8], &'b [u8])> {
+        Some((nonce_of(buffers, self.request)?, nonce_of(buffers, self.response)?))
+    }
 }
 
 fn address_bytes(address: IpAddr) -> [u8; 16] {
