@@ -1,5 +1,7 @@
 //! What an engine knows of its peers before it hears from them: lent by the caller, read only.
 
+#[cfg(not(all(feature = "ppk", feature = "signatures")))]
+use core::convert::Infallible;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
@@ -31,6 +33,7 @@ pub struct Config<'r> {
     /// Our UDP ports.
     pub ports: Ports,
     /// Addresses to give to peers whose entry says so ([`Peer::assigns`]).
+    #[cfg(feature = "configuration")]
     pub pool: Option<&'r Pool<'r>>,
     /// Hand out the keys of IKE SAs as [`Event::IkeKeys`](crate::event::Event::IkeKeys), for a key log. Off unless
     /// somebody debugs.
@@ -40,7 +43,22 @@ pub struct Config<'r> {
 impl<'r> Config<'r> {
     /// These peers, with usual settings.
     pub const fn new(peers: &'r [Peer<'r>]) -> Self {
-        Self { peers, cookie_threshold: 16, ports: Ports::STANDARD, pool: None, key_log: false }
+        Self {
+            peers,
+            cookie_threshold: 16,
+            ports: Ports::STANDARD,
+            #[cfg(feature = "configuration")]
+            pool: None,
+            key_log: false,
+        }
+    }
+
+    /// The addresses to give away.
+    pub(crate) const fn pool(&self) -> Option<&'r Pool<'r>> {
+        #[cfg(feature = "configuration")]
+        return self.pool;
+        #[cfg(not(feature = "configuration"))]
+        None
     }
 }
 
@@ -89,9 +107,11 @@ pub struct Peer<'r> {
     pub fragment_size: Option<u16>,
     /// What to ask it for when we begin (RFC 7296 section 2.19). The peer then narrows [`Child::local`], which should
     /// be everything, to the address that it gives.
+    #[cfg(feature = "configuration")]
     pub asks: Ask,
     /// It has to ask us for an address of [`Config::pool`], and may use no other: of [`Child::remote`], which may be
     /// everything, its children get that address.
+    #[cfg(feature = "configuration")]
     pub assigns: bool,
     /// IKE SAs begin without a child where both sides can (RFC 6023); the first child is then made like all others, with a
     /// key exchange of its own if [`Child::proposals`] want one. `false`: we do not say that we can.
@@ -128,7 +148,9 @@ impl<'r> Peer<'r> {
             retransmission: Retransmission::DEFAULT,
             force_encapsulation: false,
             fragment_size: Some(1280),
+            #[cfg(feature = "configuration")]
             asks: Ask::NOTHING,
+            #[cfg(feature = "configuration")]
             assigns: false,
             childless: false,
             mobike: None,
@@ -221,6 +243,22 @@ impl Phase1Proposal<'static> {
 }
 
 impl Peer<'_> {
+    /// What to ask it for.
+    pub(crate) const fn asks(&self) -> Ask {
+        #[cfg(feature = "configuration")]
+        return self.asks;
+        #[cfg(not(feature = "configuration"))]
+        Ask::NOTHING
+    }
+
+    /// Whether it has to ask us for an address.
+    pub(crate) const fn assigns(&self) -> bool {
+        #[cfg(feature = "configuration")]
+        return self.assigns;
+        #[cfg(not(feature = "configuration"))]
+        false
+    }
+
     /// Whether it may speak IKEv2.
     pub(crate) const fn speaks_v2(&self) -> bool {
         #[cfg(feature = "ikev1")]
@@ -339,6 +377,9 @@ pub struct Ppk<'r> {
     /// Do without if the peer does not have it? A peer that is not asked to prove itself by a signature of ours is then
     /// offered both ways; where we sign, the peer must have it if it has any such key.
     pub required: bool,
+    /// Without the feature there is no such key, and nothing that it leads to is linked.
+    #[cfg(not(feature = "ppk"))]
+    pub needs_the_feature_ppk: Infallible,
 }
 
 /// How we prove who we are.
@@ -376,6 +417,9 @@ pub struct SigningKey<'r> {
     /// RFC 7427 is sent the first that an older method stands for: [`SignatureScheme::EcdsaRaw`],
     /// [`SignatureScheme::RsaPkcs1`].
     pub schemes: &'r [SignatureScheme],
+    /// Without the feature there is no such key, and nothing that it leads to is linked.
+    #[cfg(not(feature = "signatures"))]
+    pub needs_the_feature_signatures: Infallible,
 }
 
 /// How a peer has to prove who it is.
@@ -398,6 +442,9 @@ pub enum RemoteAuth<'r> {
         anchors: &'r [&'r [u8]],
         /// The signatures that it may make.
         schemes: &'r [SignatureScheme],
+        /// Without the feature there is no such peer, and nothing that it leads to is linked.
+        #[cfg(not(feature = "signatures"))]
+        needs_the_feature_signatures: Infallible,
     },
     /// By a signature with this key (RFC 7670). The identity is then whatever the configuration says. This is also
     /// the way to trust a single certificate that it has signed itself: by its key.
@@ -406,6 +453,9 @@ pub enum RemoteAuth<'r> {
         spki: &'r [u8],
         /// The signatures that it may make.
         schemes: &'r [SignatureScheme],
+        /// Without the feature there is no such peer, and nothing that it leads to is linked.
+        #[cfg(not(feature = "signatures"))]
+        needs_the_feature_signatures: Infallible,
     },
 }
 

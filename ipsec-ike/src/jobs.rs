@@ -6,7 +6,7 @@
 
 #[cfg(feature = "store")]
 use crate::auth::LookUpJob;
-use crate::auth::{Authenticator, SignJob, Untrusted, VerifyJob};
+use crate::auth::{Authenticator, SIGNATURES, SignJob, Untrusted, VerifyJob};
 use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::wire::{Message, NotifyType};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
@@ -242,8 +242,9 @@ impl<P: Provider> Ike<'_, P> {
                 };
                 Some(Job::Agree { kx, peer: self.peer_public(id.exchange)? })
             }
-            Work::Sign => self.sign_job(id.exchange).map(Job::Sign),
-            Work::Verify => self.verify_job(id.exchange).map(Job::Verify),
+            Work::Sign if SIGNATURES => self.sign_job(id.exchange).map(Job::Sign),
+            Work::Verify if SIGNATURES => self.verify_job(id.exchange).map(Job::Verify),
+            Work::Sign | Work::Verify => None,
             #[cfg(feature = "store")]
             Work::LookUp => self.look_up_job(id.exchange).map(Job::LookUp),
         }
@@ -345,9 +346,13 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
-            (Work::Sign, Answer::Signed(signature)) => self.auth_signed(env, number, signature),
-            (Work::Verify, Answer::Verified) => self.auth_verified(env, number),
-            (Work::Verify, Answer::Refused(reason)) => self.auth_untrusted(env, number, reason),
+            (Work::Sign, Answer::Signed(signature)) if SIGNATURES => {
+                self.auth_signed(env, number, signature);
+            }
+            (Work::Verify, Answer::Verified) if SIGNATURES => self.auth_verified(env, number),
+            (Work::Verify, Answer::Refused(reason)) if SIGNATURES => {
+                self.auth_untrusted(env, number, reason);
+            }
             #[cfg(feature = "store")]
             (Work::LookUp, Answer::Found { peer, secret }) => {
                 self.auth_found(env, number, Some((peer, secret)));

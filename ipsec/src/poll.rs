@@ -193,7 +193,7 @@ impl<P: Provider> Gateway<'_, P> {
             Event::IkeUp { ike, peer, path, agreed } => {
                 Step::Tell(GatewayEvent::IkeUp { ike, peer, path, agreed })
             }
-            Event::Configured { ike, peer, given } => {
+            Event::Configured { ike, peer, given } if cfg!(feature = "configuration") => {
                 Step::Tell(GatewayEvent::Configured { ike, peer, given: Given::of(&given) })
             }
             Event::IkeRekeyed { ike, replaces, peer, agreed } => {

@@ -26,6 +26,9 @@ pub mod x509;
 
 pub use signature::SignatureHashes;
 
+/// Whether there are signatures, in this image.
+pub(crate) const SIGNATURES: bool = cfg!(feature = "signatures");
+
 /// Whoever signs for us, and verifies what peers have signed.
 pub trait Authenticator {
     /// Signs, and gives the length of the signature, which is written to `out`.

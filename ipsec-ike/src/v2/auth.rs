@@ -12,7 +12,7 @@ use super::ppk;
 use super::proof::{self, Proof};
 use super::reauth;
 use super::sa_init::nonce_of;
-use crate::auth::{Untrusted, pad, signature};
+use crate::auth::{SIGNATURES, Untrusted, pad, signature};
 use crate::buffers::BufferId;
 use crate::config::{LocalAuth, RemoteAuth};
 use crate::engine::{Env, Ike};
@@ -92,7 +92,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         let (_, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         handshake.auth.bind::<P>(prf, Role::Initiator, &id).map_err(|_| Failure::Crypto)?;
-        if let Err(failure) = self.own_signature(number) {
+        if let Some(failure) = self.own_signature(number).err() {
             // What the peer understands is known from an answer that nobody vouches for.
             if let Some(x) = self.contexts.get(number) {
                 x.stage = Stage::Response;
@@ -176,7 +176,7 @@ impl<P: Provider> Ike<'_, P> {
                 w.id(PayloadType::IDR, &peer.remote_id.payload(&mut scratch))?;
             }
             proof.write(w)?;
-            peer.asks.write(w)?;
+            peer.asks().write(w)?;
             if let Some(offer) = &offer {
                 offer.write_sa(w, &spi, false)?;
                 offer.write_selectors(w)?;
@@ -484,7 +484,7 @@ impl<P: Provider> Ike<'_, P> {
         let (_, handshake) = self.contexts.handshake(number).ok_or(DatagramError::Stale)?;
         let bound = handshake.auth.bind::<P>(prf, Role::Responder, &id);
         let signs = bound.map_err(|_| Failure::Crypto).and_then(|()| self.own_signature(number));
-        if let Err(failure) = signs {
+        if let Some(failure) = signs.err() {
             self.auth_refuse(env, sa_number, number, path, failure);
             return Err(DatagramError::Refused);
         }
@@ -746,7 +746,7 @@ impl<P: Provider> Ike<'_, P> {
             // Nobody knows whether it is somebody: it may ask again.
             return self.auth_refuse(env, sa, number, path, Failure::NoRoom);
         }
-        if x.work == Work::Verify {
+        if SIGNATURES && x.work == Work::Verify {
             self.auth_untrusted(env, number, Untrusted::NotVerified);
         } else if ours {
             self.handshake_failed(env, number, Failure::NotSigned);

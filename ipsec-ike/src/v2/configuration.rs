@@ -41,6 +41,9 @@ impl Ask {
     }
 }
 
+/// Whether there is any, in this image.
+const CONFIGURATION: bool = cfg!(feature = "configuration");
+
 /// What an initiator asks for.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Asks {
@@ -53,7 +56,8 @@ pub(crate) struct Asks {
 
 impl Asks {
     pub(crate) fn of(collected: &Collected<'_>) -> Self {
-        let request = collected.config.filter(|config| config.kind == ConfigType::REQUEST);
+        let asked = collected.config.filter(|config| config.kind == ConfigType::REQUEST);
+        let request = asked.filter(|_| CONFIGURATION);
         let asks = |kind| request.is_some_and(|config| config.value(kind).is_some());
         Self {
             ipv4: asks(Attribute::INTERNAL_IP4_ADDRESS),
@@ -137,7 +141,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 
     fn asked_config(&self, sa: u32) -> bool {
-        self.peer_of(sa).is_some_and(|peer| peer.asks != Ask::NOTHING)
+        self.peer_of(sa).is_some_and(|peer| peer.asks() != Ask::NOTHING)
     }
 
     fn keep_config(&mut self, number: u32, buffer: Option<BufferId>) {
@@ -155,6 +159,9 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// What an SA's peer gave, until it has been told.
     pub(crate) fn given(&self, sa: u32) -> Option<ConfigPayload<'_>> {
+        if !CONFIGURATION {
+            return None;
+        }
         let given = self.sas.get(sa as usize)?.sa.given;
         ConfigPayload::parse(self.buffers.bytes(given)).ok().filter(|c| c.kind == ConfigType::REPLY)
     }
@@ -169,8 +176,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         asks: Asks,
         child: &mut Result<Chosen, Unmet>,
     ) -> Option<ConfigReply<'r>> {
-        self.peer_of(sa).filter(|peer| peer.assigns)?;
-        let Some(pool) = self.config.pool else {
+        self.peer_of(sa).filter(|peer| peer.assigns())?;
+        let Some(pool) = self.config.pool() else {
             self.confine(sa, child);
             return None;
         };
@@ -197,7 +204,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// The only addresses that a peer may use if its entry says that we give them: none, before it has one.
     pub(crate) fn confined_to(&self, sa: u32) -> Option<Leased> {
-        let assigns = self.peer_of(sa).is_some_and(|peer| peer.assigns);
+        let assigns = self.peer_of(sa).is_some_and(|peer| peer.assigns());
         assigns.then(|| self.leased(sa).unwrap_or_default())
     }
 

@@ -47,6 +47,9 @@ fn names(collected: &Collected<'_>, ppk: &Ppk<'_>) -> bool {
 impl<'r, P: Provider> Ike<'r, P> {
     /// Whether both sides said in IKE_SA_INIT that they have such keys: a responder repeats only what was said.
     fn ppk_is_possible(&self, number: u32) -> bool {
+        if !cfg!(feature = "ppk") {
+            return false;
+        }
         let response = self.contexts.handshakes.get(number as usize).map(|h| h.handshake.response);
         let response = response.map(|id| self.buffers.bytes(id)).unwrap_or_default();
         let said = |m: Message<'_>| Some(m.collect().ok()?.notify(NotifyType::USE_PPK).is_some());
@@ -135,6 +138,9 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// Both sides are proven: mixes the key into SK_d, if they use one. Says whether they do.
     pub(super) fn mix_ppk(&mut self, number: u32) -> Result<bool, Failure> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        if !cfg!(feature = "ppk") {
+            return Ok(false);
+        }
         if ![Role::Initiator, Role::Responder].iter().all(|side| handshake.auth.is_mixed(*side)) {
             return Ok(false);
         }
