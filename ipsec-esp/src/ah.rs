@@ -324,7 +324,6 @@ fn finish<P: Provider>(
         tag: sa.protection.tag,
         sequence: job.sequence,
         range: inner.range,
-        inner: inner.packet,
         ecn_alarm: inner.ecn_alarm,
     })
 }

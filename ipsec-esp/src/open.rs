@@ -11,7 +11,6 @@ use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::sa::{Encapsulation, InboundSa, Protocol, Spi};
 use ipsec_core::sad::{InboundId, Receiver, Sad};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::IpPacket;
 use zerocopy::FromBytes;
 use zeroize::Zeroize;
 
@@ -129,9 +128,8 @@ pub struct Opened {
     pub tag: u32,
     /// The packet's sequence number.
     pub sequence: u64,
-    /// The IP packet for the protected side, as it arrived: in tunnel mode its traffic class may have changed since.
-    pub inner: IpPacket,
-    /// Where it lies in the slice that was given.
+    /// Where the IP packet for the protected side lies in the slice that was given: whole by its own header, and nothing
+    /// behind it.
     pub range: Range<usize>,
     /// Whether the ECN fields were a combination that no standard sender makes (RFC 6040 section 4.2).
     pub ecn_alarm: bool,
@@ -205,10 +203,9 @@ impl Begun {
     }
 
     #[cfg_attr(not(target_os = "none"), inline(always))]
-    fn opened(&self, tag: u32, inner: Inner) -> Opened {
+    fn opened(&self, tag: u32, range: Range<usize>, ecn_alarm: bool) -> Opened {
         let Self { id, spi, sequence, .. } = *self;
-        let Inner { packet: inner, range, ecn_alarm } = inner;
-        Opened { id, spi, tag, sequence, inner, range, ecn_alarm }
+        Opened { id, spi, tag, sequence, range, ecn_alarm }
     }
 }
 
@@ -351,16 +348,14 @@ fn inspect<P: Provider>(
     let audit = begun.audit();
     #[cfg(any(not(target_os = "none"), ipsec_quick))]
     if let Some(text) = packet.get(begun.text_at..begun.text_end)
-        && let Some(inner) = quick::inner(sa, arrival, text)
+        && let Some(len) = quick::inner_len(sa, arrival, text)
     {
-        let range = begun.text_at..begun.text_at.wrapping_add(inner.len);
-        return Ok(
-            begun.opened(sa.protection.tag, Inner { packet: inner, range, ecn_alarm: false })
-        );
+        let range = begun.text_at..begun.text_at.wrapping_add(len);
+        return Ok(begun.opened(sa.protection.tag, range, false));
     }
     let text = begun.text_at..begun.text_end;
     let inner = inspect_general(sa, audit, arrival, packet, text, begun.end)?;
-    Ok(begun.opened(sa.protection.tag, inner))
+    Ok(begun.opened(sa.protection.tag, inner.range, inner.ecn_alarm))
 }
 
 #[inline(never)]

@@ -11,7 +11,7 @@ use ipsec_core::packet::PacketBuf;
 use ipsec_core::sa::{Encapsulation, InboundSa, Protocol, Spi};
 use ipsec_core::sad::{OutboundId, Sad, SequenceError};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::{IpPacket, Ipv4Header, protocol};
+use ipsec_core::wire::{Ipv4Header, protocol};
 use zerocopy::network_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use zeroize::Zeroize;
@@ -196,28 +196,25 @@ pub(crate) fn verify<P: Provider>(
     Some((Begun { id: receiver.id, spi, sequence, text_at: start, text_end, end }, result))
 }
 
-/// The packet in a decrypted `text`, if it is one of IPv4 without options, may pass, and stays as it is.
+/// The length of the packet in a decrypted `text`, if it is one of IPv4 without options, may pass, and stays as it is.
 #[inline(always)]
-pub(crate) fn inner<P: Provider>(
+pub(crate) fn inner_len<P: Provider>(
     sa: &InboundSa<P>,
     arrival: &Arrival,
     text: &[u8],
-) -> Option<IpPacket> {
+) -> Option<usize> {
     let usual = sa.usual()?;
-    let (len, next_header) = padding::strip(text)?;
-    let payload = text.get(..len)?;
-    let (header, _) = Ipv4Header::ref_from_prefix(payload).ok()?;
-    if next_header != protocol::IPV4
-        || header.version_ihl != VERSION_IHL
-        || header.more_fragments()
-        || header.fragment_offset() != 0
-    {
-        return None;
-    }
-    let inner = IpPacket::parse(payload).ok()?;
-    let passes = usual.matches(header.source(), header.destination())
-        && tunnel::ecn_is_quiet(inner.traffic_class, arrival.traffic_class);
-    passes.then_some(inner)
+    let (payload_len, next_header) = padding::strip(text)?;
+    let (header, _) = Ipv4Header::ref_from_prefix(text).ok()?;
+    let len = usize::from(header.total_len.get());
+    let passes = next_header == protocol::IPV4
+        && header.version_ihl == VERSION_IHL
+        && (Ipv4Header::LEN..=payload_len).contains(&len)
+        && !header.more_fragments()
+        && header.fragment_offset() == 0
+        && usual.matches(header.source(), header.destination())
+        && tunnel::ecn_is_quiet(header.tos, arrival.traffic_class);
+    passes.then_some(len)
 }
 
 /// What is authenticated besides, with extended sequence numbers (RFC 4106 section 5).

@@ -144,8 +144,9 @@ fn two_clients_with_one_address_behind_one_nat() {
         // The server sees a correct packet of the NAT (RFC 3948 section 3.1.2).
         assert_eq!(udp_sum(arrived), 0);
         assert_eq!((opened.id, opened.tag), (server_in, u32::try_from(i).unwrap()));
-        assert_eq!(opened.inner.flow.source, IpAddr::V4(NAT));
-        flows.push(opened.inner.flow);
+        let flow = IpPacket::parse(arrived).unwrap().flow;
+        assert_eq!(flow.source, IpAddr::V4(NAT));
+        flows.push(flow);
 
         // The answer goes where the question came from.
         let answer = packet(SERVER, NAT, b"start-control-reply");

@@ -119,8 +119,8 @@ fn through<P: Provider>(
     let (sealed, outer) = seal_copy(&mut sender, out, inner).unwrap();
     let mut arrived = outer.clone();
     let result = inbound_ip(&mut receiver, NOW, &mut arrived).map(|inbound| match inbound {
-        Inbound::Packet { opened, packet } => {
-            assert_eq!(opened.inner, IpPacket::parse(packet).unwrap());
+        Inbound::Packet { packet, .. } => {
+            assert_eq!(IpPacket::parse(packet).unwrap().len, packet.len());
             packet.to_vec()
         }
         other => panic!("{other:?}"),
@@ -264,7 +264,8 @@ fn a_daemon_gets_a_header_made_from_the_path() {
         let packet = &bytes[opened.range];
         assert_eq!(packet[8..46], inner[8..46]);
         assert_eq!(packet[48..], inner[48..]);
-        assert_eq!((sum(packet), opened.inner.traffic_class), (0, 0xb9));
+        let inner = IpPacket::parse(packet).unwrap();
+        assert_eq!((sum(packet), inner.traffic_class), (0, 0xb9));
     }
 }
 
@@ -498,7 +499,7 @@ fn a_peer_that_lies_inside_is_refused() {
                     match open(&mut sad, NOW, &arrival, &mut packet) {
                         Ok(found) => {
                             let bytes = &packet[found.range.clone()];
-                            assert_eq!(found.inner, IpPacket::parse(bytes).unwrap());
+                            assert_eq!(IpPacket::parse(bytes).unwrap().len, bytes.len());
                             opened += 1;
                         }
                         Err(OpenError::Inner(..) | OpenError::Dummy(_)) => {

@@ -101,7 +101,8 @@ impl<'r> Site<'r> {
             gateway.inbound_udp(now, rng, here, 0, data)
         } {
             Ok(Inbound::Packet(received)) => {
-                assert_eq!(received.opened.inner.len, received.packet.len());
+                let inner = IpPacket::parse(received.packet).unwrap();
+                assert_eq!(inner.len, received.packet.len());
                 self.delivered.push(received.packet.to_vec());
                 let range = received.range;
                 assert_eq!(self.delivered.last().unwrap(), &padded[3..][range]);
