@@ -600,6 +600,26 @@ fn an_impostor_nearby_does_not_win_by_refusing_first() {
     assert!(hub.child.is_some_and(|child| hub.is_established(child)), "{:?}", hub.failures);
 }
 
+/// A peer that believes our authentication for no time at all does not make us begin anew again and again
+/// (RFC 4478 section 3).
+#[test]
+fn a_peer_that_wants_proofs_all_the_time_does_not_take_all_ike_sas() {
+    fn short(peer: &mut Peer<'static>, _: &mut Child<'static>) {
+        if peer.local == Some(ip(HUB)) {
+            // Told in whole seconds.
+            peer.reauthenticate_after = Duration::from_millis(900);
+        }
+    }
+    let mut hub = hub(PLENTY, short);
+    let mut x = spoke(AS_X, short);
+    up(at(1), &mut hub, X, &mut x);
+    for _ in 0..10 {
+        x.timeout(at(1));
+        exchange(at(1), &mut hub, &mut [(X, &mut x)]);
+    }
+    assert_eq!((x.engine.sas_in_use(), x.engine.handshakes_in_use()), (1, 0));
+}
+
 // ---- strangers ----
 
 /// The IKE_SA_INIT of somebody at `address`, real or not, with fresh values.

@@ -17,6 +17,8 @@ use crate::wire::{Collected, MessageWriter, NoRoom, Notify, NotifyType};
 
 /// How the new SA comes along is seen so often.
 const LOOK: Duration = Duration::from_secs(1);
+/// No peer makes us authenticate ourselves anew more often: there would be no end of IKE SAs.
+const LEAST_LIFETIME: Duration = Duration::from_secs(10);
 
 impl<P: Provider> Ike<'_, P> {
     /// Sets how long an authentication is believed that has just been made: as the configuration says, and if we began, no
@@ -38,8 +40,8 @@ impl<P: Provider> Ike<'_, P> {
         seconds: Option<u32>,
     ) {
         let Some(seconds) = seconds else { return };
-        let at =
-            env.now.after(Duration::from_secs(u64::from(seconds.saturating_sub(seconds / 10))));
+        let renewed = Duration::from_secs(u64::from(seconds.saturating_sub(seconds / 10)));
+        let at = env.now.after(renewed.max(LEAST_LIFETIME));
         if let Some(sa) = self.sa(number).filter(|sa| sa.decides) {
             sa.reauth_at = sa.reauth_at.min(at);
         }
