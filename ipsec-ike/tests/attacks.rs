@@ -688,6 +688,30 @@ fn one_address_does_not_fill_the_pool() {
     up(at(2), &mut hub, X, &mut x);
 }
 
+/// Neither does one network of IPv6, all of whose addresses are one host's.
+#[test]
+fn one_network_does_not_fill_the_pool() {
+    const AS_HUB: (&str, &str, u8) = ("2001:db8:8::1", "hub.example", 1);
+    const AS_X: (&str, &str, u8) = ("2001:db8:8::2", "x.example", 2);
+    let mut peer = entry(AS_HUB, AS_X, unchanged);
+    peer.remote = None;
+    let mut hub = Side::new(1, PLENTY, leak(vec![peer]), |_| {});
+    for i in 0..40 {
+        let (_, mut request) = sa_init(at(1), 1000 + i, "10.9.0.1");
+        let from = Endpoint::new(ip(&format!("2001:db8:9::{i}")), 500);
+        let path = Path::new(from, Endpoint::new(ip(AS_HUB.0), 500));
+        for _ in 0..2 {
+            hub.take(at(1), &(path, request.clone()));
+            hub.settle(at(1));
+            let Some((_, answer)) = hub.sent().pop() else { break };
+            let Some(cookie) = cookie_of(&answer) else { break };
+            request = with_cookie(&request, &cookie);
+        }
+    }
+    let mut x = Side::new(2, PLENTY, leak(vec![entry(AS_X, AS_HUB, unchanged)]), |_| {});
+    up(at(2), &mut hub, AS_X.0, &mut x);
+}
+
 /// A request too long to be kept costs no work, and gets no answer.
 #[test]
 fn a_request_longer_than_a_buffer_is_dropped_at_once() {

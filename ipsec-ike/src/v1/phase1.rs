@@ -265,8 +265,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             return Err(DatagramError::Refused);
         };
         let (choice, lifetime) = (chosen.choice, chosen.lifetime);
-        let source = self.sources.hash(&[address]);
-        let unproven = self.sources.find(source).take(PER_SOURCE).count();
+        let source = self.source_of(path.remote.address);
+        let unproven = self.half_open_from(source, false, PER_SOURCE);
         // The rest is for those who return a cookie of IKEv2.
         let half = self.half_open_count.saturating_mul(2) >= self.half_open_limit();
         if unproven >= PER_SOURCE.min(self.half_open_limit().div_ceil(2))

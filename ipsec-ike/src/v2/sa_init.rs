@@ -31,7 +31,7 @@ use crate::wire::{
 
 /// Other groups and cookies that an initiator tries, in all.
 const MAX_RETRIES: u8 = 5;
-/// Half-open exchanges that one address may have.
+/// Half-open exchanges that one address, or one network of IPv6, may have.
 const PER_SOURCE: usize = 8;
 /// Half-open exchanges that were begun in the name of one address, before it is asked for cookies.
 const UNPROVEN_PER_SOURCE: usize = 2;
@@ -424,7 +424,7 @@ impl<P: Provider> Ike<'_, P> {
             self.refuse(None, None, path, Failure::UnknownPeer);
             return Err(DatagramError::UnknownPeer);
         };
-        let source = self.sources.hash(&[&address]);
+        let source = self.source_of(path.remote.address);
         // One source may have half of what there is for such. A part of it is for who returns a cookie, whatever others
         // send in its name.
         let most = PER_SOURCE.min(self.half_open_limit().div_ceil(2));
@@ -513,8 +513,19 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
+    /// Names a source: an address, or all those of IPv6 that begin with the same 64 bits, since one host can have them all.
+    pub(crate) fn source_of(&self, address: IpAddr) -> u64 {
+        match address {
+            IpAddr::V4(address) => self.sources.hash(&[&address.octets()]),
+            IpAddr::V6(address) => {
+                let network = address.to_bits().wrapping_shr(64);
+                self.sources.hash(&[&network.to_be_bytes()])
+            }
+        }
+    }
+
     /// How many half-open exchanges one source has, those that have returned a cookie or the others; counts up to `most`.
-    fn half_open_from(&self, source: u64, is_there: bool, most: usize) -> usize {
+    pub(crate) fn half_open_from(&self, source: u64, is_there: bool, most: usize) -> usize {
         let of_source = |number: &u32| {
             let slot = self.contexts.handshakes.get(*number as usize);
             slot.is_some_and(|s| s.handshake.source == source && s.handshake.is_there == is_there)
