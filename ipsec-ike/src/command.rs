@@ -33,7 +33,9 @@ impl<P: Provider> Ike<'_, P> {
         for (number, sa) in self.sas_of(config.peer, 0) {
             match sa.state {
                 SaState::Established => established = Some(number),
-                SaState::Larval if sa.initiator && sa.ours != 0 => begun = Some((number, sa.ours)),
+                SaState::Larval if sa.initiator && (sa.ours != 0 || sa.is_entering()) => {
+                    begun = Some((number, sa.ours));
+                }
                 _ => {}
             }
         }
@@ -100,6 +102,8 @@ impl<P: Provider> Ike<'_, P> {
                     self.want_of_sa(env, number, ike_sa::want::CLOSE);
                 }
                 // The successor of another SA goes with the exchange that makes it.
+                #[cfg(feature = "ikev1")]
+                SaState::Larval if sa.is_entering() => self.access_over(env, number),
                 SaState::Larval => {
                     let contexts =
                         [sa.ours, sa.theirs].into_iter().filter_map(|n| n.checked_sub(1));

@@ -195,12 +195,58 @@ pub struct V1<'r> {
     /// Acceptable algorithms for phase 1, in order of preference. The method of authentication is that of
     /// [`Peer::auth`], the lifetime [`Peer::expire_after`].
     pub proposals: &'r [Phase1Proposal<'r>],
+    /// Whether a user has to prove himself after phase 1 (XAUTH), besides what [`Peer::auth`] says.
+    pub xauth: Xauth<'r>,
+    /// In Mode Config, the server tells the client its addresses unasked. `false`: the client asks, as most do. Both sides
+    /// have to be set alike. Who asks for what, and who gives, say [`Peer::asks`] and [`Peer::assigns`]; of name servers'
+    /// domains, IKEv1 does not speak.
+    pub push: bool,
+}
+
+/// Whether a user has to prove himself after phase 1 (XAUTH, draft-beaulieu-ike-xauth-02), and on which side he is.
+///
+/// [`Peer::auth`] is then what a group of users has in common, and nothing that one of them knows alone. So whoever has
+/// left the group can pretend to be the server to the others, and read their passwords, unless the server signs.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Xauth<'r> {
+    /// No.
+    #[default]
+    None,
+    /// We have a user: this one.
+    User(User<'r>),
+    /// The peer has to be one of these users. Whoever comes again replaces his own earlier SA: a user is one device.
+    Users(&'r [User<'r>]),
+    /// The peer has to be a user whom the caller knows: the job [`Job::User`](crate::jobs::Job::User) asks.
+    Ask,
+}
+
+/// A user of XAUTH.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy)]
+pub struct User<'r> {
+    /// The name.
+    pub name: &'r [u8],
+    /// The password; with an empty one, nobody is let in.
+    pub password: &'r [u8],
+}
+
+#[cfg(feature = "ikev1")]
+impl core::fmt::Debug for User<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "User(\"{}\")", self.name.escape_ascii())
+    }
 }
 
 #[cfg(feature = "ikev1")]
 impl V1<'static> {
     /// Main Mode, with what we would choose ourselves.
-    pub const MAIN: Self = Self { mode: Phase1Mode::Main, proposals: Phase1Proposal::DEFAULT };
+    pub const MAIN: Self = Self {
+        mode: Phase1Mode::Main,
+        proposals: Phase1Proposal::DEFAULT,
+        xauth: Xauth::None,
+        push: false,
+    };
     /// Aggressive Mode, with what we would choose ourselves.
     pub const AGGRESSIVE: Self = Self { mode: Phase1Mode::Aggressive, ..Self::MAIN };
 }

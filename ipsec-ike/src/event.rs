@@ -487,6 +487,21 @@ pub enum Failure {
     NoAddress,
     /// The peer must take an address from us, and did not ask for one.
     AddressNotAsked,
+    /// Mode Config: the peer does not give us an address that we need.
+    #[cfg(feature = "ikev1")]
+    NotConfigured,
+    /// XAUTH: the peer does not accept our user's name and password.
+    #[cfg(feature = "ikev1")]
+    UserRefused,
+    /// XAUTH: the peer has not asked for our user's name and password, although that was agreed on.
+    #[cfg(feature = "ikev1")]
+    UserNotAsked,
+    /// XAUTH: the peer's user is not known here, or has another password.
+    #[cfg(feature = "ikev1")]
+    UserUnknown {
+        /// His name.
+        claimed: ClaimedId,
+    },
     /// AH does not get through a NAT, and one was found on the way, or UDP encapsulation is forced (RFC 7296 section
     /// 2.23).
     AhBehindNat,
@@ -656,6 +671,21 @@ impl core::fmt::Display for Failure {
             Self::NoAddress => f.write_str("every address of the pool is taken"),
             Self::AddressNotAsked => f.write_str(
                 "the peer did not ask for an inner address, and its entry in the configuration gives it one",
+            ),
+            #[cfg(feature = "ikev1")]
+            Self::NotConfigured => f.write_str("the peer gives us no inner address (Mode Config)"),
+            #[cfg(feature = "ikev1")]
+            Self::UserRefused => {
+                f.write_str("the peer refuses our user's name or password (XAUTH)")
+            }
+            #[cfg(feature = "ikev1")]
+            Self::UserNotAsked => {
+                f.write_str("the peer did not ask for our user's name and password (XAUTH)")
+            }
+            #[cfg(feature = "ikev1")]
+            Self::UserUnknown { claimed } => write!(
+                f,
+                "no user {claimed} with this password is known here (XAUTH)"
             ),
             Self::AhBehindNat => f.write_str(
                 "AH does not get through the NAT on the way; use ESP, or none of UDP encapsulation",

@@ -106,6 +106,9 @@ pub(crate) enum Work {
     /// Who the peer is, in the caller's store.
     #[cfg(feature = "store")]
     LookUp,
+    /// Whether a user's password is right, as the caller knows it.
+    #[cfg(feature = "ikev1")]
+    User,
 }
 
 /// The peer's message, decrypted and kept while a job runs: the inner payloads.

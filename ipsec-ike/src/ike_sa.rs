@@ -192,6 +192,18 @@ impl IkeSa {
         self.keys.is_v1()
     }
 
+    /// Of IKEv1: phase 1 is over, and what has to come before it is up may still come.
+    #[cfg(feature = "ikev1")]
+    pub(crate) const fn is_entering(&self) -> bool {
+        matches!(self.keys.v1(), Some(phase1) if phase1.is_entering())
+    }
+
+    /// Never so.
+    #[cfg(not(feature = "ikev1"))]
+    pub(crate) const fn is_entering(&self) -> bool {
+        false
+    }
+
     /// Cipher and hash of IKEv1.
     #[cfg(feature = "ikev1")]
     pub(crate) const fn protection(&self) -> crate::v1::keymat::Protection {

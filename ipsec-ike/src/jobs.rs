@@ -6,6 +6,8 @@
 
 #[cfg(feature = "store")]
 use crate::auth::LookUpJob;
+#[cfg(feature = "ikev1")]
+use crate::auth::UserJob;
 use crate::auth::{Authenticator, SIGNATURES, SignJob, Untrusted, VerifyJob};
 use crate::exchange::{Kind, Maybe, Stage, Work};
 use crate::wire::{Message, NotifyType};
@@ -56,6 +58,9 @@ pub enum Job<'s, P: Provider> {
     /// Look up a peer in the caller's store: [`Authenticator::look_up`].
     #[cfg(feature = "store")]
     LookUp(LookUpJob<'s>),
+    /// Check a user's password: [`Authenticator::check_user`].
+    #[cfg(feature = "ikev1")]
+    User(UserJob<'s>),
 }
 
 /// What came of a [`Job`].
@@ -98,6 +103,9 @@ pub enum Answer<'p, P: Provider> {
     /// Of [`Job::LookUp`]: nobody knows it.
     #[cfg(feature = "store")]
     Unknown,
+    /// Of [`Job::User`]: whether the user is who he says he is, and may come in.
+    #[cfg(feature = "ikev1")]
+    User(bool),
     /// Of any job that failed.
     Failed(CryptoError),
 }
@@ -146,6 +154,8 @@ impl<P: Provider> Job<'_, P> {
                 Ok(()) => Answer::Verified,
                 Err(reason) => Answer::Refused(reason),
             },
+            #[cfg(feature = "ikev1")]
+            Self::User(job) => Answer::User(authenticator.check_user(&job)),
             #[cfg(feature = "store")]
             Self::LookUp(job) => match authenticator.look_up(&job, scratch) {
                 Some((peer, len)) => {
@@ -247,6 +257,8 @@ impl<P: Provider> Ike<'_, P> {
             Work::Sign | Work::Verify => None,
             #[cfg(feature = "store")]
             Work::LookUp => self.look_up_job(id.exchange).map(Job::LookUp),
+            #[cfg(feature = "ikev1")]
+            Work::User => self.user_job(id.exchange).map(Job::User),
         }
     }
 

@@ -53,6 +53,8 @@ impl<P: Provider> Ike<'_, P> {
         let liveness = self.peer_of(number).and_then(|p| p.liveness);
         let Some(sa) = self.sa(number) else { return };
         match sa.state {
+            #[cfg(feature = "ikev1")]
+            SaState::Larval if sa.is_v1() => return self.access_timeout(env, number),
             SaState::Empty | SaState::Larval | SaState::Waiting => return,
             SaState::Closing | SaState::Deleted if sa.tell != 0 => {
                 // The caller has not heard of its end: the slot waits.

@@ -153,6 +153,8 @@ pub use ipsec_core::spd::{Action, ClearError, Policy};
 pub use ipsec_core::time::Instant;
 pub use ipsec_core::wire::{IpError, IpPacket};
 pub use ipsec_esp::{Audit, Fault, OpenError, Opened, Overhead, SealError, Sealed};
+#[cfg(feature = "ikev1")]
+pub use ipsec_ike::auth::UserJob;
 pub use ipsec_ike::auth::{
     Authenticator, CertVerifier, Credentials, SignJob, Untrusted, VerifyJob,
 };
@@ -161,7 +163,7 @@ pub use ipsec_ike::config::{
     Pool, Ports, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey,
 };
 #[cfg(feature = "ikev1")]
-pub use ipsec_ike::config::{Phase1Mode, Phase1Proposal, V1, Versions};
+pub use ipsec_ike::config::{Phase1Mode, Phase1Proposal, User, V1, Versions, Xauth};
 pub use ipsec_ike::event::{
     AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,
     IkeId,

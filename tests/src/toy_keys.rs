@@ -4,7 +4,7 @@ use ipsec::{Authenticator, RemoteAuth, SignJob, Untrusted, VerifyJob};
 use ipsec_core::crypto::{
     CryptoError, HashId, Provider, SignatureScheme, SignatureVerifier, Signer,
 };
-use ipsec_ike::auth::LookUpJob;
+use ipsec_ike::auth::{LookUpJob, UserJob};
 use rand_core::CryptoRng;
 use std::vec::Vec;
 
@@ -103,5 +103,10 @@ impl Authenticator for Authority {
         let parts = b"secret of ".iter().chain(name);
         let len = secret.iter_mut().zip(parts).map(|(to, from)| *to = *from).count();
         Some((u16::from(name.starts_with(b"key-")), len))
+    }
+
+    /// Knows users whose password is `password of NAME`.
+    fn check_user(&self, job: &UserJob<'_>) -> bool {
+        job.password.strip_prefix(b"password of ") == Some(job.name)
     }
 }

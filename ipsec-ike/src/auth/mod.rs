@@ -55,6 +55,26 @@ pub trait Authenticator {
         let _ = (job, secret);
         None
     }
+
+    /// Whether a user's password is right (XAUTH, of [`Xauth::Ask`](crate::config::Xauth::Ask)). Nobody is known by default.
+    #[cfg(feature = "ikev1")]
+    fn check_user(&self, job: &UserJob<'_>) -> bool {
+        let _ = job;
+        false
+    }
+}
+
+/// A user who wants to come in, through a peer that has proven to know the key of phase 1.
+#[cfg(feature = "ikev1")]
+pub struct UserJob<'s> {
+    /// The peer's number in the configuration.
+    pub peer: u16,
+    /// The user's name, at most 128 bytes, and not empty. What it says is the peer's: bytes of any kind.
+    pub name: &'s [u8],
+    /// The password. Compare it in constant time, or better its hash.
+    pub password: &'s [u8],
+    /// Where the peer is.
+    pub path: ipsec_core::path::Path,
 }
 
 /// Who is to be looked up. Nothing is proven yet.

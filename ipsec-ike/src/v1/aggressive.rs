@@ -14,7 +14,7 @@ use ipsec_core::crypto::Provider;
 
 use super::keymat::Iv;
 use super::message::{Arrived, Opened};
-use super::phase1::{Place, method_of};
+use super::phase1::{Place, method_of, vendors_of};
 use super::{Phase1, Step, nat, proposal, vendor};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -51,7 +51,7 @@ impl<P: Provider> Ike<'_, P> {
             w.raw(PayloadType::KE, public)?;
             w.raw(PayloadType::NONCE, &nonce)?;
             w.id(&id)?;
-            vendor::write_all(w, &[])
+            vendor::write_all(w, vendors_of(peer))
         })
     }
 
@@ -75,7 +75,7 @@ impl<P: Provider> Ike<'_, P> {
         let (sa, group) = (x.sa, x.group);
         let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
         let v1 = peer.versions.v1().ok_or(DatagramError::Stale)?;
-        let method = method_of(peer).ok_or(DatagramError::Stale)?;
+        let method = method_of(peer, true).ok_or(DatagramError::Stale)?;
         let chosen =
             proposal::accept_phase1(&answer, v1.proposals, &Implemented::of::<P>(), method)
                 .ok_or(DatagramError::Unexpected)?;
@@ -215,7 +215,8 @@ impl<P: Provider> Ike<'_, P> {
         proof: &[u8],
     ) -> Result<(), Failure> {
         let x = self.contexts.exchange(number).ok_or(Failure::Protocol)?;
-        let nonce = x.nonce;
+        let (sa, nonce) = (x.sa, x.nonce);
+        let further = self.peer_of(sa).map_or(&[][..], vendors_of);
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
         let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
@@ -225,7 +226,7 @@ impl<P: Provider> Ike<'_, P> {
             w.id(&id)?;
             w.raw(PayloadType::HASH, proof)?;
             nat::write_detection(w, detection.as_ref())?;
-            vendor::write_all(w, &[])
+            vendor::write_all(w, further)
         })
         .map_err(|_| Failure::NoRoom)
     }
@@ -271,10 +272,8 @@ impl<P: Provider> Ike<'_, P> {
             }
         };
         self.nat_detected(sa, &collected, arrived.path);
-        if collected.notify(NotifyType::INITIAL_CONTACT).is_some() {
-            self.initial_contact(env, sa, peer, identity);
-        }
-        if !self.limit_sas(env, sa, (peer, identity), true) {
+        let initial_contact = collected.notify(NotifyType::INITIAL_CONTACT).is_some();
+        if !self.phase1_admits(env, sa, (peer, identity), initial_contact) {
             return Err(DatagramError::NoRoom);
         }
         if let Some(slot) = self.sa(sa) {

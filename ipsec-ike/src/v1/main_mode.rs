@@ -16,7 +16,7 @@ use ipsec_core::crypto::Provider;
 
 use super::keymat::Iv;
 use super::message::Arrived;
-use super::phase1::{Place, UNPROVEN_TIMEOUT, method_of};
+use super::phase1::{Place, UNPROVEN_TIMEOUT, method_of, vendors_of};
 use super::proposal;
 use super::{Step, nat, vendor};
 use crate::engine::{Env, Ike};
@@ -41,7 +41,7 @@ impl<P: Provider> Ike<'_, P> {
         };
         let written = self.v1_compose_clear(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
             Self::phase1_write_offer(w, peer, None)?;
-            vendor::write_all(w, &[])
+            vendor::write_all(w, vendors_of(peer))
         });
         match written {
             Ok(()) => self.phase1_send(env, number, Step::Second),
@@ -62,7 +62,7 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.contexts.get(number).ok_or(DatagramError::Stale)?.sa;
         let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
         let v1 = peer.versions.v1().ok_or(DatagramError::Stale)?;
-        let method = method_of(peer).ok_or(DatagramError::Stale)?;
+        let method = method_of(peer, true).ok_or(DatagramError::Stale)?;
         // Exactly one transform, and one that we offered (RFC 2409 section 5).
         let chosen =
             proposal::accept_phase1(&answer, v1.proposals, &Implemented::of::<P>(), method)
@@ -209,8 +209,10 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
     ) -> Result<(), DatagramError> {
+        let sa = self.contexts.exchange(number).map(|x| x.sa);
+        let further = sa.and_then(|sa| self.peer_of(sa)).map_or(&[][..], vendors_of);
         self.phase1_compose_choice(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
-            vendor::write_all(w, &[])
+            vendor::write_all(w, further)
         })?;
         self.phase1_answer(env, number, Step::Third, UNPROVEN_TIMEOUT);
         Ok(())
@@ -305,10 +307,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Crypto);
         };
         let peer = self.sa(sa).ok_or(DatagramError::Stale)?.peer;
-        if initial_contact {
-            self.initial_contact(env, sa, peer, identity);
-        }
-        if !self.limit_sas(env, sa, (peer, identity), true) {
+        if !self.phase1_admits(env, sa, (peer, identity), initial_contact) {
             return Err(DatagramError::NoRoom);
         }
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;

@@ -103,9 +103,17 @@ impl<P: Provider> Ike<'_, P> {
             ExchangeType::INFORMATIONAL if !header.is_encrypted() => {
                 self.hint_received(number, datagram)
             }
+            ExchangeType::INFORMATIONAL if self.awaits_access(number) => {
+                self.access_informed(env, number, &arrived, datagram)
+            }
             ExchangeType::INFORMATIONAL if !self.speaks(number) => self.hint_unread(number),
             _ if header.message_id == 0 => Err(DatagramError::Unexpected),
-            // Nothing else is acted on before the peer is authenticated, or in the clear.
+            ExchangeType::TRANSACTION
+                if header.is_encrypted() && (self.awaits_access(number) || self.speaks(number)) =>
+            {
+                self.transaction_received(env, number, &arrived, datagram)
+            }
+            // Nothing else is acted on before the peer and its user are authenticated, or in the clear.
             _ if !header.is_encrypted() || !self.speaks(number) => Err(DatagramError::Unexpected),
             ExchangeType::INFORMATIONAL => {
                 self.v1_informational_received(env, number, &arrived, datagram)

@@ -11,13 +11,16 @@ mod informational;
 pub(crate) mod keymat;
 mod main_mode;
 mod message;
+pub(crate) mod mode_config;
 mod nat;
 mod phase1;
 pub(crate) mod proposal;
 mod protect;
 mod quick_mode;
 mod tasks;
+pub(crate) mod transaction;
 mod vendor;
+mod xauth;
 
 use core::time::Duration;
 
@@ -36,6 +39,8 @@ pub(crate) enum Kind {
     Informational,
     /// The question whether the peer lives (RFC 3706).
     Dpd,
+    /// XAUTH and Mode Config: a request or a setting, and what the other side says to it.
+    Transaction,
 }
 
 /// How far an exchange is: which of its messages comes next from the peer.
@@ -85,6 +90,10 @@ pub(crate) struct Phase1 {
     /// The first of its exchanges, plus one.
     pub(crate) exchanges: u32,
     pub(crate) nat: NatTraversal,
+    /// What has to come before it is up.
+    pub(crate) access: transaction::Access,
+    /// As client: the addresses that we were given.
+    pub(crate) inner: mode_config::Inner,
     /// How long it may live: the shorter of what both sides said.
     pub(crate) lifetime: Lifetimes,
     /// The peer answers R_U_THERE.
@@ -108,6 +117,8 @@ impl Phase1 {
         last: Iv::EMPTY,
         exchanges: 0,
         nat: NatTraversal::None,
+        access: transaction::Access::Done,
+        inner: mode_config::Inner::EMPTY,
         lifetime: Lifetimes::EMPTY,
         dpd: false,
         dpd_sent: 0,
@@ -116,6 +127,11 @@ impl Phase1 {
         seen: [0; SEEN],
         seen_at: 0,
     };
+
+    /// Whether phase 1 is over, and what has to come before the SA is up may still come.
+    pub(crate) const fn is_entering(&self) -> bool {
+        !matches!(self.access, transaction::Access::Done | transaction::Access::Refused)
+    }
 
     /// Whether an exchange with this message ID was begun by the peer before.
     fn has_seen(&self, id: u32) -> bool {

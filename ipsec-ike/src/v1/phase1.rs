@@ -16,7 +16,7 @@ use super::message::Arrived;
 use super::nat::{self, NatTraversal};
 use super::{Kind, Phase1, Step, proposal, vendor};
 use crate::buffers::BufferId;
-use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth};
+use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, DownReason, Failure};
@@ -121,7 +121,7 @@ impl<'r, P: Provider> Ike<'r, P> {
                 sa,
                 v1.proposals,
                 &Implemented::of::<P>(),
-                method_of(peer).ok_or(NoRoom)?,
+                method_of(peer, true).ok_or(NoRoom)?,
                 group,
                 peer.expire_after,
             )
@@ -237,7 +237,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let implemented = Implemented::of::<P>();
         let chosen = here().find_map(|(index, peer)| {
             let v1 = peer.versions.v1()?;
-            let method = method_of(peer)?;
+            let method = method_of(peer, false)?;
             // Who is named by an identity in the clear may have an entry of its own.
             let id = collected.id.filter(|_| aggressive);
             if id.is_some_and(|id| !id.identity().is_some_and(|id| peer.remote_id.matches(&id))) {
@@ -247,7 +247,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             Some((index, chosen))
         });
         let Some((index, chosen)) = chosen else {
-            let method = here().find_map(|(_, peer)| method_of(peer));
+            let method = here().find_map(|(_, peer)| method_of(peer, false));
             let methods = method.as_slice();
             let proposals = here().find_map(|(_, peer)| peer.versions.v1()).map(|v1| v1.proposals);
             let proposals = proposals.unwrap_or_default();
@@ -334,7 +334,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let (sa, request) = (x.sa, handshake.request);
         let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
         let v1 = peer.versions.v1().ok_or(DatagramError::Stale)?;
-        let method = method_of(peer).ok_or(DatagramError::Stale)?;
+        let method = method_of(peer, false).ok_or(DatagramError::Stale)?;
         let pair = self.buffers.pair(request, message);
         let (request, out) = pair.ok_or(DatagramError::NoRoom)?;
         let offer = Message::parse(request)?.collect()?.sa.ok_or(DatagramError::Unexpected)?;
@@ -606,7 +606,10 @@ impl<'r, P: Provider> Ike<'r, P> {
                 proposal::allows(v1.proposals, &slot.choice)
                     && (!aggressive || v1.mode == Phase1Mode::Aggressive)
             });
-            allowed && other.remote_id.matches(&identity) && same_key(by_address, other)
+            allowed
+                && other.remote_id.matches(&identity)
+                && same_key(by_address, other)
+                && method_of(other, slot.initiator) == method_of(by_address, slot.initiator)
         };
         let mut entries = self.directory.at(slot.path);
         match entries.find(|(_, other)| fits(other)) {
@@ -643,8 +646,12 @@ impl<'r, P: Provider> Ike<'r, P> {
         if let Some(phase1) = self.phase1_mut(sa) {
             phase1.last = last;
         }
-        let peer = self.sa(sa).map_or(0, |sa| sa.peer);
-        self.file_sa(sa, identity);
+        self.access_begin(env, sa, identity);
+    }
+
+    /// All is done that has to come before: the SA is up.
+    pub(super) fn phase1_stands(&mut self, env: &mut Env<'_>, sa: u32) {
+        let Some((peer, identity)) = self.sa(sa).map(|sa| (sa.peer, sa.identity)) else { return };
         let before = self.sas_of(peer, identity).find(|(number, old)| {
             *number != sa
                 && old.is_v1()
@@ -658,6 +665,24 @@ impl<'r, P: Provider> Ike<'r, P> {
             self.phase1_replaces(env, sa, old);
         }
         self.next_task(env, sa);
+    }
+
+    /// As responder, whether one who has proven an identity may have one more SA. Whoever still has to name a user is nobody
+    /// yet, and ends nobody's SAs.
+    pub(super) fn phase1_admits(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        (peer, identity): (u16, u64),
+        initial_contact: bool,
+    ) -> bool {
+        if self.wants_user(peer) {
+            return self.may_wait_for_user(peer);
+        }
+        if initial_contact {
+            self.initial_contact(env, sa, peer, identity);
+        }
+        self.limit_sas(env, sa, (peer, identity), true)
     }
 
     /// When an SA ends, and when it is replaced before: by the shorter of both sides' lifetimes. The responder waits for the
@@ -680,6 +705,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// A new IKE SA takes the place and the children of another one.
     fn phase1_replaces(&mut self, env: &mut Env<'_>, sa: u32, old: u32) {
         let replaces = self.ike_id(old);
+        self.inherit_lease(sa);
         self.phase1_inherits(old, sa);
         if let Some(new) = self.sa(sa) {
             new.replaces = Some(replaces);
@@ -890,10 +916,25 @@ fn same_key(a: &Peer<'_>, b: &Peer<'_>) -> bool {
     }
 }
 
-/// How both sides prove who they are, as phase 1 has it; `None` if it has no such way.
-pub(super) fn method_of(peer: &Peer<'_>) -> Option<AuthMethod> {
-    match (peer.auth.local, peer.auth.remote) {
-        (LocalAuth::Psk(_), RemoteAuth::Psk(_)) => Some(AuthMethod::PSK),
+/// How both sides prove who they are, as phase 1 has it; `None` if it has no such way. `ours`: we begin it.
+pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
+    let xauth = peer.versions.v1()?.xauth;
+    // The initiator of phase 1 is the one with the user, or the responder is.
+    let by_initiator = match xauth {
+        Xauth::None => None,
+        Xauth::User(_) => Some(ours),
+        Xauth::Users(_) | Xauth::Ask => Some(!ours),
+    };
+    match (peer.auth.local, peer.auth.remote, by_initiator) {
+        (LocalAuth::Psk(_), RemoteAuth::Psk(_), None) => Some(AuthMethod::PSK),
+        (LocalAuth::Psk(_), RemoteAuth::Psk(_), Some(true)) => Some(AuthMethod::XAUTH_INIT_PSK),
+        (LocalAuth::Psk(_), RemoteAuth::Psk(_), Some(false)) => Some(AuthMethod::XAUTH_RESP_PSK),
         _ => None,
     }
+}
+
+/// What else of us the peer has to know.
+pub(super) fn vendors_of(peer: &Peer<'_>) -> &'static [&'static [u8]] {
+    let xauth = peer.versions.v1().is_some_and(|v1| !matches!(v1.xauth, Xauth::None));
+    if xauth { &[vendor::XAUTH, vendor::UNITY] } else { &[] }
 }

@@ -478,7 +478,10 @@ impl<P: Provider> Ike<'_, P> {
         let leased = self.confined_to(sa);
         let confined = leased.map(|leased| leased.confine(config.remote));
         let remotes = confined.as_ref().map_or(config.remote, |confined| confined);
-        covers(config.local, local) && covers(remotes, remote)
+        // What we use inside is what we were given.
+        let inner = self.inner_of(sa).map(|inner| inner.confine(config.local));
+        let locals = inner.as_ref().map_or(config.local, |inner| inner);
+        covers(locals, local) && covers(remotes, remote)
     }
 
     /// Takes a slot for the child that was found. Gives the group of its key exchange.

@@ -116,6 +116,13 @@ impl<P: Provider> Ike<'_, P> {
             return true;
         }
         let (peer, path) = (sa.peer, sa.path);
+        if self.wants_user(peer) {
+            // Only a client can: its user may have to be asked.
+            if let Some(sa) = self.sa(number) {
+                sa.want &= !ike_sa::want::REKEY;
+            }
+            return true;
+        }
         let begun = self.sas_of(peer, 0).any(|(_, sa)| sa.state == SaState::Larval && sa.initiator);
         let config = ChildRef { peer, child: 0 };
         let started = begun || self.phase1_start(env, config, path).is_ok();
@@ -207,6 +214,7 @@ impl<P: Provider> Ike<'_, P> {
                 self.v1_end_exchanges(env, sa);
                 self.sa_down(env, sa, DownReason::PeerSilent);
             }
+            Kind::Transaction if ours => self.transaction_silent(env, number, tries),
             _ => self.end_exchange(env, number),
         }
     }
@@ -263,6 +271,10 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
+            (Work::User, Answer::User(known)) => {
+                x.work = Work::None;
+                self.user_answered(env, number, known);
+            }
             (_, Answer::Failed(_)) => self.v1_job_failed(env, number),
             _ => {}
         }
@@ -287,6 +299,8 @@ impl<P: Provider> Ike<'_, P> {
                     self.handshake_failed(env, number, Failure::Crypto);
                 }
             }
+            // Who cannot be checked is not let in.
+            Kind::Transaction => self.user_answered(env, number, false),
             Kind::QuickMode if ours && agreeing => self.quick_disown(env, number, Failure::Crypto),
             Kind::QuickMode if ours => self.quick_abandon(env, number, Failure::Crypto),
             _ => {

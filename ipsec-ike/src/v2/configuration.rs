@@ -144,7 +144,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         self.peer_of(sa).is_some_and(|peer| peer.asks() != Ask::NOTHING)
     }
 
-    fn keep_config(&mut self, number: u32, buffer: Option<BufferId>) {
+    pub(crate) fn keep_config(&mut self, number: u32, buffer: Option<BufferId>) {
         let Some(sa) = self.sa(number) else { return };
         let (peer, path) = (sa.peer, sa.path);
         match buffer {

@@ -80,6 +80,13 @@ impl<'r, P: Provider> Ike<'r, P> {
                 return Err(Failure::NoAddress);
             }
         }
+        #[cfg(feature = "ikev1")]
+        if let Some(inner) = self.inner_of(sa) {
+            local = inner.confine(&local);
+            if local.is_empty() {
+                return Err(Failure::NotConfigured);
+            }
+        }
         if transport {
             // RFC 7296 section 2.23.1: the ends of the IKE SA, and nothing else.
             let own = selectors::of_host(&local, ends.path.local.address);

@@ -1,0 +1,433 @@
+//! The Transaction exchange: two messages that carry attributes, of XAUTH and of Mode Config
+//! (draft-dukes-ike-mode-cfg-02 section 3).
+//!
+//! ```text
+//!       whoever asks, or tells                     the other
+//! 1     {HASH, ATTR(REQUEST or SET)}         -->
+//! 2                                          <--   {HASH, ATTR(REPLY or ACK)}
+//! ```
+//!
+//! Between phase 1 and Quick Mode, these exchanges follow each other as [`Access`] says. Until the last one is over, the SA is
+//! not up, and nothing but them, and what ends the SA, is acted on.
+
+use core::time::Duration;
+
+use ipsec_core::crypto::Provider;
+
+use super::Kind;
+use super::keymat::Iv;
+use super::message::{Arrived, Hashed};
+use crate::config::{Ask, Xauth};
+use crate::engine::{Env, Ike};
+use crate::error::DatagramError;
+use crate::event::{ChildRef, Failure};
+use crate::exchange::{self, Stage};
+use crate::ike_sa::SaState;
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY};
+use crate::wire::v1::{
+    AttributesPayload, AttributesWriter, ConfigAttribute, ConfigType, ExchangeType, ProtocolId,
+};
+use crate::wire::{self, NoRoom};
+
+/// What an SA of IKEv1 waits for between phase 1 and its first Quick Mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Access {
+    /// Nothing: it is up, or phase 1 is not over.
+    Done = 0,
+    /// As server: the user's name and password.
+    AskingUser,
+    /// As server: that the user takes notice of being let in.
+    AcceptingUser,
+    /// As server: that the user takes notice of being refused.
+    RefusingUser,
+    /// As server: that the peer takes what it is given.
+    GivingConfig,
+    /// As client: that the server asks for our name and password.
+    AwaitingUser,
+    /// As client: what the server thinks of them.
+    AwaitingVerdict,
+    /// As client: what we asked for.
+    AskingConfig,
+    /// As client: what the server gives.
+    AwaitingConfig,
+    /// As client: the end, since we have been refused.
+    Refused,
+}
+
+impl Access {
+    /// What it is about, for whoever is told that nothing came.
+    const fn failure(self, tries: u8) -> Failure {
+        match self {
+            Self::AwaitingUser => Failure::UserNotAsked,
+            Self::AwaitingConfig => Failure::NotConfigured,
+            _ => Failure::PeerSilent {
+                exchange: wire::ExchangeType(ExchangeType::TRANSACTION.0),
+                tries,
+                nat_port: false,
+                hint: None,
+            },
+        }
+    }
+}
+
+/// A message that turned out to be the peer's.
+#[derive(Clone, Copy)]
+pub(super) struct Transacted<'a> {
+    /// Its exchange, if that is known.
+    pub(super) number: Option<u32>,
+    pub(super) arrived: &'a Arrived,
+    /// The chain's next initialization vector.
+    pub(super) iv: Iv,
+    pub(super) attributes: AttributesPayload<'a>,
+}
+
+/// Writes the attributes of a message.
+pub(super) type Fill<'f> = &'f mut dyn FnMut(&mut AttributesWriter<'_, '_>) -> Result<(), NoRoom>;
+
+impl<P: Provider> Ike<'_, P> {
+    // ---- the order of things ----
+
+    /// What an SA waits for.
+    pub(super) fn access(&self, sa: u32) -> Access {
+        self.phase1(sa).map_or(Access::Done, |phase1| phase1.access)
+    }
+
+    /// Whether phase 1 is over, and the SA is not up for all that.
+    pub(super) fn awaits_access(&self, sa: u32) -> bool {
+        self.access(sa) != Access::Done
+    }
+
+    pub(super) fn set_access(&mut self, sa: u32, access: Access) {
+        if let Some(phase1) = self.phase1_mut(sa) {
+            phase1.access = access;
+        }
+    }
+
+    /// Waits for a message of the peer's, for so long.
+    pub(super) fn access_await(
+        &mut self,
+        env: &Env<'_>,
+        sa: u32,
+        access: Access,
+        patience: Duration,
+    ) {
+        self.set_access(sa, access);
+        self.deadlines.set(sa, Some(env.now.after(patience)));
+    }
+
+    /// Phase 1 is over, with this identity: begins what has to come before the SA is up.
+    pub(super) fn access_begin(&mut self, env: &mut Env<'_>, sa: u32, identity: u64) {
+        let Some(v1) = self.peer_of(sa).and_then(|peer| peer.versions.v1()) else { return };
+        match v1.xauth {
+            Xauth::None => {
+                self.file_sa(sa, identity);
+                self.access_config(env, sa);
+            }
+            Xauth::User(_) => {
+                self.file_sa(sa, identity);
+                self.access_await(env, sa, Access::AwaitingUser, CALLER_TIMEOUT);
+            }
+            Xauth::Users(_) | Xauth::Ask => {
+                // Whoever it is, it is a user, whom it has not named yet.
+                self.file_sa(sa, 0);
+                self.user_ask(env, sa);
+            }
+        }
+    }
+
+    /// The user, if there is one, is accepted: the addresses.
+    pub(super) fn access_config(&mut self, env: &mut Env<'_>, sa: u32) {
+        let Some(peer) = self.peer_of(sa) else { return };
+        let push = peer.versions.v1().is_some_and(|v1| v1.push);
+        if peer.assigns && push {
+            self.config_give(env, sa);
+        } else if peer.asks == Ask::NOTHING {
+            self.access_done(env, sa);
+        } else if push {
+            self.access_await(env, sa, Access::AwaitingConfig, CALLER_TIMEOUT);
+        } else {
+            self.config_ask(env, sa);
+        }
+    }
+
+    /// Nothing is left to do: the SA is up.
+    pub(super) fn access_done(&mut self, env: &mut Env<'_>, sa: u32) {
+        self.set_access(sa, Access::Done);
+        self.phase1_stands(env, sa);
+    }
+
+    /// Ends an SA that has not come up, and tells the caller why, and the peer that it is over.
+    pub(super) fn access_failed(&mut self, env: &mut Env<'_>, sa: u32, failure: Failure) {
+        self.access_tell(env, sa, failure);
+        self.access_over(env, sa);
+    }
+
+    /// Tells the caller why an SA does not come up.
+    pub(super) fn access_tell(&mut self, env: &mut Env<'_>, sa: u32, failure: Failure) {
+        let Some(slot) = self.sa(sa) else { return };
+        let (peer, path, initiator) = (slot.peer, slot.path, slot.initiator);
+        let wanted = slot.children.checked_sub(1);
+        let child = wanted.and_then(|child| self.child(child)).map(|child| child.config);
+        let told = if initiator {
+            self.begin_exchange(sa, exchange::Kind::V1(Kind::Transaction), true)
+        } else {
+            None
+        };
+        let Some(number) = told else { return self.refuse(Some(peer), child, path, failure) };
+        // One that only replaces another is wanted by all of its children.
+        let child = Some(child.unwrap_or(ChildRef { peer, child: 0 }));
+        if let Some(x) = self.contexts.get(number) {
+            x.path = path;
+        }
+        self.fail(env, number, child, failure);
+    }
+
+    /// Ends an SA that has not come up, and tells the peer that it is over.
+    pub(crate) fn access_over(&mut self, env: &mut Env<'_>, sa: u32) {
+        let Some((spi_i, spi_r)) = self.sa(sa).map(|sa| (sa.spi_i, sa.spi_r)) else { return };
+        let _ = self.v1_say(env, sa, &mut |w| w.delete_isakmp(spi_i, spi_r));
+        self.access_release(env, sa);
+    }
+
+    fn access_release(&mut self, env: &mut Env<'_>, sa: u32) {
+        self.v1_end_exchanges(env, sa);
+        self.release_larval(env, sa);
+    }
+
+    /// The peer has not said what we wait for.
+    pub(crate) fn access_timeout(&mut self, env: &mut Env<'_>, sa: u32) {
+        match self.access(sa) {
+            Access::Done => {}
+            Access::Refused => self.access_release(env, sa),
+            access => self.access_failed(env, sa, access.failure(1)),
+        }
+    }
+
+    /// Nobody has answered our message.
+    pub(super) fn transaction_silent(&mut self, env: &mut Env<'_>, number: u32, tries: u8) {
+        let Some(sa) = self.contexts.exchange(number).map(|x| x.sa) else { return };
+        match self.access(sa) {
+            Access::Done => self.end_exchange(env, number),
+            Access::RefusingUser => self.access_over(env, sa),
+            access => self.access_failed(env, sa, access.failure(tries)),
+        }
+    }
+
+    /// The peer has gone on: nobody asks for our earlier answers again.
+    pub(super) fn transactions_over(&mut self, env: &mut Env<'_>, sa: u32, except: Option<u32>) {
+        let answered = |x: &exchange::Exchange<P>| {
+            x.kind == exchange::Kind::V1(Kind::Transaction)
+                && x.stage == Stage::Answered
+                && Some(x.message_id)
+                    != except.and_then(|n| Some(self.contexts.exchange(n)?.message_id))
+        };
+        if let Some(number) = self.v1_exchange(sa, answered) {
+            self.end_exchange(env, number);
+        }
+    }
+
+    // ---- receiving ----
+
+    /// A message of a Transaction exchange.
+    #[inline(never)]
+    pub(super) fn transaction_received(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let id = arrived.header.message_id;
+        let number = self.v1_exchange(sa, |x| {
+            x.message_id == id && x.kind == exchange::Kind::V1(Kind::Transaction)
+        });
+        let known = number.and_then(|number| self.contexts.exchange(number));
+        if let Some((number, x)) = number.zip(known) {
+            if x.v1.received == arrived.hash {
+                return self.v1_again(number);
+            }
+            if x.stage == Stage::Job {
+                return Err(DatagramError::Busy);
+            }
+        }
+        // Some go on with the message ID, and so with the chain, of the exchange before.
+        let iv = known.map_or_else(|| self.v1_first_iv(sa, id), |x| Ok(x.v1.iv))?;
+        let asked = known.is_some_and(|x| x.ours && x.stage == Stage::Response);
+        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+        let collected = opened.collect()?;
+        if !self.v1_is_hashed(sa, id, Hashed::First, &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        self.heard_from(env, sa, arrived.path);
+        let attributes = collected.attributes.ok_or(DatagramError::Unexpected)?;
+        let message = Transacted { number, arrived, iv: opened.iv, attributes };
+        let says = |kind: ConfigAttribute| attributes.value(kind).is_some();
+        match (attributes.kind, number) {
+            (ConfigType::REQUEST, _) if is_of_xauth(&attributes) => {
+                self.user_asked(env, sa, &message)
+            }
+            (ConfigType::REQUEST, _) => self.config_asked(env, sa, &message),
+            (ConfigType::SET, _) if says(ConfigAttribute::XAUTH_STATUS) => {
+                self.user_judged(env, sa, &message)
+            }
+            (ConfigType::SET, _) => self.config_told(env, sa, &message),
+            (ConfigType::REPLY, Some(number)) if asked => match self.access(sa) {
+                Access::AskingUser => self.user_said(env, number, &message, &opened),
+                Access::AskingConfig => {
+                    self.end_exchange(env, number);
+                    self.transactions_over(env, sa, None);
+                    self.config_given(env, sa, &attributes);
+                    Ok(())
+                }
+                _ => Err(DatagramError::Unexpected),
+            },
+            (ConfigType::ACK, Some(number)) if asked => {
+                self.transaction_noted(env, sa, number);
+                Ok(())
+            }
+            _ => Err(DatagramError::Unexpected),
+        }
+    }
+
+    /// The peer has taken notice of what we told it.
+    fn transaction_noted(&mut self, env: &mut Env<'_>, sa: u32, number: u32) {
+        self.end_exchange(env, number);
+        match self.access(sa) {
+            Access::AcceptingUser => self.access_config(env, sa),
+            Access::RefusingUser => self.access_over(env, sa),
+            Access::GivingConfig => self.access_done(env, sa),
+            _ => {}
+        }
+    }
+
+    /// Something of an Informational exchange, before the SA is up: the peer may end it.
+    pub(super) fn access_informed(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        arrived: &Arrived,
+        datagram: &mut [u8],
+    ) -> Result<(), DatagramError> {
+        let id = arrived.header.message_id;
+        let iv = self.v1_first_iv(sa, id)?;
+        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
+        let collected = opened.collect()?;
+        if !self.v1_is_hashed(sa, id, Hashed::First, &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        let slot = self.sa(sa).ok_or(DatagramError::Stale)?;
+        let named = (slot.spi_i, slot.spi_r);
+        let mut isakmp = collected.deletes().filter(|d| d.protocol == ProtocolId::ISAKMP);
+        let deleted = isakmp.any(|d| d.cookies().any(|cookies| cookies == named));
+        let error = collected.error().map(|e| Failure::Refused(wire::NotifyType(e.kind.0)));
+        if !deleted && error.is_none() {
+            return Ok(());
+        }
+        match self.access(sa) {
+            Access::Refused | Access::RefusingUser => {}
+            // Some refuse a user, or one who asks for an address, in no other way.
+            Access::AwaitingVerdict => self.access_tell(env, sa, Failure::UserRefused),
+            Access::AskingConfig | Access::AwaitingConfig if error.is_none() => {
+                self.access_tell(env, sa, Failure::NotConfigured);
+            }
+            _ => self.access_tell(env, sa, error.unwrap_or(Failure::DeletedMeanwhile)),
+        }
+        self.access_release(env, sa);
+        Ok(())
+    }
+
+    // ---- sending ----
+
+    /// Begins an exchange of ours, and waits as `access` says.
+    pub(super) fn transaction_begin(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        access: Access,
+        kind: ConfigType,
+        fill: Fill<'_>,
+    ) {
+        self.set_access(sa, access);
+        self.deadlines.set(sa, None);
+        let id = self.v1_message_id(env, sa);
+        let Some(number) = self.v1_begin_exchange(sa, Kind::Transaction, true, id) else {
+            return self.access_failed(env, sa, Failure::NoRoom);
+        };
+        let written = self.v1_first_iv(sa, id).and_then(|iv| {
+            self.contexts.get(number).ok_or(DatagramError::Stale)?.v1.iv = iv;
+            // All of XAUTH has one identifier (draft-beaulieu-ike-xauth-02 section 2).
+            self.transaction_write(number, kind, self.identifier(sa), fill)
+        });
+        match written {
+            Ok(()) => self.send_request(env, number),
+            Err(_) => self.access_failed(env, sa, Failure::NoRoom),
+        }
+    }
+
+    /// Answers a message in its own exchange, and keeps the answer for a peer that asks again.
+    pub(super) fn transaction_answer(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        message: &Transacted<'_>,
+        kind: ConfigType,
+        fill: Fill<'_>,
+    ) -> Result<(), DatagramError> {
+        let id = message.arrived.header.message_id;
+        let number = message
+            .number
+            .or_else(|| self.v1_begin_exchange(sa, Kind::Transaction, false, id))
+            .ok_or(DatagramError::NoRoom)?;
+        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
+        x.v1.iv = message.iv;
+        x.v1.received = message.arrived.hash;
+        x.path = message.arrived.path;
+        let written = self.transaction_write(number, kind, message.attributes.identifier, fill);
+        if written.is_err() {
+            self.end_exchange(env, number);
+            return written;
+        }
+        self.send_response(env, number, HANDSHAKE_TIMEOUT);
+        Ok(())
+    }
+
+    fn transaction_write(
+        &mut self,
+        number: u32,
+        kind: ConfigType,
+        identifier: u16,
+        fill: Fill<'_>,
+    ) -> Result<(), DatagramError> {
+        self.v1_compose(number, ExchangeType::TRANSACTION, Some(Hashed::First), &mut |w| {
+            w.attributes(kind, identifier, |w| fill(w))
+        })
+    }
+
+    /// What our exchanges with the peer of an SA are called in their attributes: nothing secret, and the same each time.
+    fn identifier(&self, sa: u32) -> u16 {
+        let spi = self.sas.get(sa as usize).map_or(0, |slot| slot.sa.spi_i ^ slot.sa.spi_r);
+        let [a, b, ..] = spi.to_be_bytes();
+        u16::from_be_bytes([a, b])
+    }
+
+    /// We are refused: the server ends the SA, and if not, we do.
+    pub(super) fn access_refused(&mut self, env: &mut Env<'_>, sa: u32) {
+        self.access_tell(env, sa, Failure::UserRefused);
+        self.access_await(env, sa, Access::Refused, RETRY);
+    }
+
+    /// Whether an SA is up, so that what it asks for is given.
+    pub(super) fn is_up(&self, sa: u32) -> bool {
+        let state = self.sas.get(sa as usize).map(|slot| slot.sa.state);
+        matches!(state, Some(SaState::Established | SaState::Rekeyed))
+    }
+}
+
+/// Whether a request is about a user.
+fn is_of_xauth(attributes: &AttributesPayload<'_>) -> bool {
+    let of = |kind: u16| {
+        (ConfigAttribute::XAUTH_TYPE.0..=ConfigAttribute::XAUTH_ANSWER.0).contains(&kind)
+    };
+    attributes.attributes.iter().any(|attribute| of(attribute.kind))
+}
