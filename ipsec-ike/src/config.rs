@@ -13,7 +13,11 @@ use ipsec_core::mode::Tunnel;
 use ipsec_core::sa::AhAlign;
 use ipsec_core::selector::{AddressRange, DscpSet, FromPacket, TrafficSelector};
 
+#[cfg(feature = "ikev1")]
+use crate::identity::ClaimedId;
 use crate::identity::Identity;
+#[cfg(feature = "ikev1")]
+use crate::wire::{IdPayload, IdType};
 
 /// The configuration of an engine.
 #[derive(Clone, Copy)]
@@ -234,7 +238,8 @@ pub struct User<'r> {
 #[cfg(feature = "ikev1")]
 impl core::fmt::Debug for User<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "User(\"{}\")", self.name.escape_ascii())
+        let name = ClaimedId::of(&IdPayload::new(IdType::RFC822_ADDR, self.name));
+        write!(f, "User({name})")
     }
 }
 
