@@ -2,6 +2,7 @@
 //!
 //! What is checked lives as long as the program, so it is leaked once rather than lent around.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -16,7 +17,7 @@ use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     Action, AddressRange, Ask, Child, ChildProposal, Config, Encapsulation, GatewayConfig,
     Identity, IkeProposal, Lifetime, Limits, Mobike, Mode, Peer, Phase1Proposal, Policy, Pool,
-    PortRange, Ports, Ppk, Selectors, Suite, TrafficSelector, V1, Versions,
+    PortRange, Ports, Ppk, Selectors, Suite, TrafficSelector, User, V1, Versions, Xauth,
 };
 use serde::Deserialize;
 use toml::Spanned;
@@ -333,6 +334,11 @@ struct PeerTable {
     ask: Vec<AskFor>,
     #[serde(default)]
     assign: bool,
+    user: Option<Spanned<String>>,
+    password: Option<Spanned<String>>,
+    users: Option<Spanned<BTreeMap<String, String>>>,
+    #[serde(default)]
+    push: bool,
     #[serde(default)]
     mobike: bool,
     #[serde(default)]
@@ -590,8 +596,42 @@ impl Checker {
         config.childless = peer.childless;
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
-        config.versions = versions(peer.ike, peer.proposals.is_some().then_some(config.proposals));
+        let xauth = self.xauth(&peer)?;
+        let v1 = V1 { xauth, push: peer.push, ..V1::MAIN };
+        let said = peer.proposals.is_some().then_some(config.proposals);
+        config.versions = versions(peer.ike, v1, said);
         Some(config)
+    }
+
+    /// Whether a user has to prove himself, and on which side he is.
+    fn xauth(&mut self, peer: &PeerTable) -> Option<Xauth<'static>> {
+        let bytes = |text: &str| &*text.as_bytes().to_vec().leak();
+        let (xauth, at) = match (&peer.user, &peer.password, &peer.users) {
+            (None, None, None) => return Some(Xauth::None),
+            (Some(user), Some(password), None) => {
+                let (name, password) = (bytes(user.get_ref()), bytes(password.get_ref()));
+                (Xauth::User(User { name, password }), user.span())
+            }
+            (None, None, Some(users)) => {
+                let of = |(name, password): (&String, &String)| User {
+                    name: bytes(name),
+                    password: bytes(password),
+                };
+                let all: Vec<_> = users.get_ref().iter().map(of).collect();
+                (Xauth::Users(all.leak()), users.span())
+            }
+            (user, password, users) => {
+                let first = [user, password].into_iter().flatten().map(Spanned::span).next();
+                let at = first.or(users.as_ref().map(Spanned::span));
+                let what = "`user` and `password` are ours, and `users` those that the peer may be";
+                self.mistake(at.unwrap_or_default(), what);
+                return None;
+            }
+        };
+        if matches!(peer.ike, Ike::V2) {
+            self.mistake(at, "users are of IKEv1: `ike` has to say so");
+        }
+        Some(xauth)
     }
 
     /// A post-quantum pre-shared key. `Some(None)`: none is wanted.
@@ -826,7 +866,11 @@ impl Checker {
 }
 
 /// The versions of IKE. Of proposals in the file, IKEv1 takes the ciphers in CBC mode, the hash and the group.
-fn versions(ike: Ike, said: Option<&'static [IkeProposal<'static>]>) -> Versions<'static> {
+fn versions(
+    ike: Ike,
+    v1: V1<'static>,
+    said: Option<&'static [IkeProposal<'static>]>,
+) -> Versions<'static> {
     let proposals = said.map_or(Phase1Proposal::DEFAULT, |said| {
         let of = |p: &IkeProposal<'static>| Phase1Proposal {
             suites: p.suites,
@@ -837,9 +881,9 @@ fn versions(ike: Ike, said: Option<&'static [IkeProposal<'static>]>) -> Versions
     });
     match ike {
         Ike::V2 => Versions::V2,
-        Ike::V1Main => Versions::V1(V1 { proposals, ..V1::MAIN }),
-        Ike::V1Aggressive => Versions::V1(V1 { proposals, ..V1::AGGRESSIVE }),
-        Ike::Either => Versions::Either(V1 { proposals, ..V1::MAIN }),
+        Ike::V1Main => Versions::V1(V1 { proposals, ..v1 }),
+        Ike::V1Aggressive => Versions::V1(V1 { proposals, mode: V1::AGGRESSIVE.mode, ..v1 }),
+        Ike::Either => Versions::Either(V1 { proposals, ..v1 }),
     }
 }
 

@@ -105,6 +105,13 @@ pub(crate) fn advice(
             "; let the peer allow fragmentation (RFC 7383), or send fewer certificates".into()
         }
         Failure::NoAddress => "; make `pool` larger".into(),
+        Failure::NotConfigured => {
+            "; does the peer have addresses to give, and is `push` alike on both sides?".into()
+        }
+        Failure::UserRefused => {
+            "; compare `user` and `password` here with what the peer knows".into()
+        }
+        Failure::UserUnknown { .. } => "; compare `users` here with what the peer says".into(),
         _ => String::new(),
     }
 }

@@ -606,6 +606,80 @@ def v1_parallel(t):
         raise Failure("not three child SAs under one IKE SA")
 
 
+ASHA = ("asha", "a secret of her own")
+POOL = ("10.3.0.1-10.3.0.9", "10.3.0.53")
+
+
+@case
+def v1_xauth_modecfg_init(t):
+    """We are a user's host: charon asks for her password, and gives us an address and a name server."""
+    t.needs_gateway("kernel-libipsec has no address of its own to send from")
+    t.role = "init"
+    t.pair()
+    ours = replace(V1, user=ASHA, ask=True, inner=()).with_child(local=("0.0.0.0/0",))
+    t.establish(ours, ours.mirrored(pool=POOL).with_child(remote=("dynamic",)))
+    t.peer.expect("user accepted")
+    given = t.ours.expect("given")
+    if "addresses=10.3.0." not in given or "dns=10.3.0.53" not in given:
+        raise Failure(f"not what charon has to give: {given}")
+    address = given.split("addresses=")[1].split()[0]
+    t.traffic(address)
+    t.ours.rekey_child()
+    t.ours.expect("child rekeyed")
+    t.peer.expect("v1 child rekeyed")
+    t.traffic(address)
+    t.on_wire("udp esp")
+
+
+@case
+def v1_xauth_modecfg_resp(t):
+    """charon is a user's host: we ask for her password, and give it an address and a name server."""
+    t.needs_gateway("it is charon's own pool that is used then")
+    t.role = "resp"
+    t.pair()
+    ours = replace(V1, users=(ASHA,), pool=POOL).with_child(remote=("10.3.0.0/24",))
+    t.establish(ours, ours.mirrored(ask=True).with_child(local=("dynamic",)), extra="install_virtual_ip = yes")
+    address = t.peer.expect("virtual ip").split("virtual IP ")[1].split()[0]
+    if not address.startswith("10.3.0."):
+        raise Failure(f"an address that is not ours to give: {address}")
+    t.traffic(peer=address)
+    t.on_wire("udp esp")
+
+
+@both_roles
+def v1_xauth_push(t):
+    """In Aggressive Mode; and who has addresses to give tells them unasked."""
+    t.needs_gateway("it is charon's own pool that is used then")
+    t.pair()
+    v1 = replace(V1, version="v1-aggressive", push=True)
+    if t.role == "init":
+        ours = replace(v1, user=ASHA, ask=True, inner=()).with_child(local=("0.0.0.0/0",))
+        t.establish(ours, ours.mirrored(pool=POOL).with_child(remote=("dynamic",)))
+        t.traffic(t.ours.expect("given").split("addresses=")[1].split()[0])
+    else:
+        ours = replace(v1, users=(ASHA,), pool=POOL).with_child(remote=("10.3.0.0/24",))
+        t.establish(ours, ours.mirrored(ask=True).with_child(local=("dynamic",)), extra="install_virtual_ip = yes")
+        t.traffic(peer=t.peer.expect("virtual ip").split("virtual IP ")[1].split()[0])
+
+
+@both_roles
+def v1_xauth_wrong_password(t):
+    t.pair()
+    right, wrong = ASHA, (ASHA[0], "a guess")
+    if t.role == "init":
+        ours = replace(V1, user=wrong)
+        theirs = ours.mirrored(users=(right,))
+    else:
+        ours = replace(V1, users=(right,))
+        theirs = ours.mirrored(user=wrong)
+    t.start(ours, theirs)
+    t.initiator().initiate()
+    t.ours.expect("user refused" if t.role == "init" else "user unknown")
+    t.peer.expect("user refused")
+    if t.peer.children():
+        raise Failure("a tunnel for somebody with a wrong password")
+
+
 @both_roles
 def v1_delete(t):
     t.pair()

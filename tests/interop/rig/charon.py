@@ -8,7 +8,7 @@ from .daemon import Daemon
 from .nodes import Guest
 
 PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm md5 des chapoly curve25519 "
-           "kdf drbg ml {kernel} socket-default vici updown")
+           "kdf drbg ml {kernel} socket-default vici updown xauth-generic")
 
 STRONGSWAN = """\
 charon {{
@@ -66,6 +66,7 @@ connections {{
     mobike = {mobike}
     fragmentation = {fragmentation}
     {addresses}
+    pull = {pull}
     {ppk}
     local {{
       auth = {auth}
@@ -77,6 +78,7 @@ connections {{
       id = {side.remote_id}
       {other}
     }}
+    {xauth}
     children {{
 {children}    }}
   }}
@@ -93,7 +95,7 @@ secrets {{
     id-remote = {side.remote_id}
     secret = "{side.psk}"
   }}
-{ppk_secret}}}
+{ppk_secret}{users}}}
 """
 
 CHILD = """\
@@ -143,6 +145,8 @@ class Charon(Daemon):
         "no child proposal": r"no acceptable proposal found|NO_PROPOSAL_CHOSEN notify, no CHILD_SA",
         "no child selectors": r"traffic selectors \S+ === \S+ unacceptable|TS_UNACCEPTABLE notify",
         "invalid ke": r"N\(INVAL_KE\)",
+        "user accepted": r"XAuth authentication of '\S+' (?:successful|\(myself\) successful)",
+        "user refused": r"XAuth authentication of '\S+' (?:\(myself\) )?failed|received FAIL for XAUTH|AUTH_FAILED",
         "virtual ip": r"installing new virtual IP \S+",
         "moved": r"remote endpoint changed from \S+\[4500\]|requesting address change using MOBIKE",
         "child asked for": r"(?:parsed|generating) CREATE_CHILD_SA request",
@@ -217,7 +221,8 @@ def configuration(side):
         auth="psk" if side.auth == "psk" else "pubkey", remote_auth="psk" if side.remote_auth == "psk" else "pubkey",
         own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
         other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
-        addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
+        xauth=xauth(side), users="".join(map(secret, filter(None, (*side.users, side.user)))),
+        pull="no" if side.push else "yes", addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
         ppk=f"ppk_id = {side.ppk_id}\n    ppk_required = {'yes' if side.ppk_required else 'no'}" if side.ppk else "",
         ppk_secret=f'  ppk-peer {{\n    id = {side.ppk_id}\n    secret = "{side.ppk}"\n  }}\n' if side.ppk else "",
         version=side.version[1], aggressive="yes" if side.version == "v1-aggressive" else "no",
@@ -245,6 +250,18 @@ def credentials(side, folder):
     for kind, file in files:
         (folder / kind).mkdir(exist_ok=True)
         shutil.copy(file, folder / kind / f"{Path(file).parent.name}-{Path(file).name}")
+
+
+def xauth(side):
+    """The round of authentication after phase 1."""
+    if side.user:
+        return f"local-2 {{\n      auth = xauth\n      xauth_id = {side.user[0]}\n    }}"
+    return "remote-2 {\n      auth = xauth\n    }" if side.users else ""
+
+
+def secret(user):
+    name, password = user
+    return f'  xauth-{name} {{\n    id = {name}\n    secret = "{password}"\n  }}\n'
 
 
 def pubkeys(holder):

@@ -30,6 +30,8 @@ class Gateway(Daemon):
         "wrong method": r"reason=the peer authenticates itself by",
         "no ike proposal": r"ike failed peer=\S+ reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
         "no child proposal": r"child failed child=delhi/lan reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
+        "user refused": r"ike failed peer=\S+ reason=the peer refuses our user's name or password|child failed child=\S+ reason=the peer refuses our user's name or password",
+        "user unknown": r"ike failed peer=\S+ reason=no user asha with this password is known here",
         "given": r"given peer=\S+ addresses=\S+",
         "no child selectors": r"child failed child=\S+ reason=.*selector.*; here it is 192\.168\.2\.0/24 to 192\.168\.1\.0/24",
         "pfs differs": r"child failed child=delhi/lan reason=PFS differs: .*; `proposals` here name none",
@@ -111,6 +113,11 @@ def peer(side):
         keys["ask"] = ["ipv4", "dns"]
     if side.pool:
         keys["assign"] = True
+    if side.user:
+        keys.update(zip(("user", "password"), side.user))
+    keys.update((f"users.{name}", password) for name, password in side.users)
+    if side.push:
+        keys["push"] = True
     if side.childless:
         keys["childless"] = True
     if side.renew:

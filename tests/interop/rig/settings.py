@@ -56,6 +56,9 @@ class Side:
     mtu: int = 1400    # linux-gateway's TUN device
     ask: bool = False    # for an inner IPv4 address, and name servers
     pool: tuple = ()     # what to give: a range of addresses, then name servers
+    user: tuple = ()     # of IKEv1: this side's user and his password
+    users: tuple = ()    # of IKEv1: users that the other side may be, each with his password
+    push: bool = False    # of IKEv1: addresses are told unasked
 
     def mirrored(self, **changes):
         """What the other side has to be told for both to agree."""
@@ -63,6 +66,7 @@ class Side:
             self, peer="kolkata", local=self.remote, remote=self.local, local_id=self.remote_id, remote_id=self.local_id,
             auth=self.remote_auth, remote_auth=self.auth, own=self.other, other=self.own, signature=(), crl=(),
             dpd="0s", encapsulation="auto", lifetime="4h", start="never", renew="", inner=(), ask=False, pool=(),
+            user=self.users[0] if self.users else (), users=(self.user,) if self.user else (),
             children=tuple(replace(child.mirrored(), lifetime="1h", lifetime_packets=0) for child in self.children))
         return replace(turned, **changes)
 
