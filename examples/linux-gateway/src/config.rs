@@ -515,6 +515,7 @@ impl Checker {
                 "start = \"immediately\" needs to know where the peer is",
             );
         }
+        let xauth = self.xauth(&peer);
         let mut identity = |text: Option<Spanned<String>>| match text {
             Some(text) if distinguished::is_name(text.get_ref()) => {
                 self.check(&text, distinguished::parse).map(|der| Identity::Dn(der.leak()))
@@ -596,8 +597,7 @@ impl Checker {
         config.childless = peer.childless;
         config.mobike = peer.mobike.then_some(&Mobike::ANYWHERE);
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
-        let xauth = self.xauth(&peer)?;
-        let v1 = V1 { xauth, push: peer.push, ..V1::MAIN };
+        let v1 = V1 { xauth: xauth?, push: peer.push, ..V1::MAIN };
         let said = peer.proposals.is_some().then_some(config.proposals);
         config.versions = versions(peer.ike, v1, said);
         Some(config)

@@ -259,7 +259,12 @@ impl<P: Provider> Ike<'_, P> {
         if !self.v1_is_hashed(sa, id, Hashed::First, &collected) {
             return Err(DatagramError::Integrity);
         }
-        self.heard_from(env, sa, arrived.path);
+        if asked {
+            self.heard_from(env, sa, arrived.path);
+        } else if number.is_none() && self.phase1(sa).is_some_and(|phase1| phase1.has_seen(id)) {
+            // It has been answered: an old message. So other requests do not show either that the peer lives, or where.
+            return Err(DatagramError::Stale);
+        }
         let attributes = collected.attributes.ok_or(DatagramError::Unexpected)?;
         let message = Transacted { number, arrived, iv: opened.iv, attributes };
         let says = |kind: ConfigAttribute| attributes.value(kind).is_some();
@@ -387,6 +392,9 @@ impl<P: Provider> Ike<'_, P> {
         if written.is_err() {
             self.end_exchange(env, number);
             return written;
+        }
+        if let Some(phase1) = self.phase1_mut(sa).filter(|_| message.number.is_none()) {
+            phase1.note_seen(id);
         }
         self.send_response(env, number, HANDSHAKE_TIMEOUT);
         Ok(())
