@@ -214,15 +214,17 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The peer has gone on: nobody asks for our earlier answers again.
-    pub(super) fn transactions_over(&mut self, env: &mut Env<'_>, sa: u32, except: Option<u32>) {
-        let answered = |x: &exchange::Exchange<P>| {
-            x.kind == exchange::Kind::V1(Kind::Transaction)
-                && x.stage == Stage::Answered
-                && Some(x.message_id)
-                    != except.and_then(|n| Some(self.contexts.exchange(n)?.message_id))
+    /// The peer has gone on, and so has all that we said before: that is not kept any longer.
+    fn transactions_over(&mut self, env: &mut Env<'_>, sa: u32, except: Option<u32>) {
+        let kept = except.and_then(|number| Some(self.contexts.exchange(number)?.message_id));
+        let over = |x: &exchange::Exchange<P>| {
+            let begun = matches!(
+                x.kind,
+                exchange::Kind::V1(Kind::Transaction | Kind::MainMode | Kind::Aggressive)
+            );
+            begun && x.stage == Stage::Answered && Some(x.message_id) != kept
         };
-        if let Some(number) = self.v1_exchange(sa, answered) {
+        while let Some(number) = self.v1_exchange(sa, over) {
             self.end_exchange(env, number);
         }
     }
@@ -266,6 +268,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Stale);
         }
         let attributes = collected.attributes.ok_or(DatagramError::Unexpected)?;
+        self.transactions_over(env, sa, number);
         let message = Transacted { number, arrived, iv: opened.iv, attributes };
         let says = |kind: ConfigAttribute| attributes.value(kind).is_some();
         match (attributes.kind, number) {
@@ -281,7 +284,6 @@ impl<P: Provider> Ike<'_, P> {
                 Access::AskingUser => self.user_said(env, number, &message, &opened),
                 Access::AskingConfig => {
                     self.end_exchange(env, number);
-                    self.transactions_over(env, sa, None);
                     self.config_given(env, sa, &attributes);
                     Ok(())
                 }

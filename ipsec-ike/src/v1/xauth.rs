@@ -200,7 +200,6 @@ impl<'r, P: Provider> Ike<'r, P> {
             Access::AwaitingUser if !accepted => {}
             _ => return Err(DatagramError::Unexpected),
         }
-        self.transactions_over(env, sa, message.number);
         self.transaction_answer(env, sa, message, ConfigType::ACK, &mut |w| {
             w.short(Attribute::XAUTH_STATUS.0, if accepted { OK } else { FAIL })
         })?;
