@@ -441,3 +441,234 @@ fn is_of_xauth(attributes: &AttributesPayload<'_>) -> bool {
     };
     attributes.attributes.iter().any(|attribute| of(attribute.kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::child_sa::ChildSlot;
+    use crate::config::{Config, Peer, Phase1Proposal, User, V1, Versions};
+    use crate::engine::IkeMemory;
+    use crate::event::{ChildRef, Direction, Event};
+    use crate::exchange::{ExchangeSlot, HandshakeSlot};
+    use crate::identity::Identity;
+    use crate::ike_sa::IkeSlot;
+    use crate::jobs::run_jobs;
+    use crate::pool::Lease;
+    use core::net::IpAddr;
+    use ipsec_core::crypto::Group;
+    use ipsec_core::list::Deadline;
+    use ipsec_core::path::Path;
+    use ipsec_core::sa::Spi;
+    use ipsec_core::sad::SpiAllocator;
+    use ipsec_core::selector::TrafficSelector;
+    use ipsec_core::time::Instant;
+    use ipsec_rustcrypto::RustCrypto;
+    use rand_core::{CryptoRng, TryCryptoRng, TryRng};
+
+    extern crate std;
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    /// Repeats itself after a very long time, and is nobody's secret.
+    struct Counter(u64);
+
+    impl TryRng for Counter {
+        type Error = core::convert::Infallible;
+
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            Ok(u32::try_from(self.0 >> 32).unwrap())
+        }
+
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(u64::from(self.try_next_u32()?) << 32 | u64::from(self.try_next_u32()?))
+        }
+
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            out.iter_mut().try_for_each(|byte| {
+                *byte = self.try_next_u32()?.to_be_bytes()[0];
+                Ok(())
+            })
+        }
+    }
+
+    impl TryCryptoRng for Counter {}
+
+    struct Spis(u32);
+
+    impl SpiAllocator for Spis {
+        fn reserve(&mut self, _: &mut dyn CryptoRng) -> Option<Spi> {
+            self.0 += 1;
+            Spi::new(self.0)
+        }
+
+        fn release(&mut self, _: Spi) {}
+    }
+
+    type Engine = Ike<'static, RustCrypto>;
+
+    fn lend<T>(len: usize, empty: impl Fn() -> T) -> &'static mut [T] {
+        Vec::leak((0..len).map(|_| empty()).collect())
+    }
+
+    fn engine(peer: Peer<'static>, rng: &mut Counter) -> Engine {
+        let (sas, handshakes, exchanges, children, buffers) = (4, 4, 8, 4, 16);
+        let links = IkeMemory::<RustCrypto>::links(sas, handshakes, exchanges, children, buffers);
+        let memory = IkeMemory {
+            sas: lend(sas, || IkeSlot::EMPTY),
+            handshakes: lend(handshakes, || HandshakeSlot::EMPTY),
+            exchanges: lend(exchanges, || ExchangeSlot::EMPTY),
+            children: lend(children, || ChildSlot::EMPTY),
+            buffers: lend(buffers * 1024, || 0),
+            buffer_len: 1024,
+            assembly: &mut [],
+            links: lend(links, || 0),
+            deadlines: lend(sas + handshakes + exchanges + children, || Deadline::EMPTY),
+            leases: lend(0, || Lease::EMPTY),
+        };
+        let peers = Vec::leak(std::vec![peer]);
+        Ike::new(Config::new(peers), memory, rng)
+    }
+
+    const PROPOSALS: &[Phase1Proposal<'static>] =
+        &[Phase1Proposal { groups: &[Group::P256], ..Phase1Proposal::DEFAULT[0] }];
+    const CHILD: crate::config::Child<'static> =
+        crate::config::Child::new("all", &[TrafficSelector::ANY_V4], &[TrafficSelector::ANY_V4]);
+    const ASHA: User<'static> = User { name: b"asha", password: b"a secret of her own" };
+
+    /// Client and server, and what the server was told.
+    struct Two {
+        rng: Counter,
+        client: Engine,
+        server: Engine,
+        refused: Vec<DatagramError>,
+        told: Vec<&'static str>,
+        /// The server's Transaction messages get lost.
+        deaf: bool,
+    }
+
+    fn entry(us: u8, them: u8, xauth: Xauth<'static>) -> Peer<'static> {
+        let at = |n| Some(IpAddr::from([192, 0, 2, n]));
+        let mut peer =
+            Peer::psk((at(us), Identity::Any), (at(them), Identity::Any), b"the group's key");
+        peer.children = Box::leak(Box::new([CHILD]));
+        peer.versions = Versions::V1(V1 { xauth, proposals: PROPOSALS, ..V1::MAIN });
+        peer
+    }
+
+    impl Two {
+        fn new() -> Self {
+            let mut rng = Counter(7);
+            let client = engine(entry(1, 2, Xauth::User(ASHA)), &mut rng);
+            let server = engine(entry(2, 1, Xauth::Users(&[ASHA])), &mut rng);
+            Self { rng, client, server, refused: Vec::new(), told: Vec::new(), deaf: true }
+        }
+
+        fn with<R>(&mut self, client: bool, f: impl FnOnce(&mut Engine, &mut Env<'_>) -> R) -> R {
+            let env = &mut Env {
+                now: Instant::from_secs(1),
+                rng: &mut self.rng,
+                spis: &mut Spis(0x1000),
+            };
+            f(if client { &mut self.client } else { &mut self.server }, env)
+        }
+
+        /// Until nothing is left to say.
+        fn settle(&mut self) {
+            loop {
+                let mut said = false;
+                for client in [true, false] {
+                    said |= self.step(client);
+                }
+                if !said {
+                    return;
+                }
+            }
+        }
+
+        fn step(&mut self, client: bool) -> bool {
+            let mut told = Vec::new();
+            let datagram = self.with(client, |engine, env| {
+                run_jobs(engine, env);
+                while let Some(event) = engine.poll_event() {
+                    let (child, direction) = match event {
+                        Event::Install { child, direction, .. } => (child, direction),
+                        Event::IkeUp { .. } => {
+                            told.push("up");
+                            continue;
+                        }
+                        Event::ChildUp { .. } => {
+                            told.push("child");
+                            continue;
+                        }
+                        _ => continue,
+                    };
+                    if direction == Direction::Inbound {
+                        told.push("install");
+                    }
+                    engine.installed(env, child, direction, Ok(()));
+                }
+                let mut buf = [0; 1024];
+                let sent = engine.poll_transmit(&mut buf).unwrap();
+                sent.map(|sent| (sent.path, buf[..sent.len].to_vec()))
+            });
+            if !client {
+                self.told.extend(told);
+            }
+            let Some((path, mut datagram)) = datagram else { return false };
+            if self.deaf && !client && datagram[18] == ExchangeType::TRANSACTION.0 {
+                return true;
+            }
+            let path = Path::new(path.remote, path.local);
+            let result =
+                self.with(!client, |engine, env| engine.handle_datagram(env, path, &mut datagram));
+            if client {
+                self.refused.extend(result.err());
+            }
+            true
+        }
+    }
+
+    /// A member of the group that knows the key of phase 1, and no password, asks for a tunnel: it gets none, before it is asked
+    /// for its user and after: nothing of phase 2 is acted on before all that comes before it is over.
+    #[test]
+    fn no_tunnel_before_the_user_is_known() {
+        let mut two = Two::new();
+        two.with(true, |client, env| client.initiate(env, ChildRef { peer: 0, child: 0 })).unwrap();
+        two.settle();
+        assert_eq!(two.client.access(0), Access::AwaitingUser);
+        assert_eq!(two.server.access(0), Access::AskingUser);
+        assert_eq!((&two.refused[..], &two.told[..]), (&[][..], &[][..]));
+        // It thinks that all is done, and begins Quick Mode; and asks for an address.
+        two.with(true, |client, env| client.access_done(env, 0));
+        two.settle();
+        assert_eq!(two.refused, [DatagramError::Unexpected]);
+        two.with(true, |client, env| {
+            client.transaction_begin(env, 0, Access::AskingConfig, ConfigType::REQUEST, &mut |w| {
+                w.long(ConfigAttribute::INTERNAL_IP4_ADDRESS.0, &[])
+            });
+        });
+        two.settle();
+        // And it says that it has taken notice of what was never said.
+        two.with(true, |client, env| {
+            client.transaction_begin(env, 0, Access::AskingConfig, ConfigType::ACK, &mut |w| {
+                w.short(ConfigAttribute::XAUTH_STATUS.0, 1)
+            });
+        });
+        two.settle();
+        assert_eq!(two.refused, [DatagramError::Unexpected; 3]);
+        assert_eq!(two.server.access(0), Access::AskingUser);
+        assert!(two.told.is_empty(), "{:?}", two.told);
+        assert_eq!(two.server.established().count(), 0);
+    }
+
+    /// The same two, without a change, do get their tunnel.
+    #[test]
+    fn a_tunnel_when_the_user_is_known() {
+        let mut two = Two::new();
+        two.deaf = false;
+        two.with(true, |client, env| client.initiate(env, ChildRef { peer: 0, child: 0 })).unwrap();
+        two.settle();
+        assert_eq!((&two.refused[..], &two.told[..]), (&[][..], &["up", "install", "child"][..]));
+    }
+}
