@@ -1,6 +1,9 @@
 //! The security policy database (RFC 4301 section 4.4.1): which traffic is protected, passes in clear, or is dropped.
 
-use crate::selector::{DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector};
+use crate::selector::{
+    ANY_PROTOCOL, DscpSet, Flow, FromPacket, PortRange, Selectors, TrafficSelector,
+};
+use crate::wire::flow::is_extension;
 use crate::wire::{Fragment, IpPacket};
 
 mod index;
@@ -338,10 +341,16 @@ impl<'r> Spd<'r> {
     }
 }
 
-/// Whether a packet that leaves would match with other ports.
+/// Whether a fragment that leaves would match with other ports; and with another protocol, where an extension header of IPv6
+/// hides the true one.
 fn match_any_port(selectors: &Selectors, flow: &Flow) -> bool {
+    let hidden = flow.source.is_ipv6() && is_extension(flow.protocol);
     let end = |list: &[TrafficSelector], address| {
-        let any = |ts: &TrafficSelector| TrafficSelector { ports: PortRange::ANY, ..*ts };
+        let any = |ts: &TrafficSelector| TrafficSelector {
+            ports: PortRange::ANY,
+            protocol: if hidden { ANY_PROTOCOL } else { ts.protocol },
+            ..*ts
+        };
         list.iter().any(|ts| any(ts).contains(address, flow.protocol, None))
     };
     end(&selectors.local, flow.source) && end(&selectors.remote, flow.destination)
@@ -541,6 +550,38 @@ mod tests {
             spd.lookup_packet(Direction::Outbound, &packet(tcp, Fragment::Later, 0), &tcp),
             None
         );
+    }
+
+    /// RFC 4301 section 7: a later fragment of IPv6 does not tell its protocol if an extension header comes before that.
+    #[test]
+    fn a_fragment_without_a_protocol_does_not_pass_in_clear_around_protection() {
+        let net = |last: u16| {
+            let network = [0x2001, 0xdb8, last, 0, 0, 0, 0, 0];
+            TrafficSelector::network(IpAddr::from(network), 48).unwrap()
+        };
+        let tcp = TrafficSelector { protocol: 6, ..net(2) };
+        let mut memory = [const { Policy::EMPTY }; 2];
+        let mut spd = Spd::new(&mut memory);
+        spd.push(Policy::new(Selectors::pair(net(1), tcp), Action::Protect(4))).unwrap();
+        spd.push(Policy::new(Selectors::pair(net(1), net(2)), Action::Bypass)).unwrap();
+        for (protocol, protected) in [(60, true), (43, true), (6, true), (17, false)] {
+            let flow = Flow {
+                source: IpAddr::from([0x2001, 0xdb8, 1, 0, 0, 0, 0, 1]),
+                destination: IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, 1]),
+                protocol,
+                source_port: None,
+                destination_port: None,
+            };
+            let (out, back) = (packet(flow, Fragment::Later, 0), flow.reversed());
+            let found = spd.lookup_packet(Direction::Outbound, &out, &flow).unwrap().1;
+            let clear = spd.inbound_clear_packet(&packet(back, Fragment::Later, 0), &back);
+            let expected = if protected {
+                (Action::Protect(4), Err(ClearError::NotProtected))
+            } else {
+                (Action::Bypass, Ok(()))
+            };
+            assert_eq!((found, clear), expected, "{protocol}");
+        }
     }
 
     fn clear(spd: &mut Spd<'_>, flow: Flow) -> Result<(), ClearError> {

@@ -46,7 +46,8 @@ impl IpPacket {
     /// protocols, fragments after the first, and packets that end before them. Checksums are not verified.
     ///
     /// # Errors
-    /// As for [`Ipv4Header::parse`], [`Ipv6Header::parse`] and [`Ipv6Packet::upper`](super::ipv6::Ipv6Packet::upper).
+    /// As for [`Ipv4Header::parse`], [`Ipv6Header::parse`] and [`Ipv6Packet::upper`](super::ipv6::Ipv6Packet::upper); and
+    /// [`IpError::Extension`] for the first fragment of an IPv6 packet that ends before its ports.
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub fn parse(bytes: &[u8]) -> Result<Self, IpError> {
         match bytes.first().map(|b| b >> 4) {
@@ -98,6 +99,10 @@ impl IpPacket {
             .fragment
             .map_or(Fragment::Whole, |f| Fragment::new(f.offset(), f.more_fragments()));
         let (source_port, destination_port) = seen_ports(fragment, upper.protocol, upper.bytes);
+        if fragment == Fragment::First && source_port.is_none() && has_ports(upper.protocol) {
+            // RFC 7112 section 5: otherwise nobody could judge the datagram by any of its fragments.
+            return Err(IpError::Extension);
+        }
         let len = Ipv6Header::LEN.saturating_add(packet.payload.len());
         Ok(Self {
             flow: Flow {
@@ -159,6 +164,12 @@ pub(crate) const fn has_ports(protocol: u8) -> bool {
             | protocol::ICMPV6
             | protocol::MOBILITY
     )
+}
+
+/// Whether a fragment after the first one that names this protocol goes on with it or with what is behind it: nobody can
+/// tell.
+pub(crate) const fn is_extension(protocol: u8) -> bool {
+    matches!(protocol, protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS)
 }
 
 #[cfg_attr(not(target_os = "none"), inline(always))]
@@ -239,6 +250,19 @@ mod tests {
         let atomic = IpPacket::parse(&v6(44, &[17, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2])).unwrap();
         assert_eq!((atomic.fragment, atomic.flow.destination_port), (Fragment::Whole, Some(2)));
         assert_eq!((atomic.upper, atomic.traffic_class, atomic.len), (48, 0x2e, 52));
+    }
+
+    /// RFC 7112 section 5: a first fragment whose headers go on in the next one is refused.
+    #[test]
+    fn a_first_fragment_has_all_headers() {
+        // Fragment, destination options, UDP.
+        let mut chain = [0; 8 + 8 + 4];
+        (chain[0], chain[3], chain[8]) = (60, 1, 17);
+        let first = IpPacket::parse(&v6(44, &chain)).unwrap();
+        assert_eq!((first.fragment, first.flow.source_port), (Fragment::First, Some(0)));
+        for len in 0..chain.len() {
+            assert_eq!(IpPacket::parse(&v6(44, &chain[..len])), Err(IpError::Extension), "{len}");
+        }
     }
 
     #[test]
