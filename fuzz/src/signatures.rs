@@ -12,7 +12,7 @@ use rand_core::{TryCryptoRng, TryRng};
 use crate::input::Input;
 
 /// The schemes, in the order of the inputs.
-pub(crate) const SCHEMES: [SignatureScheme; 16] = [
+pub(crate) const SCHEMES: [SignatureScheme; 19] = [
     SignatureScheme::RsaPkcs1(HashId::Sha256),
     SignatureScheme::RsaPkcs1(HashId::Sha384),
     SignatureScheme::RsaPkcs1(HashId::Sha512),
@@ -29,6 +29,9 @@ pub(crate) const SCHEMES: [SignatureScheme; 16] = [
     SignatureScheme::EcdsaRaw(Curve::P521),
     SignatureScheme::Ed25519,
     SignatureScheme::RsaPss(HashId::Sha1),
+    SignatureScheme::EcdsaIkev1(Curve::P256),
+    SignatureScheme::EcdsaIkev1(Curve::P384),
+    SignatureScheme::EcdsaIkev1(Curve::P521),
 ];
 
 /// The kinds of inputs, by their first byte.
@@ -73,7 +76,11 @@ fn sign(input: &mut Input<'_>) {
     let Ok(key) = SoftwareKey::from_der(input.take(usize::MAX)) else { return };
     for scheme in key.schemes() {
         let mut out = [0; MAX_SIGNATURE_LEN];
-        match key.sign(*scheme, rng, &[b"text"], &mut out) {
+        let len = match scheme {
+            SignatureScheme::EcdsaIkev1(curve) => curve.hash().output_len(),
+            _ => 4,
+        };
+        match key.sign(*scheme, rng, &[&[b'x'; 64][..len]], &mut out) {
             Ok(len) => assert!((64..=out.len()).contains(&len)),
             Err(_) => assert_eq!(out, [0; MAX_SIGNATURE_LEN], "nothing of it is left"),
         }

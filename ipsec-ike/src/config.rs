@@ -466,7 +466,8 @@ pub struct SigningKey<'r> {
     pub id: u32,
     /// What it can make, the preferred first: [`Signer::schemes`](ipsec_core::crypto::Signer::schemes). A peer without
     /// RFC 7427 is sent the first that an older method stands for: [`SignatureScheme::EcdsaRaw`],
-    /// [`SignatureScheme::RsaPkcs1`].
+    /// [`SignatureScheme::RsaPkcs1`]; a peer of IKEv1 the first of [`SignatureScheme::RsaIkev1`] and
+    /// [`SignatureScheme::EcdsaIkev1`], whose method has to be the peer's, too.
     pub schemes: &'r [SignatureScheme],
     /// Without the feature there is no such key, and nothing that it leads to is linked.
     #[cfg(not(feature = "signatures"))]
@@ -511,7 +512,7 @@ pub enum RemoteAuth<'r> {
 }
 
 /// What a peer may sign with, as we would choose ourselves: without SHA-1. The older authentication methods are among
-/// them.
+/// them, and with the feature `ikev1` those of IKEv1.
 pub const SIGNATURE_SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::Ed25519,
     SignatureScheme::Ecdsa(HashId::Sha256),
@@ -526,6 +527,14 @@ pub const SIGNATURE_SCHEMES: &[SignatureScheme] = &[
     SignatureScheme::EcdsaRaw(Curve::P256),
     SignatureScheme::EcdsaRaw(Curve::P384),
     SignatureScheme::EcdsaRaw(Curve::P521),
+    #[cfg(feature = "ikev1")]
+    SignatureScheme::RsaIkev1,
+    #[cfg(feature = "ikev1")]
+    SignatureScheme::EcdsaIkev1(Curve::P256),
+    #[cfg(feature = "ikev1")]
+    SignatureScheme::EcdsaIkev1(Curve::P384),
+    #[cfg(feature = "ikev1")]
+    SignatureScheme::EcdsaIkev1(Curve::P521),
 ];
 
 /// Algorithms for an IKE SA: any of the suites, with any of the functions, with any of the groups.

@@ -250,6 +250,9 @@ pub(crate) struct Handshake<P: Provider> {
     pub(crate) restarts: u8,
     #[cfg(feature = "ikev1")]
     pub(crate) skeyid: crate::v1::keymat::Skeyid,
+    /// HASH_I or HASH_R, while it is signed or its signature is verified.
+    #[cfg(feature = "ikev1")]
+    pub(crate) signed: crate::v1::keymat::Digest,
 }
 
 impl<P: Provider> Handshake<P> {
@@ -272,6 +275,8 @@ impl<P: Provider> Handshake<P> {
         restarts: 0,
         #[cfg(feature = "ikev1")]
         skeyid: crate::v1::keymat::Skeyid::EMPTY,
+        #[cfg(feature = "ikev1")]
+        signed: crate::v1::keymat::Digest::EMPTY,
     };
 
     pub(crate) fn cookie(&self) -> &[u8] {

@@ -252,6 +252,14 @@ impl<P: Provider> Ike<'_, P> {
                 };
                 Some(Job::Agree { kx, peer: self.peer_public(id.exchange)? })
             }
+            #[cfg(feature = "ikev1")]
+            Work::Sign if matches!(x.kind, Kind::V1(_)) => {
+                self.phase1_sign_job(id.exchange).map(Job::Sign)
+            }
+            #[cfg(feature = "ikev1")]
+            Work::Verify if matches!(x.kind, Kind::V1(_)) => {
+                self.phase1_verify_job(id.exchange).map(Job::Verify)
+            }
             Work::Sign if SIGNATURES => self.sign_job(id.exchange).map(Job::Sign),
             Work::Verify if SIGNATURES => self.verify_job(id.exchange).map(Job::Verify),
             Work::Sign | Work::Verify => None,

@@ -12,9 +12,12 @@ use std::collections::HashMap;
 
 use common::hex;
 use ipsec_core::crypto::{
-    CryptoError, Curve, HashId, MAX_SIGNATURE_LEN, SignatureScheme, SignatureVerifier, Signer,
+    CryptoError, Curve, HashId, MAX_SIGNATURE_LEN, Provider, SignatureScheme, SignatureVerifier,
+    Signer,
 };
-use ipsec_rustcrypto::{PrivateKey, RustCryptoVerifier, Select, SoftwareKey, Verifier, selection};
+use ipsec_rustcrypto::{
+    PrivateKey, RustCrypto, RustCryptoVerifier, Select, SoftwareKey, Verifier, selection,
+};
 use rand_core::{TryCryptoRng, TryRng};
 
 const VERIFIER: RustCryptoVerifier = RustCryptoVerifier::new();
@@ -197,6 +200,39 @@ fn cve_2018_6459_parameters_of_pss() {
 }
 
 /// What we sign, we verify, and the verifier is shown by OpenSSL to be right.
+/// The beginning of a message: longer where the message, nine bytes more, has to be as long as a hash.
+fn of(scheme: SignatureScheme, text: &[u8]) -> Vec<u8> {
+    let mut text = text.to_vec();
+    if let SignatureScheme::EcdsaIkev1(curve) = scheme {
+        text.resize(curve.hash().output_len() - 9, b' ');
+    }
+    text
+}
+
+/// RFC 2409 section 5.1, RFC 4754: what IKEv1 signs is a hash already. Over the hash of a message it is the signature of
+/// IKEv2, which has test vectors.
+#[test]
+fn ecdsa_of_ikev1_signs_the_hash() {
+    for (name, curve) in [("p256", Curve::P256), ("p384", Curve::P384), ("p521", Curve::P521)] {
+        let keys = keys();
+        let key = keys.iter().find(|key| key.name == name).unwrap();
+        let signer = SoftwareKey::from_der(&key.pkcs8).unwrap();
+        let mut hash = vec![0; curve.hash().output_len()];
+        RustCrypto::hash(curve.hash(), &[b"what is signed"], &mut hash).unwrap();
+        let mut out = [0; MAX_SIGNATURE_LEN];
+        let (given, raw) = (SignatureScheme::EcdsaIkev1(curve), SignatureScheme::EcdsaRaw(curve));
+        let len = signer.sign(given, &mut Counting(3), &[&hash], &mut out).unwrap();
+        let verify =
+            |scheme, message: &[u8]| VERIFIER.verify(scheme, &key.spki, &[message], &out[..len]);
+        assert_eq!(verify(raw, b"what is signed"), Ok(()));
+        assert_eq!(verify(given, &hash), Ok(()));
+        assert_eq!(verify(given, &hash[1..]), Err(CryptoError::Signature), "too short");
+        assert_eq!(verify(given, &[&hash[..], &[0]].concat()), Err(CryptoError::Signature));
+        let short = signer.sign(given, &mut Counting(3), &[b"x"], &mut out);
+        assert_eq!(short, Err(CryptoError::Length));
+    }
+}
+
 #[test]
 fn every_key_signs_in_every_scheme() {
     for key in keys().iter().filter(|key| !WEAK.contains(&key.name)) {
@@ -207,15 +243,25 @@ fn every_key_signs_in_every_scheme() {
             let mut rng = Counting(7);
             let mut sign = |room: usize| {
                 let mut out = vec![0x55; room];
-                let parts: [&[u8]; 3] = [b"what ", b"", b"is signed"];
+                let parts: [&[u8]; 3] = [&of(scheme, b"what "), b"", b"is signed"];
                 signer.sign(scheme, &mut rng, &parts, &mut out).map(|len| (out, len))
             };
             let (out, len) = sign(MAX_SIGNATURE_LEN + 9).unwrap();
             assert!(len <= MAX_SIGNATURE_LEN);
             assert!(out[len..].iter().all(|byte| *byte == 0x55));
-            let result = VERIFIER.verify(scheme, &key.spki, &[b"what is signed"], &out[..len]);
+            let result = VERIFIER.verify(
+                scheme,
+                &key.spki,
+                &[&of(scheme, b"what "), b"is signed"],
+                &out[..len],
+            );
             assert_eq!(result, Ok(()), "{} {scheme:?}", key.name);
-            let result = VERIFIER.verify(scheme, &key.spki, &[b"what was signed"], &out[..len]);
+            let result = VERIFIER.verify(
+                scheme,
+                &key.spki,
+                &[&of(scheme, b"what "), b"Is signed"],
+                &out[..len],
+            );
             assert_eq!(result, Err(CryptoError::Signature), "{} {scheme:?}", key.name);
             assert_eq!(sign(10).err(), Some(CryptoError::Length));
             if let SignatureScheme::RsaPss(_) | SignatureScheme::Ecdsa(_) = scheme {
@@ -424,7 +470,11 @@ fn verify_all<S: Select>() -> Vec<String> {
 fn what_is_not_selected_is_not_supported() {
     assert_eq!(verify_all::<OnlyP256>(), ["p256 ecdsa-p256", "p256 ecdsa-sha256"]);
     assert_eq!(verify_all::<Nothing>(), [""; 0]);
-    let schemes = [SignatureScheme::Ecdsa(HashId::Sha256), SignatureScheme::EcdsaRaw(Curve::P256)];
+    let schemes = [
+        SignatureScheme::Ecdsa(HashId::Sha256),
+        SignatureScheme::EcdsaRaw(Curve::P256),
+        SignatureScheme::EcdsaIkev1(Curve::P256),
+    ];
     assert_eq!(Verifier::<OnlyP256>::new().schemes(), schemes);
     assert!(Verifier::<Nothing>::new().schemes().is_empty());
     for key in keys().iter().filter(|key| !WEAK.contains(&key.name)) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use ipsec::ipsec_core::crypto::{CryptoError, HashId, SignatureScheme, Signer};
+use ipsec::ipsec_core::crypto::{CryptoError, Curve, HashId, SignatureScheme, Signer};
 use ipsec::ipsec_ike::auth::x509::{Clock, Crls, X509};
 use ipsec::ipsec_ike::auth::{public_key, subject};
 use ipsec::{
@@ -254,7 +254,7 @@ fn public_key_of(checker: &mut Checker, file: &Spanned<PathBuf>) -> Option<&'sta
 }
 
 fn scheme(text: &str) -> Result<SignatureScheme, String> {
-    const ALL: [(&str, SignatureScheme); 10] = [
+    const ALL: [(&str, SignatureScheme); 14] = [
         ("ed25519", SignatureScheme::Ed25519),
         ("ecdsa-sha256", SignatureScheme::Ecdsa(HashId::Sha256)),
         ("ecdsa-sha384", SignatureScheme::Ecdsa(HashId::Sha384)),
@@ -265,6 +265,10 @@ fn scheme(text: &str) -> Result<SignatureScheme, String> {
         ("rsa-sha256", SignatureScheme::RsaPkcs1(HashId::Sha256)),
         ("rsa-sha384", SignatureScheme::RsaPkcs1(HashId::Sha384)),
         ("rsa-sha512", SignatureScheme::RsaPkcs1(HashId::Sha512)),
+        ("ikev1-rsa", SignatureScheme::RsaIkev1),
+        ("ikev1-ecdsa-p256", SignatureScheme::EcdsaIkev1(Curve::P256)),
+        ("ikev1-ecdsa-p384", SignatureScheme::EcdsaIkev1(Curve::P384)),
+        ("ikev1-ecdsa-p521", SignatureScheme::EcdsaIkev1(Curve::P521)),
     ];
     let found = ALL.into_iter().find(|(name, _)| *name == text);
     found.map(|(_, scheme)| scheme).ok_or_else(|| {

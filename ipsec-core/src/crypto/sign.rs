@@ -31,6 +31,9 @@ pub enum SignatureScheme {
     /// ECDSA as r and s one after the other, each as long as the order of the curve, and with the hash of the curve:
     /// authentication methods 9, 10 and 11 (RFC 4754 section 7).
     EcdsaRaw(Curve),
+    /// ECDSA as [`SignatureScheme::EcdsaRaw`] writes it, whose message is the hash already: signatures of IKEv1, whose
+    /// HASH_I or HASH_R is made with the hash of the curve (RFC 2409 section 5.1, RFC 4754).
+    EcdsaIkev1(Curve),
     /// Ed25519 over the message itself (RFC 8420).
     Ed25519,
 }
@@ -91,19 +94,19 @@ pub trait SignatureVerifier {
 
 impl SignatureScheme {
     /// What a peer must have announced before it is sent such a signature (RFC 7427 section 4, RFC 8420 section 2); `None`
-    /// where nothing announces it: [`SignatureScheme::RsaIkev1`] and [`SignatureScheme::EcdsaRaw`].
+    /// where nothing announces it: [`SignatureScheme::EcdsaRaw`] and those of IKEv1.
     pub const fn hash(self) -> Option<SignatureHash> {
         match self {
             Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => {
                 Some(hash.signature_hash())
             }
             Self::Ed25519 => Some(SignatureHash::IDENTITY),
-            Self::RsaIkev1 | Self::EcdsaRaw(_) => None,
+            Self::RsaIkev1 | Self::EcdsaRaw(_) | Self::EcdsaIkev1(_) => None,
         }
     }
 
     /// The DER of the AlgorithmIdentifier (RFC 7427 appendix A); `None` for what has none in IKE:
-    /// [`SignatureScheme::RsaIkev1`], [`SignatureScheme::EcdsaRaw`] and RSASSA-PSS with SHA-1.
+    /// [`SignatureScheme::EcdsaRaw`], those of IKEv1, and RSASSA-PSS with SHA-1.
     pub const fn algorithm_identifier(self) -> Option<&'static [u8]> {
         Some(match self {
             Self::RsaPkcs1(HashId::Sha1) => &RSA_SHA1,
@@ -122,7 +125,8 @@ impl SignatureScheme {
             | Self::RsaPss(HashId::Md5 | HashId::Sha1)
             | Self::Ecdsa(HashId::Md5)
             | Self::RsaIkev1
-            | Self::EcdsaRaw(_) => return None,
+            | Self::EcdsaRaw(_)
+            | Self::EcdsaIkev1(_) => return None,
         })
     }
 

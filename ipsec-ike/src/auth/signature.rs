@@ -7,8 +7,8 @@ use ipsec_core::crypto::{Curve, SignatureScheme};
 use super::Untrusted;
 use crate::config::RemoteAuth;
 use crate::wire::{
-    AuthMethod, AuthPayload, CertEncoding, CertPayload, Collected, DigitalSignature, MAX_CERTS,
-    NotifyType,
+    AuthMethod, AuthPayload, CertEncoding, CertPayload, Certs, Collected, DigitalSignature,
+    MAX_CERTS, NotifyType,
 };
 
 /// A set of hash functions: what SIGNATURE_HASH_ALGORITHMS says (RFC 7427 section 4).
@@ -184,26 +184,26 @@ pub(crate) const fn allowed<'r>(remote: &RemoteAuth<'r>) -> &'r [SignatureScheme
 /// What can be seen without work: whether a peer's proof is of an allowed kind, and comes with what is needed.
 pub(crate) fn check(
     remote: &RemoteAuth<'_>,
-    message: &Collected<'_>,
-    auth: &AuthPayload<'_>,
+    named: Option<Named>,
+    certs: &Certs<'_>,
 ) -> Result<(), Untrusted> {
-    let (named, _) = read(auth).ok_or(Untrusted::Unsupported)?;
+    let named = named.ok_or(Untrusted::Unsupported)?;
     if !allowed(remote).iter().any(|scheme| named.is(*scheme)) {
         return Err(Untrusted::Unsupported);
     }
-    if message.certs().count() > MAX_CERTS {
+    if certs.clone().count() > MAX_CERTS {
         return Err(Untrusted::TooManyCertificates);
     }
     match remote {
         RemoteAuth::Certificate { .. } => {
-            let first = message.certs().next().ok_or(Untrusted::NoCertificate)?;
+            let first = certs.clone().next().ok_or(Untrusted::NoCertificate)?;
             let x509 = first.encoding == CertEncoding::X509_SIGNATURE;
             if x509 { Ok(()) } else { Err(Untrusted::Unsupported) }
         }
         RemoteAuth::RawPublicKey { spki, .. } => {
             // It may be left out, since it is known; what is sent must be it.
             let raw = |c: &CertPayload<'_>| c.encoding == CertEncoding::RAW_PUBLIC_KEY;
-            let sent = message.certs().find(raw);
+            let sent = certs.clone().find(raw);
             if sent.is_none_or(|c| c.data == *spki) { Ok(()) } else { Err(Untrusted::OtherKey) }
         }
         _ => Err(Untrusted::Unsupported),

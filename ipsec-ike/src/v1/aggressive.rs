@@ -5,16 +5,20 @@
 //! 1     SA, KE, Ni, IDii                 -->
 //! 2                                      <--  SA, KE, Nr, IDir, HASH_R, NAT-D, NAT-D
 //! 3     {HASH_I, NAT-D, NAT-D}           -->                                       port 4500 behind a NAT
+//!
+//! with signatures, instead of a hash: CERT, SIG; in the first two messages: CERTREQ
 //! ```
 //!
 //! The second message is a hash to try guesses of a pre-shared key on, for whoever asks. So it is sent only for an entry
 //! of the configuration that names this mode, to the one address that asked, and repeated by the clock once at most.
 
+use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
 
 use super::keymat::Iv;
 use super::message::{Arrived, Opened};
-use super::phase1::{Place, method_of, vendors_of};
+use super::phase1::{Place, vendors_of};
+use super::signature::{Proof, method_of};
 use super::{Phase1, Step, nat, proposal, vendor};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -27,6 +31,9 @@ use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::wire::v1::{
     Collected, ExchangeType, Message, Notify, NotifyType, PayloadType, ProtocolId,
 };
+
+/// Bytes of the longest public value of a group of IKEv1: that of MODP-8192.
+const MAX_PUBLIC: usize = 1024;
 
 impl<P: Provider> Ike<'_, P> {
     // ---- initiator ----
@@ -45,12 +52,14 @@ impl<P: Provider> Ike<'_, P> {
         let peer = self.peer_of(x.sa).ok_or(DatagramError::Stale)?;
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(DatagramError::Stale)?;
+        let peers = self.phase1_candidates(number);
         self.v1_compose_clear(number, ExchangeType::AGGRESSIVE, &mut |w| {
             // All offers are for the group of the key exchange (RFC 2409 section 5).
             Self::phase1_write_offer(w, peer, Some(group))?;
             w.raw(PayloadType::KE, public)?;
             w.raw(PayloadType::NONCE, &nonce)?;
             w.id(&id)?;
+            peers.write_cert_reqs(w)?;
             vendor::write_all(w, vendors_of(peer))
         })
     }
@@ -100,20 +109,55 @@ impl<P: Provider> Ike<'_, P> {
         Ok(())
     }
 
-    /// The secret is known, and so whether the responder's proof is good: sends ours.
+    /// The secret is known, and so whether the responder's proof is good: ours is next.
     pub(super) fn aggressive_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
-        if let Err(failure) = self.phase1_derive(number, secret) {
-            return self.handshake_failed(env, number, failure);
-        }
-        let identity = match self.aggressive_believe(number) {
-            Ok(identity) => identity,
-            Err(Failure::AuthenticationFailed) => {
-                return self.aggressive_doubt(number, Failure::AuthenticationFailed);
+        let believed = self.phase1_derive(number, secret).and_then(|()| {
+            if self.phase1_signs(number, Role::Responder) {
+                return self.aggressive_verify(env, number);
             }
-            Err(failure) => return self.handshake_failed(env, number, failure),
+            self.aggressive_believe(number)?;
+            self.aggressive_prove(env, number);
+            Ok(())
+        });
+        match believed {
+            Ok(()) => {}
+            Err(failure @ (Failure::AuthenticationFailed | Failure::Untrusted { .. })) => {
+                self.aggressive_doubt(number, failure);
+            }
+            Err(failure) => self.handshake_failed(env, number, failure),
+        }
+    }
+
+    /// The responder's signature is in its message, which was stored.
+    fn aggressive_verify(&mut self, env: &mut Env<'_>, number: u32) -> Result<(), Failure> {
+        let hash = {
+            let (id, proof) = self.phase1_proof_of_peer(number).ok_or(Failure::Protocol)?;
+            let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
+            self.phase1_known(sa, &id)?;
+            self.phase1_checked(number, &id, &proof)?
         };
+        self.phase1_work(env, number, hash, Work::Verify);
+        Ok(())
+    }
+
+    /// The responder is the one that it says it is: our own proof is next.
+    pub(super) fn aggressive_prove(&mut self, env: &mut Env<'_>, number: u32) {
         self.nat_float(number);
-        if let Err(failure) = self.aggressive_write_third(number) {
+        let proven = if self.phase1_signs(number, Role::Initiator) {
+            self.phase1_sign(env, number, Role::Initiator)
+        } else {
+            self.phase1_own_proof(number, Role::Initiator)
+                .map(|hash| self.aggressive_complete(env, number, Proof::Hash(hash.bytes())))
+        };
+        if let Err(failure) = proven {
+            self.handshake_failed(env, number, failure);
+        }
+    }
+
+    /// Sends the third message, and the SA stands.
+    pub(super) fn aggressive_complete(&mut self, env: &mut Env<'_>, number: u32, proof: Proof<'_>) {
+        let Some((identity, _)) = self.phase1_accepted(number) else { return };
+        if let Err(failure) = self.aggressive_write_third(number, proof) {
             return self.handshake_failed(env, number, failure);
         }
         let Some((sa, last)) = self.contexts.exchange(number).map(|x| (x.sa, x.v1.iv)) else {
@@ -141,26 +185,25 @@ impl<P: Provider> Ike<'_, P> {
         self.await_another(number);
     }
 
-    /// Whether the responder is the one that we want. Gives its identity, hashed.
-    fn aggressive_believe(&self, number: u32) -> Result<u64, Failure> {
-        let slot = self.contexts.handshakes.get(number as usize).ok_or(Failure::Protocol)?;
-        let sa = slot.slot.exchange.sa;
-        let answer = self.v1_stored(slot.handshake.alternative).ok_or(Failure::Protocol)?;
-        let (id, hash) = answer.id.zip(answer.hash).ok_or(Failure::AuthenticationFailed)?;
+    /// Whether the responder is the one that we want.
+    fn aggressive_believe(&self, number: u32) -> Result<(), Failure> {
+        let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
+        let (id, answer) = self.phase1_proof_of_peer(number).ok_or(Failure::Protocol)?;
+        let hash = answer.hash.ok_or(Failure::AuthenticationFailed)?;
         if !self.phase1_is_proven(number, Role::Responder, &id, hash) {
             return Err(Failure::AuthenticationFailed);
         }
-        self.phase1_known(sa, &id).map(|identity| self.identity_hash(&identity))
+        self.phase1_known(sa, &id).map(|_| ())
     }
 
-    fn aggressive_write_third(&mut self, number: u32) -> Result<(), Failure> {
-        let proof = self.phase1_own_proof(number, Role::Initiator)?;
+    fn aggressive_write_third(&mut self, number: u32, proof: Proof<'_>) -> Result<(), Failure> {
         let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
         let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
         let cookies = self.v1_cookies(sa).ok_or(Failure::Protocol)?;
         let first = self.phase1_is_first(sa);
+        let local = self.peer_of(sa).ok_or(Failure::Protocol)?.auth.local;
         self.v1_compose(number, ExchangeType::AGGRESSIVE, None, &mut |w| {
-            w.raw(PayloadType::HASH, proof.bytes())?;
+            proof.write(w, &local)?;
             nat::write_detection(w, detection.as_ref())?;
             if first {
                 let kind = NotifyType::INITIAL_CONTACT;
@@ -168,7 +211,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             Ok(())
         })
-        .map_err(|_| Failure::NoRoom)
+        .map_err(|_| self.not_composed(number))
     }
 
     // ---- responder ----
@@ -197,12 +240,30 @@ impl<P: Provider> Ike<'_, P> {
         public: &[u8],
     ) {
         // The proof covers what stands before it in the message.
-        let written = self
-            .aggressive_write_second(number, public, &[0])
+        let proven = self
+            .aggressive_write_second(number, public, Proof::Hash(&[0]))
             .and_then(|()| self.phase1_derive(number, secret))
-            .and_then(|()| self.phase1_own_proof(number, Role::Responder))
-            .and_then(|proof| self.aggressive_write_second(number, public, proof.bytes()));
-        match written {
+            .and_then(|()| {
+                if self.phase1_signs(number, Role::Responder) {
+                    return self.phase1_sign(env, number, Role::Responder);
+                }
+                let hash = self.phase1_own_proof(number, Role::Responder)?;
+                self.aggressive_answer(env, number, Proof::Hash(hash.bytes()));
+                Ok(())
+            });
+        if let Err(failure) = proven {
+            self.handshake_failed(env, number, failure);
+        }
+    }
+
+    /// Sends the second message, which lies there without its proof.
+    pub(super) fn aggressive_answer(&mut self, env: &mut Env<'_>, number: u32, proof: Proof<'_>) {
+        let mut public = [0; MAX_PUBLIC];
+        let begun = self.contexts.exchange(number).and_then(|x| self.v1_stored(x.message)?.ke);
+        let len = begun.map_or(0, <[u8]>::len);
+        let copied = begun.and_then(|begun| bytes::copy_prefix(&mut public, begun));
+        let public = copied.and_then(|()| public.get(..len)).unwrap_or_default();
+        match self.aggressive_write_second(number, public, proof) {
             Ok(()) => self.phase1_send(env, number, Step::Third),
             Err(failure) => self.handshake_failed(env, number, failure),
         }
@@ -212,11 +273,13 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         public: &[u8],
-        proof: &[u8],
+        proof: Proof<'_>,
     ) -> Result<(), Failure> {
         let x = self.contexts.exchange(number).ok_or(Failure::Protocol)?;
-        let (sa, nonce) = (x.sa, x.nonce);
-        let further = self.peer_of(sa).map_or(&[][..], vendors_of);
+        let nonce = x.nonce;
+        let peer = self.peer_of(x.sa).ok_or(Failure::Protocol)?;
+        let (local, further) = (peer.auth.local, vendors_of(peer));
+        let peers = self.phase1_candidates(number);
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
         let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
@@ -224,11 +287,12 @@ impl<P: Provider> Ike<'_, P> {
             w.raw(PayloadType::KE, public)?;
             w.raw(PayloadType::NONCE, &nonce)?;
             w.id(&id)?;
-            w.raw(PayloadType::HASH, proof)?;
+            proof.write(w, &local)?;
+            peers.write_cert_reqs(w)?;
             nat::write_detection(w, detection.as_ref())?;
             vendor::write_all(w, further)
         })
-        .map_err(|_| Failure::NoRoom)
+        .map_err(|_| self.not_composed(number))
     }
 
     /// The initiator proves who it is; in the clear, if it likes (RFC 2409 section 5.4).
@@ -241,46 +305,84 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), DatagramError> {
         let x = self.contexts.exchange(number).ok_or(DatagramError::Stale)?;
         let (sa, iv) = (x.sa, x.v1.iv);
-        let opened: Opened<'_>;
-        let (collected, last): (_, Iv) = if arrived.header.is_encrypted() {
-            opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-            match opened.collect() {
-                Ok(collected) => (collected, opened.iv),
-                Err(_) => return self.phase1_doubt(number, Failure::AuthenticationFailed),
-            }
+        let opened = if arrived.header.is_encrypted() {
+            self.v1_open(sa, &iv, &arrived.header, datagram)?
         } else {
-            (Message::parse(datagram)?.collect()?, iv)
+            Opened {
+                first: arrived.header.next_payload,
+                text: Message::parse(datagram)?.body(),
+                iv,
+            }
+        };
+        let Ok(collected) = opened.collect() else {
+            return self.phase1_doubt(number, Failure::AuthenticationFailed);
         };
         let slot = self.contexts.handshakes.get(number as usize).ok_or(DatagramError::Stale)?;
         let begun = self.v1_stored(slot.handshake.request).ok_or(DatagramError::Stale)?;
-        let (Some(id), Some(hash)) = (begun.id, collected.hash) else {
+        let Some(id) = begun.id else {
             return self.phase1_doubt(number, Failure::AuthenticationFailed);
         };
-        if !self.phase1_is_proven(number, Role::Initiator, &id, hash) {
-            return self.phase1_doubt(number, Failure::AuthenticationFailed);
+        let signs = self.phase1_signs(number, Role::Initiator);
+        if !signs {
+            let hash = collected.hash.unwrap_or_default();
+            if !self.phase1_is_proven(number, Role::Initiator, &id, hash) {
+                return self.phase1_doubt(number, Failure::AuthenticationFailed);
+            }
         }
         let identity = self.phase1_identity(sa, &id, true);
-        let settled = identity.and_then(|(peer, identity)| {
-            self.sa(sa).map(|sa| sa.peer = peer).ok_or(Failure::Protocol)?;
-            Ok((peer, identity))
+        let checked = identity.and_then(|(peer, identity)| {
+            let hash =
+                if signs { Some(self.phase1_checked(number, &id, &collected)?) } else { None };
+            Ok((peer, identity, hash))
         });
-        let (peer, identity) = match settled {
-            Ok(settled) => settled,
+        let (peer, identity, hash) = match checked {
+            Ok(checked) => checked,
+            Err(failure) if signs => return self.phase1_doubt(number, failure),
             Err(failure) => {
                 self.handshake_failed(env, number, failure);
                 return Err(DatagramError::Refused);
             }
         };
+        if signs {
+            self.phase1_park(number, &opened)?;
+        } else if let Some(phase1) = self.phase1_mut(sa) {
+            phase1.last = opened.iv;
+        }
         self.nat_detected(sa, &collected, arrived.path);
-        let initial_contact = collected.notify(NotifyType::INITIAL_CONTACT).is_some();
-        if !self.phase1_admits(env, sa, (peer, identity), initial_contact) {
-            return Err(DatagramError::NoRoom);
-        }
         if let Some(slot) = self.sa(sa) {
-            slot.path = arrived.path;
+            slot.peer = peer;
         }
+        if let Some(x) = self.contexts.get(number) {
+            x.path = arrived.path;
+        }
+        match hash {
+            Some(hash) => self.phase1_work(env, number, hash, Work::Verify),
+            None => {
+                let initial = collected.notify(NotifyType::INITIAL_CONTACT).is_some();
+                self.aggressive_completed(env, number, (identity, initial));
+            }
+        }
+        Ok(())
+    }
+
+    /// Both are proven: the SA stands.
+    pub(super) fn aggressive_completed(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        (identity, initial_contact): (u64, bool),
+    ) {
+        let Some((sa, path)) = self.contexts.exchange(number).map(|x| (x.sa, x.path)) else {
+            return;
+        };
+        let Some(slot) = self.sa(sa) else { return };
+        slot.path = path;
+        let peer = slot.peer;
+        if !self.phase1_admits(env, sa, (peer, identity), initial_contact) {
+            return self.handshake_failed(env, number, Failure::NoRoom);
+        }
+        let last = self.phase1(sa).map_or(Iv::EMPTY, |phase1| phase1.last);
         self.end_exchange(env, number);
         self.phase1_up(env, sa, identity, last);
-        Ok(())
     }
 }

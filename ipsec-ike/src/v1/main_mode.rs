@@ -8,6 +8,10 @@
 //! 4                                          <--   KE, Nr, NAT-D, NAT-D
 //! 5     {IDii, HASH_I}                       -->                           port 4500 behind a NAT
 //! 6                                          <--   {IDir, HASH_R}
+//!
+//! with signatures:
+//! 3, 4  ..., CERTREQ
+//! 5, 6  {ID, CERT, SIG}
 //! ```
 //!
 //! Only the initiator's messages are repeated by the clock.
@@ -16,8 +20,9 @@ use ipsec_core::crypto::Provider;
 
 use super::keymat::Iv;
 use super::message::Arrived;
-use super::phase1::{Place, UNPROVEN_TIMEOUT, method_of, vendors_of};
+use super::phase1::{Place, UNPROVEN_TIMEOUT, vendors_of};
 use super::proposal;
+use super::signature::{Proof, method_of};
 use super::{Step, nat, vendor};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -96,9 +101,11 @@ impl<P: Provider> Ike<'_, P> {
     fn main_write_key(&mut self, number: u32, public: &[u8]) -> Result<(), DatagramError> {
         let nonce = self.contexts.exchange(number).ok_or(DatagramError::Stale)?.nonce;
         let detection = self.nat_detection(number)?;
+        let peers = self.phase1_candidates(number);
         self.v1_compose_clear(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
             w.raw(PayloadType::KE, public)?;
             w.raw(PayloadType::NONCE, &nonce)?;
+            peers.write_cert_reqs(w)?;
             nat::write_detection(w, detection.as_ref())
         })
     }
@@ -121,36 +128,46 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The secret is known: says who we are.
     pub(super) fn main_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
-        let sent =
-            self.phase1_derive(number, secret).and_then(|()| self.main_write_initiator(number));
-        match sent {
-            Ok(()) => self.phase1_send(env, number, Step::Sixth),
-            Err(failure) => self.handshake_failed(env, number, failure),
+        let derived = self.phase1_derive(number, secret);
+        self.nat_float(number);
+        let proven = derived.and_then(|()| {
+            if self.phase1_signs(number, Role::Initiator) {
+                return self.phase1_sign(env, number, Role::Initiator);
+            }
+            let hash = self.phase1_own_proof(number, Role::Initiator)?;
+            self.main_send_initiator(env, number, Proof::Hash(hash.bytes()));
+            Ok(())
+        });
+        if let Err(failure) = proven {
+            self.handshake_failed(env, number, failure);
         }
     }
 
-    fn main_write_initiator(&mut self, number: u32) -> Result<(), Failure> {
-        self.nat_float(number);
-        let proof = self.phase1_own_proof(number, Role::Initiator)?;
-        let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
+    /// Sends the fifth message.
+    pub(super) fn main_send_initiator(&mut self, env: &mut Env<'_>, number: u32, proof: Proof<'_>) {
+        let sa = self.contexts.exchange(number).map_or(u32::MAX, |x| x.sa);
         let first = self.phase1_is_first(sa);
-        self.main_write_proof(number, proof.bytes(), first)
+        match self.main_write_proof(number, proof, first) {
+            Ok(()) => self.phase1_send(env, number, Step::Sixth),
+            Err(failure) => self.handshake_failed(env, number, failure),
+        }
     }
 
     /// The fifth message, or the sixth.
     fn main_write_proof(
         &mut self,
         number: u32,
-        proof: &[u8],
+        proof: Proof<'_>,
         initial_contact: bool,
     ) -> Result<(), Failure> {
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
         let sa = self.contexts.exchange(number).ok_or(Failure::Protocol)?.sa;
         let cookies = self.v1_cookies(sa).ok_or(Failure::Protocol)?;
+        let local = self.peer_of(sa).ok_or(Failure::Protocol)?.auth.local;
         self.v1_compose(number, ExchangeType::IDENTITY_PROTECTION, None, &mut |w| {
             w.id(&id)?;
-            w.raw(PayloadType::HASH, proof)?;
+            proof.write(w, &local)?;
             if initial_contact {
                 w.notify(&Notify::with_spi(
                     ProtocolId::ISAKMP,
@@ -161,7 +178,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             Ok(())
         })
-        .map_err(|_| Failure::NoRoom)
+        .map_err(|_| self.not_composed(number))
     }
 
     /// The responder says who it is.
@@ -181,7 +198,16 @@ impl<P: Provider> Ike<'_, P> {
         let Ok(collected) = opened.collect() else {
             return self.phase1_doubt(number, Failure::AuthenticationFailed);
         };
-        let (Some(id), Some(hash)) = (collected.id, collected.hash) else {
+        let Some(id) = collected.id else {
+            return self.phase1_doubt(number, Failure::Protocol);
+        };
+        if self.phase1_signs(number, Role::Responder) {
+            return match self.phase1_known(sa, &id) {
+                Ok(_) => self.phase1_verify(env, number, &id, &collected, &opened),
+                Err(failure) => self.phase1_doubt(number, failure),
+            };
+        }
+        let Some(hash) = collected.hash else {
             return self.phase1_doubt(number, Failure::Protocol);
         };
         if !self.phase1_is_proven(number, Role::Responder, &id, hash) {
@@ -199,6 +225,15 @@ impl<P: Provider> Ike<'_, P> {
         self.end_exchange(env, number);
         self.phase1_up(env, sa, identity, last);
         Ok(())
+    }
+
+    /// The responder's signature is good.
+    pub(super) fn main_complete(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some((identity, _)) = self.phase1_accepted(number) else { return };
+        let Some(sa) = self.contexts.exchange(number).map(|x| x.sa) else { return };
+        let last = self.phase1(sa).map_or(Iv::EMPTY, |phase1| phase1.last);
+        self.end_exchange(env, number);
+        self.phase1_up(env, sa, identity, last);
     }
 
     // ---- responder ----
@@ -265,70 +300,88 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Unexpected);
         }
         let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-        let next = opened.iv;
         let Ok(collected) = opened.collect() else {
             // Another key: what comes out is no chain of payloads.
             return self.phase1_doubt(number, Failure::AuthenticationFailed);
         };
-        let (Some(id), Some(hash)) = (collected.id, collected.hash) else {
+        let Some(id) = collected.id else {
             return self.phase1_doubt(number, Failure::AuthenticationFailed);
         };
-        if !self.phase1_is_proven(number, Role::Initiator, &id, hash) {
-            return self.phase1_doubt(number, Failure::AuthenticationFailed);
+        let signs = self.phase1_signs(number, Role::Initiator);
+        if !signs {
+            let hash = collected.hash.unwrap_or_default();
+            if !self.phase1_is_proven(number, Role::Initiator, &id, hash) {
+                return self.phase1_doubt(number, Failure::AuthenticationFailed);
+            }
         }
         let (peer, identity) = match self.phase1_identity(sa, &id, false) {
             Ok(known) => known,
+            Err(failure) if signs => return self.phase1_doubt(number, failure),
             Err(failure) => {
                 self.handshake_failed(env, number, failure);
                 return Err(DatagramError::Refused);
             }
         };
-        let initial_contact = collected.notify(NotifyType::INITIAL_CONTACT).is_some();
         if let Some(slot) = self.sa(sa) {
             slot.peer = peer;
         }
-        self.main_answer(env, number, arrived, next, (identity, initial_contact))
+        let accepted = (identity, collected.notify(NotifyType::INITIAL_CONTACT).is_some());
+        if signs {
+            self.phase1_verify(env, number, &id, &collected, &opened)?;
+        } else {
+            self.phase1_keep(number, &opened)?;
+        }
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.received = arrived.hash;
+            // The peer has moved to the port of NAT traversal, if there is one.
+            x.path = arrived.path;
+        }
+        if !signs {
+            self.main_prove(env, number, accepted);
+        }
+        Ok(())
+    }
+
+    /// The initiator is the one that it says it is: our own proof is next.
+    pub(super) fn main_prove(&mut self, env: &mut Env<'_>, number: u32, accepted: (u64, bool)) {
+        let proven = if self.phase1_signs(number, Role::Responder) {
+            self.phase1_sign(env, number, Role::Responder)
+        } else {
+            self.phase1_own_proof(number, Role::Responder)
+                .map(|hash| self.main_answer(env, number, accepted, Proof::Hash(hash.bytes())))
+        };
+        if let Err(failure) = proven {
+            self.handshake_failed(env, number, failure);
+        }
     }
 
     /// Both are proven: the sixth message, and the SA stands.
-    fn main_answer(
+    pub(super) fn main_answer(
         &mut self,
         env: &mut Env<'_>,
         number: u32,
-        arrived: &Arrived,
-        iv: Iv,
         (identity, initial_contact): (u64, bool),
-    ) -> Result<(), DatagramError> {
-        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
-        let sa = x.sa;
-        let own = self.phase1_own_proof(number, Role::Responder);
-        let Ok(proof) = own else {
-            self.handshake_failed(env, number, Failure::Crypto);
-            return Err(DatagramError::Crypto);
+        proof: Proof<'_>,
+    ) {
+        let Some((sa, path)) = self.contexts.exchange(number).map(|x| (x.sa, x.path)) else {
+            return;
         };
-        let peer = self.sa(sa).ok_or(DatagramError::Stale)?.peer;
+        let Some(slot) = self.sa(sa) else { return };
+        slot.path = path;
+        let peer = slot.peer;
         if !self.phase1_admits(env, sa, (peer, identity), initial_contact) {
-            return Err(DatagramError::NoRoom);
+            return self.handshake_failed(env, number, Failure::NoRoom);
         }
-        let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
-        x.v1.iv = iv;
-        x.v1.received = arrived.hash;
-        // The peer has moved to the port of NAT traversal, if there is one.
-        x.path = arrived.path;
-        if let Some(slot) = self.sa(sa) {
-            slot.path = arrived.path;
+        let iv = self.phase1(sa).map_or(Iv::EMPTY, |phase1| phase1.last);
+        if let Some(x) = self.contexts.get(number) {
+            x.v1.iv = iv;
         }
-        if let Err(failure) = self.main_write_proof(number, proof.bytes(), false) {
-            self.handshake_failed(env, number, failure);
-            return Err(DatagramError::NoRoom);
+        if let Err(failure) = self.main_write_proof(number, proof, false) {
+            return self.handshake_failed(env, number, failure);
         }
         let last = self.contexts.get(number).map_or(Iv::EMPTY, |x| x.v1.iv);
-        if let Some(phase1) = self.phase1_mut(sa) {
-            phase1.last = last;
-        }
         self.phase1_farewell(env, number);
         self.phase1_up(env, sa, identity, last);
-        Ok(())
     }
 
     // ---- both ----

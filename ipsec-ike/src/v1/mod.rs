@@ -17,6 +17,7 @@ mod phase1;
 pub(crate) mod proposal;
 mod protect;
 mod quick_mode;
+mod signature;
 mod tasks;
 pub(crate) mod transaction;
 mod vendor;

@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use super::keymat::{Digest, Iv, Seen, Skeyid};
 use super::message::Arrived;
 use super::nat::{self, NatTraversal};
+use super::signature::{method_of, proof_prf};
 use super::{Kind, Phase1, Step, proposal, vendor};
 use crate::buffers::BufferId;
 use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth, Xauth};
@@ -28,8 +29,8 @@ use crate::proposal::Implemented;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, LINGER, jittered};
 use crate::v2::disturbed::MAX_RESTARTS;
 use crate::wire::v1::{
-    AuthMethod, Collected, ExchangeType, Flags, Header, IdPayload, IdType, Message, MessageWriter,
-    Notify, NotifyType,
+    Collected, ExchangeType, Flags, Header, IdPayload, IdType, Message, MessageWriter, Notify,
+    NotifyType,
 };
 use crate::wire::{self, NoRoom};
 
@@ -77,6 +78,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     ) -> Result<u32, CommandError> {
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
         let v1 = peer.versions.v1().ok_or(CommandError::Unknown)?;
+        method_of(peer, true).ok_or(CommandError::Unknown)?;
         let group = proposal::first_group(v1.proposals, &Implemented::of::<P>())
             .ok_or(CommandError::Unknown)?;
         if self.free_sas.is_empty() || self.buffers.free() < 4 {
@@ -521,7 +523,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             cookie_r: sa.spi_r,
             sa_i: offer.body(),
         };
-        slot.handshake.skeyid.proof::<P>(sa.choice.prf, prover, &seen, id).ok()
+        let prf = proof_prf(self.phase1_method(number)?, sa.choice.prf);
+        slot.handshake.skeyid.proof::<P>(prf, prover, &seen, id).ok()
     }
 
     /// Whether the peer has proven by the pre-shared key to be `id`.
@@ -622,6 +625,19 @@ impl<'r, P: Provider> Ike<'r, P> {
     pub(super) fn phase1_is_first(&self, sa: u32) -> bool {
         let peer = self.sas.get(sa as usize).map_or(0, |slot| slot.sa.peer);
         self.sas_of(peer, 0).all(|(_, sa)| !sa.is_authenticated())
+    }
+
+    /// Ends a handshake of ours that leads nowhere. A peer that is not believed takes the SA for established, and is told
+    /// that it is gone.
+    pub(super) fn phase1_abandoned(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        let sa = self.contexts.exchange(number).map(|x| x.sa);
+        let main = |x: &exchange::Exchange<P>| x.kind == exchange::Kind::V1(Kind::MainMode);
+        let believes = self.contexts.exchange(number).is_some_and(main);
+        let sa = sa.filter(|_| believes && matches!(failure, Failure::Untrusted { .. }));
+        match sa.and_then(|sa| Some((sa, self.phase1(sa)?.last))) {
+            Some((sa, last)) => self.phase1_disown(env, sa, number, failure, last),
+            None => self.handshake_failed(env, number, failure),
+        }
     }
 
     /// The peer is proven, and not the one that was wanted: it is told that the SA is gone, and our caller why.
@@ -830,6 +846,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         handshake.restarts = restarts;
         x.kx = Maybe::Nothing;
         x.failure = Maybe::Nothing;
+        x.retries = 0;
         x.v1 = super::Context::EMPTY;
         env.rng.fill_bytes(&mut x.nonce);
         let Some(peer) = self.config.peers.get(usize::from(child.peer)) else { return false };
@@ -913,23 +930,6 @@ fn same_key(a: &Peer<'_>, b: &Peer<'_>) -> bool {
         (RemoteAuth::Psk(a), RemoteAuth::Psk(b)) => a.ct_eq(b).into(),
         (RemoteAuth::Psk(_), _) | (_, RemoteAuth::Psk(_)) => false,
         _ => true,
-    }
-}
-
-/// How both sides prove who they are, as phase 1 has it; `None` if it has no such way. `ours`: we begin it.
-pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
-    let xauth = peer.versions.v1()?.xauth;
-    // The initiator of phase 1 is the one with the user, or the responder is.
-    let by_initiator = match xauth {
-        Xauth::None => None,
-        Xauth::User(_) => Some(ours),
-        Xauth::Users(_) | Xauth::Ask => Some(!ours),
-    };
-    match (peer.auth.local, peer.auth.remote, by_initiator) {
-        (LocalAuth::Psk(_), RemoteAuth::Psk(_), None) => Some(AuthMethod::PSK),
-        (LocalAuth::Psk(_), RemoteAuth::Psk(_), Some(true)) => Some(AuthMethod::XAUTH_INIT_PSK),
-        (LocalAuth::Psk(_), RemoteAuth::Psk(_), Some(false)) => Some(AuthMethod::XAUTH_RESP_PSK),
-        _ => None,
     }
 }
 

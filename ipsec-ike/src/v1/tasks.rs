@@ -3,6 +3,7 @@
 use ipsec_core::crypto::Provider;
 
 use super::{Kind, Step};
+use crate::auth::Untrusted;
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::event::{ChildRef, DownReason, Failure};
@@ -208,7 +209,7 @@ impl<P: Provider> Ike<'_, P> {
                         hint,
                     },
                 });
-                self.handshake_failed(env, number, failure);
+                self.phase1_abandoned(env, number, failure);
             }
             Kind::QuickMode | Kind::Dpd if ours => {
                 self.v1_end_exchanges(env, sa);
@@ -271,6 +272,13 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
+            (Work::Sign, Answer::Signed(signature)) => {
+                self.phase1_signed(env, number, kind, signature);
+            }
+            (Work::Verify, Answer::Verified) => self.phase1_verified(env, number, kind),
+            (Work::Verify, Answer::Refused(reason)) => {
+                self.phase1_untrusted(env, number, kind, reason);
+            }
             (Work::User, Answer::User(known)) => {
                 x.work = Work::None;
                 self.user_answered(env, number, known);
@@ -284,9 +292,16 @@ impl<P: Provider> Ike<'_, P> {
     fn v1_job_failed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let exchange::Kind::V1(kind) = x.kind else { return };
-        let (ours, agreeing) = (x.ours, x.work == Work::Agree);
+        let (ours, work) = (x.ours, x.work);
+        let agreeing = work == Work::Agree;
         let (sa, path) = (x.sa, x.path);
         match kind {
+            Kind::MainMode | Kind::Aggressive if work == Work::Verify => {
+                self.phase1_untrusted(env, number, kind, Untrusted::NotVerified);
+            }
+            Kind::MainMode | Kind::Aggressive if work == Work::Sign => {
+                self.handshake_failed(env, number, Failure::NotSigned);
+            }
             // Nobody vouches for the value that we could not use.
             Kind::Aggressive if ours && agreeing => {
                 self.aggressive_doubt(number, Failure::Crypto);

@@ -192,7 +192,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Why a message could not be written: there was no buffer, or it was too short.
-    pub(super) fn not_composed(&self, number: u32) -> Failure {
+    pub(crate) fn not_composed(&self, number: u32) -> Failure {
         let x = self.contexts.exchange(number);
         if x.is_some_and(|x| x.message.is_none()) { Failure::NoRoom } else { Failure::TooLong }
     }
@@ -254,7 +254,8 @@ impl<P: Provider> Ike<'_, P> {
         let checked = if !peer.remote_id.matches(&id) {
             Err(Failure::UnknownIdentity { claimed })
         } else {
-            signature::check(&peer.auth.remote, collected, &auth)
+            let named = signature::read(&auth).map(|(named, _)| named);
+            signature::check(&peer.auth.remote, named, &collected.certs())
                 .map_err(|reason| Failure::Untrusted { claimed, reason })
         };
         if let Err(failure) = checked {
@@ -387,9 +388,15 @@ impl<P: Provider> Ike<'_, P> {
                 RemoteAuth::Psk(_) => Err(Failure::AuthenticationFailed),
                 #[cfg(feature = "store")]
                 RemoteAuth::Store => Ok(false),
-                _ => signature::check(&peer.auth.remote, collected, &auth)
-                    .map(|()| false)
-                    .map_err(|reason| Failure::Untrusted { claimed: ClaimedId::of(&id), reason }),
+                _ => {
+                    let named = signature::read(&auth).map(|(named, _)| named);
+                    signature::check(&peer.auth.remote, named, &collected.certs())
+                        .map(|()| false)
+                        .map_err(|reason| Failure::Untrusted {
+                            claimed: ClaimedId::of(&id),
+                            reason,
+                        })
+                }
             }
         });
         let error = match checked {

@@ -22,3 +22,6 @@ pub(crate) mod rivals;
 mod sa_init;
 #[cfg(feature = "store")]
 mod store;
+
+#[cfg(feature = "ikev1")]
+pub(crate) use proof::key_of;

@@ -100,7 +100,7 @@ pub(super) fn write_hashes<'r>(
 }
 
 /// The key that we sign with.
-pub(super) const fn key_of<'r>(auth: &Auth<'r>) -> Option<SigningKey<'r>> {
+pub(crate) const fn key_of<'r>(auth: &Auth<'r>) -> Option<SigningKey<'r>> {
     match auth.local {
         LocalAuth::Certificate { key, .. } | LocalAuth::RawPublicKey { key, .. } => Some(key),
         _ => None,

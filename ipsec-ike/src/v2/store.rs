@@ -74,7 +74,8 @@ impl<P: Provider> Ike<'_, P> {
             RemoteAuth::Store if secret.is_empty() => return Err(unknown),
             RemoteAuth::Store => secret,
             _ => {
-                signature::check(&peer.auth.remote, &collected, &auth)
+                let named = signature::read(&auth).map(|(named, _)| named);
+                signature::check(&peer.auth.remote, named, &collected.certs())
                     .map_err(|reason| Failure::Untrusted { claimed, reason })?;
                 let (_, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
                 let bound = handshake.auth.bind::<P>(choice.prf, Role::Initiator, &id);

@@ -81,7 +81,7 @@ impl<'a> Collected<'a> {
     /// The certificates, in order: as many as were sent, of which no more than
     /// [`MAX_CERTS`](super::MAX_CERTS) are ever looked at.
     pub fn certs(&self) -> Certs<'a> {
-        Certs(self.payloads.clone())
+        Certs(Sent::V2(self.payloads.clone()))
     }
 
     /// The certificate requests, in order.
@@ -128,19 +128,41 @@ impl<'a> Collected<'a> {
     }
 }
 
-/// The certificate payloads of a message, in order.
+/// The certificate payloads of a message, in order, of whichever version of IKE.
 #[derive(Clone, Debug)]
-pub struct Certs<'a>(Payloads<'a>);
+pub struct Certs<'a>(Sent<'a>);
+
+#[derive(Clone, Debug)]
+enum Sent<'a> {
+    V2(Payloads<'a>),
+    #[cfg(feature = "ikev1")]
+    V1(super::v1::Payloads<'a>),
+}
+
+#[cfg(feature = "ikev1")]
+impl<'a> Certs<'a> {
+    pub(super) const fn of_v1(payloads: super::v1::Payloads<'a>) -> Self {
+        Self(Sent::V1(payloads))
+    }
+}
 
 impl<'a> Iterator for Certs<'a> {
     type Item = CertPayload<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let cert = |payload: Payload<'a>| match payload.kind {
-            PayloadType::CERT => CertPayload::parse(payload.body).ok(),
-            _ => None,
-        };
-        self.0.by_ref().filter_map(Result::ok).find_map(cert)
+        loop {
+            let body = match &mut self.0 {
+                Sent::V2(payloads) => payloads
+                    .find_map(|p| p.ok().filter(|p| p.kind == PayloadType::CERT).map(|p| p.body)),
+                #[cfg(feature = "ikev1")]
+                Sent::V1(payloads) => payloads.find_map(|p| {
+                    p.ok().filter(|p| p.kind == super::v1::PayloadType::CERT).map(|p| p.body)
+                }),
+            };
+            if let Ok(cert) = CertPayload::parse(body?) {
+                return Some(cert);
+            }
+        }
     }
 }
 

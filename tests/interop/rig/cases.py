@@ -710,6 +710,43 @@ def v1_transport(t):
     v1_on_kernel(t, replace(V1, inner=(), children=(HOSTS,)), "esp", "TRANSPORT", "10.8.0.1", "10.8.0.2")
 
 
+def v1_by_certificates(t, scheme, kind, links=1, **changes):
+    t.pair()
+    side, _ = certified(t, kind, links)
+    side = replace(side, version="v1-main", ike=V1.ike, **changes)
+    t.establish(side)
+    t.peer.expect(f"proven by v1 {scheme}")
+    t.traffic()
+    t.on_wire("udp esp")
+
+
+@both_roles
+def v1_main_rsa(t):
+    """RSA signatures over HASH_I and HASH_R without DigestInfo (RFC 2409 section 5.1)."""
+    v1_by_certificates(t, "rsa", "rsa")
+
+
+@both_roles
+def v1_main_ecdsa(t):
+    """ECDSA on P-256 (RFC 4754), and an intermediate authority."""
+    v1_by_certificates(t, "ecdsa", "ecdsa", links=2)
+
+
+@both_roles
+def v1_main_ecdsa_p384(t):
+    """HASH_I and HASH_R are made with SHA-384, whatever was negotiated."""
+    v1_by_certificates(t, "ecdsa", "ecdsa384")
+
+
+@both_roles
+def v1_cert_expired(t):
+    """The peer's certificate has expired."""
+    t.pair()
+    side, _ = certified(t, peer={"until": "210101000000Z"})
+    side = replace(side, version="v1-main", ike=V1.ike)
+    is_refused(t, side, side.mirrored(), "expired")
+
+
 # Signatures and certificates
 
 def certified(t, kind="ecdsa", links=1, ours=None, peer=None):

@@ -10,7 +10,7 @@ use rand_core::CryptoRng;
 
 use super::ecdsa::{self, Ecdsa, Form};
 use super::rsa::{self, PrivateParts, Size};
-use super::{PublicKey, der, hash, modern_hash, padding, schemes};
+use super::{PublicKey, der, given_hash, hash, modern_hash, padding, schemes};
 use crate::lists::List;
 use crate::select::{All, If, Select, Switch};
 
@@ -181,14 +181,14 @@ trait Key<S: Select> {
 struct Schemes<S>(core::marker::PhantomData<S>);
 
 impl<S: Select> Schemes<S> {
-    const P256: &'static List<SignatureScheme, 16> =
+    const P256: &'static List<SignatureScheme, 20> =
         &schemes::<S>(Some(der::Kind::Ec(Curve::P256)));
-    const P384: &'static List<SignatureScheme, 16> =
+    const P384: &'static List<SignatureScheme, 20> =
         &schemes::<S>(Some(der::Kind::Ec(Curve::P384)));
-    const P521: &'static List<SignatureScheme, 16> =
+    const P521: &'static List<SignatureScheme, 20> =
         &schemes::<S>(Some(der::Kind::Ec(Curve::P521)));
-    const ED25519: &'static List<SignatureScheme, 16> = &schemes::<S>(Some(der::Kind::Ed25519));
-    const RSA: &'static List<SignatureScheme, 16> = &schemes::<S>(Some(der::Kind::Rsa));
+    const ED25519: &'static List<SignatureScheme, 20> = &schemes::<S>(Some(der::Kind::Ed25519));
+    const RSA: &'static List<SignatureScheme, 20> = &schemes::<S>(Some(der::Kind::Rsa));
 }
 
 impl<S: Select, C: Ecdsa> Key<S> for ::ecdsa::SigningKey<C> {
@@ -216,6 +216,11 @@ impl<S: Select, C: Ecdsa> Key<S> for ::ecdsa::SigningKey<C> {
             SignatureScheme::Ecdsa(id) => (id, Form::Der),
             // RFC 4754 section 7.
             SignatureScheme::EcdsaRaw(curve) => (curve.hash(), Form::Raw),
+            // RFC 2409 section 5.1: the message is the hash.
+            SignatureScheme::EcdsaIkev1(curve) => {
+                let hash = given_hash(curve, message).ok_or(CryptoError::Length)?;
+                return ecdsa::sign(self, hash.as_ref(), Form::Raw, rng, out);
+            }
             _ => return Err(CryptoError::Unsupported),
         };
         ecdsa::sign(self, hash::<S>(id, message)?.as_ref(), form, rng, out)

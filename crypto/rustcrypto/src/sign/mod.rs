@@ -15,6 +15,7 @@ use core::marker::PhantomData;
 
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::ed25519::signature::MultipartVerifier;
+use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::{CryptoError, Curve, HashId, SignatureScheme, SignatureVerifier};
 
 pub use key::PrivateKey;
@@ -34,7 +35,7 @@ pub type SoftwareKey = PrivateKey<All>;
 pub struct Verifier<S: Select = All>(PhantomData<fn() -> S>);
 
 impl<S: Select> Verifier<S> {
-    const SCHEMES: &'static List<SignatureScheme, 16> = &schemes::<S>(None);
+    const SCHEMES: &'static List<SignatureScheme, 20> = &schemes::<S>(None);
 
     /// The one value.
     pub const fn new() -> Self {
@@ -131,6 +132,11 @@ fn verify<S: Select>(
         (SignatureScheme::EcdsaRaw(named), PublicKey::Ec(curve, point)) if named == *curve => {
             verify_ecdsa::<S>(*curve, point, named.hash(), message, Form::Raw, signature)
         }
+        // RFC 2409 section 5.1: the message is the hash.
+        (SignatureScheme::EcdsaIkev1(named), PublicKey::Ec(curve, point)) if named == *curve => {
+            let hash = given_hash(named, message).ok_or(CryptoError::Signature)?;
+            verify_ecdsa_hash::<S>(*curve, point, &hash, Form::Raw, signature)
+        }
         (SignatureScheme::Ed25519, PublicKey::Ed25519(key)) if S::Ed25519::ON => {
             verify_ed25519(key, message, signature)
         }
@@ -159,7 +165,16 @@ fn verify_ecdsa<S: Select>(
     form: Form,
     signature: &[u8],
 ) -> Result<(), CryptoError> {
-    let hash = modern_hash::<S>(id, message)?;
+    verify_ecdsa_hash::<S>(curve, point, &modern_hash::<S>(id, message)?, form, signature)
+}
+
+fn verify_ecdsa_hash<S: Select>(
+    curve: Curve,
+    point: &[u8],
+    hash: &Hash,
+    form: Form,
+    signature: &[u8],
+) -> Result<(), CryptoError> {
     let hash = hash.as_ref();
     match curve {
         Curve::P256 if S::EcdsaP256::ON => {
@@ -198,6 +213,14 @@ impl AsRef<[u8]> for Hash {
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+}
+
+/// A message that is a hash, of the function that goes with a curve.
+fn given_hash(curve: Curve, message: &[&[u8]]) -> Option<Hash> {
+    let mut hash = Hash { bytes: [0; 64], len: curve.hash().output_len() };
+    let mut w = Writer::new(hash.bytes.get_mut(..hash.len)?);
+    message.iter().try_for_each(|part| w.bytes(part))?;
+    w.room().is_empty().then_some(hash)
 }
 
 /// Hashes with a function that `S` has.
@@ -240,8 +263,8 @@ const fn has_hash<S: Select>(id: HashId) -> bool {
 }
 
 /// What `S` can do with one kind of key, or with all, in the order of preference.
-const fn schemes<S: Select>(kind: Option<Kind>) -> List<SignatureScheme, 16> {
-    use SignatureScheme::{Ecdsa, EcdsaRaw, RsaPkcs1, RsaPss};
+const fn schemes<S: Select>(kind: Option<Kind>) -> List<SignatureScheme, 20> {
+    use SignatureScheme::{Ecdsa, EcdsaIkev1, EcdsaRaw, RsaPkcs1, RsaPss};
     let mut list = List::new(SignatureScheme::Ed25519);
     let any = kind.is_none();
     let p256 = S::EcdsaP256::ON && (any || matches!(kind, Some(Kind::Ec(Curve::P256))));
@@ -265,6 +288,9 @@ const fn schemes<S: Select>(kind: Option<Kind>) -> List<SignatureScheme, 16> {
     list.push(p256 && sha256, EcdsaRaw(Curve::P256));
     list.push(p384 && sha384, EcdsaRaw(Curve::P384));
     list.push(p521 && sha512, EcdsaRaw(Curve::P521));
+    list.push(p256 && sha256, EcdsaIkev1(Curve::P256));
+    list.push(p384 && sha384, EcdsaIkev1(Curve::P384));
+    list.push(p521 && sha512, EcdsaIkev1(Curve::P521));
     list.push(rsa && sha256, RsaPss(HashId::Sha256));
     list.push(rsa && sha384, RsaPss(HashId::Sha384));
     list.push(rsa && sha512, RsaPss(HashId::Sha512));

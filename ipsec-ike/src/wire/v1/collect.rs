@@ -1,5 +1,6 @@
 //! The payloads of a message, parsed and sorted.
 
+use super::super::Certs;
 use super::WireError;
 use super::attributes::AttributesPayload;
 use super::chain::{Payload, Payloads};
@@ -103,9 +104,9 @@ impl<'a> Collected<'a> {
         self.bodies(PayloadType::DELETE).filter_map(|body| DeletePayload::parse(body).ok())
     }
 
-    /// The certificates, in order, each with its encoding.
-    pub fn certs(&self) -> impl Iterator<Item = (CertEncoding, &'a [u8])> + use<'a> {
-        self.bodies(PayloadType::CERT).filter_map(encoded)
+    /// The certificates, in order, each with its encoding, whose numbers are those of IKEv2.
+    pub fn certs(&self) -> Certs<'a> {
+        Certs::of_v1(self.payloads.clone())
     }
 
     /// The certificate requests, in order: an encoding and the name of an authority, which may be empty.
