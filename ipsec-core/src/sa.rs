@@ -234,8 +234,8 @@ impl<P: Provider> Protection<P> {
     /// The keys of AH; `None` for ESP.
     pub const fn ah(&self) -> Option<&AhTransform<P>> {
         match &self.transform {
-            Transform::Ah(ah) => Some(ah),
-            Transform::Esp(_) => None,
+            Transform::Ah(ah) if P::AH => Some(ah),
+            _ => None,
         }
     }
 }
@@ -264,6 +264,7 @@ impl<P: Provider> Transform<P> {
                 let counts = shape.aead && shape.iv == Iv::Counter && shape.salt_len == 4;
                 Self::Esp(EspTransform { suite, shape, cipher, salt, counts })
             }
+            Algorithms::Ah(..) if !P::AH => return Err(CryptoError::Unsupported),
             Algorithms::Ah(integ, align) => {
                 let icv_len = integ.icv_len().ok_or(CryptoError::Unsupported)?;
                 let key_len = integ.key_len().ok_or(CryptoError::Unsupported)?;

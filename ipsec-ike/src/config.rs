@@ -96,6 +96,7 @@ pub struct Peer<'r> {
     pub rekey_after: Duration,
     /// Authenticate anew after this time (RFC 7296 section 2.8.3): whoever began makes a new IKE SA with new children, and
     /// then ends the old one. To an initiator we say so (RFC 4478), and end what it has not renewed by then. `MAX`: never.
+    #[cfg(feature = "reauthentication")]
     pub reauthenticate_after: Duration,
     /// End the IKE SA after this time, if it has not been rekeyed.
     pub expire_after: Duration,
@@ -146,6 +147,7 @@ impl<'r> Peer<'r> {
             versions: Versions::V2,
             children: &[],
             rekey_after: Duration::from_secs(4 * 3600),
+            #[cfg(feature = "reauthentication")]
             reauthenticate_after: Duration::MAX,
             expire_after: Duration::from_secs(4 * 3600 + 1800),
             liveness: Some(Duration::from_secs(30)),
@@ -294,6 +296,14 @@ impl Phase1Proposal<'static> {
 }
 
 impl Peer<'_> {
+    /// When an authentication is over.
+    pub(crate) const fn reauthenticate_after(&self) -> Duration {
+        #[cfg(feature = "reauthentication")]
+        return self.reauthenticate_after;
+        #[cfg(not(feature = "reauthentication"))]
+        Duration::MAX
+    }
+
     /// What to ask it for.
     pub(crate) const fn asks(&self) -> Ask {
         #[cfg(feature = "configuration")]
@@ -625,6 +635,7 @@ pub struct Child<'r> {
     pub ah_align: AhAlign,
     /// What of the selectors a child takes from the packet that asks for it (RFC 4301 section 4.4.1.2): several children
     /// then share the traffic.
+    #[cfg(feature = "from_packet")]
     pub from_packet: FromPacket,
     /// How many such children there may be at once, of this side and of the peer's together. At least one.
     pub combinations: u16,
@@ -653,10 +664,21 @@ impl<'r> Child<'r> {
             mode: ModePolicy::Tunnel,
             tunnel: Tunnel::DEFAULT,
             ah_align: AhAlign::Standard,
+            #[cfg(feature = "from_packet")]
             from_packet: FromPacket::NONE,
             combinations: 1,
             dscp: DscpSet::ANY,
         }
+    }
+}
+
+impl Child<'_> {
+    /// What of its selectors is taken from packets: nothing, without the feature `from_packet`.
+    pub const fn takes_from_packet(&self) -> FromPacket {
+        #[cfg(feature = "from_packet")]
+        return self.from_packet;
+        #[cfg(not(feature = "from_packet"))]
+        FromPacket::NONE
     }
 }
 

@@ -32,7 +32,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         config: ChildRef,
         packet: &Flow,
     ) -> Result<(), CommandError> {
-        let takes = self.child_config(config).is_some_and(|c| !c.from_packet.is_none());
+        let takes = self.child_config(config).is_some_and(|c| !c.takes_from_packet().is_none());
         if !takes {
             return self.initiate(env, config);
         }
@@ -61,6 +61,9 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// The packet that would have asked for these selectors: for a child that the peer has asked for.
     pub(crate) fn packet_like(&self, config: &Child<'_>, selectors: &Selectors) -> Option<Flow> {
+        if config.takes_from_packet().is_none() {
+            return None;
+        }
         let (local, remote) = (selectors.local.first()?, selectors.remote.first()?);
         let port = |ts: &TrafficSelector| Some(ts.ports.start).filter(|_| !ts.ports.is_opaque());
         let packet = Flow {
@@ -72,7 +75,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         };
         // It says the same again only if the peer takes as much from packets as we do.
         let same = selectors_for(config, Some(packet)) == *selectors;
-        (same && !config.from_packet.is_none()).then_some(packet)
+        same.then_some(packet)
     }
 
     /// Whether two packets ask for the same child.
@@ -89,9 +92,10 @@ impl<'r, P: Provider> Ike<'r, P> {
 /// What is asked for, for this packet.
 pub(crate) fn selectors_for(config: &Child<'_>, packet: Option<Flow>) -> Selectors {
     let whole = Selectors { local: list(config.local), remote: list(config.remote) };
+    let takes = config.takes_from_packet();
     match packet {
-        Some(packet) => config.from_packet.narrow(&whole, &packet),
-        None => whole,
+        Some(packet) if !takes.is_none() => takes.narrow(&whole, &packet),
+        _ => whole,
     }
 }
 

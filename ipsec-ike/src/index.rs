@@ -42,7 +42,7 @@ impl<'r> HashIndex<'r> {
 
 #[inline(never)]
 fn feed(hasher: &mut SipHasher13, bytes: &[u8]) {
-    hasher.write(bytes);
+    bytes.iter().for_each(|byte| hasher.write_u8(*byte));
 }
 
 #[inline(never)]

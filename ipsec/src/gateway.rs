@@ -261,7 +261,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
                 }
                 let selectors = selectors(child).ok_or(SetupError::Selectors(config))?;
                 let tunnel = self.tunnels.push(config).ok_or(room)?;
-                let (dscp, from_packet) = (child.dscp, child.from_packet);
+                let (dscp, from_packet) = (child.dscp, child.takes_from_packet());
                 let policy = Policy::new(selectors, Action::Protect(tunnel));
                 let policy = Policy { dscp, from_packet, ..policy };
                 self.spd.push(policy).map_err(|_| room)?;

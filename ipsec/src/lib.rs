@@ -139,7 +139,7 @@ pub use ipsec_core;
 pub use ipsec_esp;
 pub use ipsec_ike;
 
-pub use ipsec_core::crypto::{Group, PrfId, Provider, Suite};
+pub use ipsec_core::crypto::{Group, PrfId, Provider, Suite, WithoutAh};
 pub use ipsec_core::lifetime::{Lifetime, Limits};
 pub use ipsec_core::mode::Mode;
 pub use ipsec_core::packet::{NoRoom, PacketBuf};

@@ -253,7 +253,8 @@ impl<P: Provider> Gateway<'_, P> {
 
     /// Whether the SAs of a policy are each for what was taken from one packet.
     fn takes_from_packet(&self, number: usize) -> bool {
-        self.spd.policies().get(number).is_some_and(|policy| !policy.from_packet.is_none())
+        cfg!(feature = "from_packet")
+            && self.spd.policies().get(number).is_some_and(|policy| !policy.from_packet.is_none())
     }
 
     /// Closes the oldest child SA of a tunnel if there are as many as it may have.

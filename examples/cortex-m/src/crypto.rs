@@ -3,9 +3,9 @@
 #[cfg(feature = "toy")]
 pub use ipsec_testkit::toy::PlainToy as Crypto;
 
-/// An image has the algorithms that its provider selects, and no others.
+/// An image has the algorithms that its provider selects, and no others; HMAC-SHA2-256 only as a function of IKE.
 #[cfg(not(any(feature = "all-algorithms", feature = "toy")))]
-pub type Crypto = ipsec_rustcrypto::Only<Ours>;
+pub type Crypto = ipsec::WithoutAh<ipsec_rustcrypto::Only<Ours>>;
 
 #[cfg(all(feature = "all-algorithms", not(feature = "toy")))]
 pub type Crypto = ipsec_rustcrypto::RustCrypto;

@@ -12,7 +12,8 @@ pub mod suite;
 
 pub use keyword::{SuiteKeyword, SuiteKeywordError};
 pub use provider::{
-    CryptoError, HashId, KeyExchange, Mac, MacWork, PacketCipher, Prf, Provider, Work,
+    CryptoError, HashId, KeyExchange, Mac, MacWork, NoMac, PacketCipher, Prf, Provider, WithoutAh,
+    Work,
 };
 pub use sign::{Curve, MAX_SIGNATURE_LEN, SignatureScheme, SignatureVerifier, Signer};
 pub use suite::{Encr, Group, Integ, Iv, PrfId, Shape, SignatureHash, Suite};

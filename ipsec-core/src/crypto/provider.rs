@@ -4,6 +4,8 @@
 //! algorithm is chosen at run time by its IANA number, and an unknown one is [`CryptoError::Unsupported`], never a
 //! panic. Secrets held by these types are wiped when they are dropped.
 
+use core::marker::PhantomData;
+
 use rand_core::CryptoRng;
 
 use super::suite::{Encr, Group, Integ, PrfId, SignatureHash, Suite};
@@ -270,6 +272,8 @@ pub trait Provider: 'static {
     /// Whether IKE may do a key exchange after another one (RFC 9370): true if a group is a key encapsulation mechanism.
     /// Where it is false, nothing of that is linked.
     const HYBRID: bool = has_kem(Self::GROUPS);
+    /// Whether there is AH: false if there is no integrity algorithm. Then nothing of it is linked.
+    const AH: bool = !Self::INTEGS.is_empty();
     /// Bytes of the longest public value of the groups.
     const LONGEST_PUBLIC: usize = longest_public(Self::GROUPS);
 
@@ -303,5 +307,51 @@ pub trait Provider: 'static {
     /// Whether `encr` is implemented with any key size.
     fn has_encr(encr: Encr) -> bool {
         Self::SUITES.iter().any(|s| s.encr == encr)
+    }
+}
+
+/// A provider without AH: of a program that names it, nothing that only AH needs is linked.
+///
+/// `P` may be one that has an integrity algorithm for other reasons, as that of a pseudo-random function.
+pub struct WithoutAh<P>(PhantomData<P>);
+
+impl<P: Provider> Provider for WithoutAh<P> {
+    type Cipher = P::Cipher;
+    type Mac = NoMac;
+    type Prf = P::Prf;
+    type Kx = P::Kx;
+
+    const SUITES: &'static [Suite] = P::SUITES;
+    const INTEGS: &'static [Integ] = &[];
+    const PRFS: &'static [PrfId] = P::PRFS;
+    const GROUPS: &'static [Group] = P::GROUPS;
+
+    fn hash(id: HashId, parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
+        P::hash(id, parts, out)
+    }
+
+    fn cbc_encrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        P::cbc_encrypt(encr, key, iv, text)
+    }
+
+    fn cbc_decrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
+        P::cbc_decrypt(encr, key, iv, text)
+    }
+}
+
+/// The integrity algorithm of [`WithoutAh`]: there is none.
+pub enum NoMac {}
+
+impl Mac for NoMac {
+    fn new(_: Integ, _: &[u8]) -> Result<Self, CryptoError> {
+        Err(CryptoError::Unsupported)
+    }
+
+    fn sign(&self, _: &[u8], _: &[&[u8]], _: &mut [u8]) -> Result<(), CryptoError> {
+        match *self {}
+    }
+
+    fn verify(&self, _: &[u8], _: &[&[u8]], _: &[u8]) -> Result<(), CryptoError> {
+        match *self {}
     }
 }

@@ -244,11 +244,12 @@ impl<P: Provider> Ike<'_, P> {
                 self.disown_sa(env, sa_number);
                 return Err(DatagramError::Refused);
             }
-            let (identity, answer) = (self.identity_hash(&id), self.answered(number, collected));
+            let identity = self.identity_hash(&id);
+            let mut answer = self.answered(number, collected);
             self.take_config(sa_number, collected);
             self.take_mobike(sa_number, Self::moves(collected));
             self.take_auth_lifetime(env, sa_number, reauth::auth_lifetime(collected));
-            return self.auth_completed(env, sa_number, number, identity, answer.as_ref());
+            return self.auth_completed(env, sa_number, number, identity, answer.as_mut());
         }
         // What is plain to see costs no job.
         let checked = if !peer.remote_id.matches(&id) {
@@ -284,7 +285,7 @@ impl<P: Provider> Ike<'_, P> {
         sa_number: u32,
         number: u32,
         identity: u64,
-        answer: Option<&Answered>,
+        answer: Option<&mut Answered>,
     ) -> Result<(), DatagramError> {
         if let Err(failure) = self.mix_ppk(number) {
             self.handshake_failed(env, number, failure);
@@ -314,7 +315,7 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         child: u32,
-        answer: &Answered,
+        answer: &mut Answered,
     ) -> Result<(), Failure> {
         self.take_answer(number, child, answer)?;
         self.derive_child_keys(number, None, None)
@@ -616,7 +617,7 @@ impl<P: Provider> Ike<'_, P> {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
-            reauth::write_auth_lifetime(peer.reauthenticate_after, w)?;
+            reauth::write_auth_lifetime(peer.reauthenticate_after(), w)?;
             if ppk {
                 w.notify(&Notify::new(NotifyType::PPK_IDENTITY, &[]))?;
             }
@@ -715,14 +716,15 @@ impl<P: Provider> Ike<'_, P> {
         }
         let Some(collected) = self.parked(number) else { return };
         let Some(id) = collected.id_r else { return };
-        let (identity, answer) = (self.identity_hash(&id), self.answered(number, &collected));
+        let identity = self.identity_hash(&id);
+        let mut answer = self.answered(number, &collected);
         let moves = Self::moves(&collected);
         let lifetime = reauth::auth_lifetime(&collected);
         self.take_mobike(sa, moves);
         self.take_auth_lifetime(env, sa, lifetime);
         self.take_parked_config(sa, number);
         self.release_parked(number);
-        let _ = self.auth_completed(env, sa, number, identity, answer.as_ref());
+        let _ = self.auth_completed(env, sa, number, identity, answer.as_mut());
     }
 
     /// The peer is not believed to be the one that it says it is.

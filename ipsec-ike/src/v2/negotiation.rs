@@ -1,5 +1,7 @@
 //! A child's negotiation: what IKE_AUTH and CREATE_CHILD_SA have in common (RFC 7296 sections 2.7, 2.9 and 2.17).
 
+use core::mem::{replace, take};
+
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::mode::AddressPair;
@@ -124,8 +126,8 @@ impl<P: Provider> Ike<'_, P> {
         collected: &Collected<'_>,
         with_group: bool,
     ) -> Result<(), Failure> {
-        let answer = self.read_answer(child, collected, with_group);
-        self.take_answer(number, child, &answer)
+        let mut answer = self.read_answer(child, collected, with_group);
+        self.take_answer(number, child, &mut answer)
     }
 
     /// What the responder chose, if it is of what we offered. Nothing is changed: the responder need not be authenticated
@@ -204,13 +206,13 @@ impl<P: Provider> Ike<'_, P> {
         &mut self,
         number: u32,
         child: u32,
-        answer: &Answered,
+        answer: &mut Answered,
     ) -> Result<(), Failure> {
         if let (Some(choice), Some(child)) = (answer.choice, self.child(child)) {
             child.choice = choice; // if the rest is refused, it is deleted as what it is
         }
         let Agreed { choice, spi, transport, no_tfc, ref selectors } =
-            *answer.agreed.as_ref().map_err(Failure::clone)?;
+            *answer.agreed.as_mut().map_err(|failure| replace(failure, Failure::Protocol))?;
         if let Some(x) = self.contexts.get(number) {
             if x.negotiation.deleted == spi.get() {
                 return Err(Failure::DeletedMeanwhile);
@@ -238,7 +240,7 @@ impl<P: Provider> Ike<'_, P> {
         let ends = ends.ok_or(Refusal::new(NotifyType::TEMPORARY_FAILURE))?;
         let mut chosen = Self::find_child(collected, peer, &ends, only, with_group);
         self.confine(sa, &mut chosen);
-        self.take_child(env, number, index, &chosen, replaces)
+        self.take_child(env, number, index, &mut chosen, replaces)
     }
 
     /// Takes a slot for the child that was found, and tells why none was. Gives the group of its key exchange.
@@ -247,7 +249,7 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         index: u16,
-        chosen: &Result<Chosen, Unmet>,
+        chosen: &mut Result<Chosen, Unmet>,
         replaces: Option<u32>,
     ) -> Result<Group, Refusal> {
         let sa = self.contexts.get(number).map_or(0, |x| x.sa);
@@ -255,7 +257,7 @@ impl<P: Provider> Ike<'_, P> {
         let chosen = match chosen {
             Ok(chosen) => chosen,
             Err(Unmet { refusal, failure, child }) => {
-                if let Some(failure) = failure.clone() {
+                if let Some(failure) = failure.take() {
                     let child = child.map(|child| ChildRef { peer: index, child });
                     self.refuse(Some(index), child, path, failure);
                 }
@@ -293,7 +295,7 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
         index: u16,
-        chosen: &Result<Chosen, Unmet>,
+        chosen: &mut Result<Chosen, Unmet>,
         nonces: (&[u8], &[u8]),
     ) -> Result<u32, NotifyType> {
         self.take_child(env, number, index, chosen, None).map_err(|r| r.kind)?;
@@ -374,9 +376,9 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let child = x.negotiation.child.checked_sub(1);
         x.negotiation = Negotiation::EMPTY;
-        let successor = core::mem::take(&mut x.successor).checked_sub(1);
+        let successor = take(&mut x.successor).checked_sub(1);
         let (sa, ours) = (x.sa, x.ours);
-        let rival = core::mem::replace(&mut x.rival, Rival::NONE);
+        let rival = replace(&mut x.rival, Rival::NONE);
         if let Some(child) = child {
             self.child_down(env, child, DownReason::NotInstalled);
         }
@@ -389,7 +391,7 @@ impl<P: Provider> Ike<'_, P> {
 
     pub(crate) fn release_parked(&mut self, number: u32) {
         if let Some(x) = self.contexts.get(number) {
-            let mut parked = core::mem::replace(&mut x.received, crate::exchange::Parked::NONE);
+            let mut parked = replace(&mut x.received, crate::exchange::Parked::NONE);
             self.buffers.release(&mut parked.buffer);
         }
     }

@@ -20,11 +20,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// No peer makes us authenticate ourselves anew more often: there would be no end of IKE SAs.
 const LEAST_LIFETIME: Duration = Duration::from_secs(10);
 
+/// Whether there is any, in this image.
+const REAUTHENTICATION: bool = cfg!(feature = "reauthentication");
+
 impl<P: Provider> Ike<'_, P> {
     /// Sets how long an authentication is believed that has just been made: as the configuration says, and if we began, no
     /// longer than the peer said.
     pub(crate) fn begin_authenticated_life(&mut self, env: &mut Env<'_>, number: u32) {
-        let own = self.peer_of(number).map_or(Duration::MAX, |peer| peer.reauthenticate_after);
+        let own = self.peer_of(number).map_or(Duration::MAX, |peer| peer.reauthenticate_after());
         let at = env.now.after(own);
         if let Some(sa) = self.sa(number) {
             sa.reauth_at = if sa.initiator { sa.reauth_at.min(at) } else { at };
@@ -39,7 +42,7 @@ impl<P: Provider> Ike<'_, P> {
         number: u32,
         seconds: Option<u32>,
     ) {
-        let Some(seconds) = seconds else { return };
+        let Some(seconds) = seconds.filter(|_| REAUTHENTICATION) else { return };
         let renewed = Duration::from_secs(u64::from(seconds.saturating_sub(seconds / 10)));
         let at = env.now.after(renewed.max(LEAST_LIFETIME));
         if let Some(sa) = self.sa(number).filter(|sa| sa.decides) {
@@ -50,6 +53,9 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The time has come: the initiator begins anew, or looks how far that is; the responder ends the SA.
     pub(crate) fn reauthenticate(&mut self, env: &mut Env<'_>, number: u32) {
+        if !REAUTHENTICATION {
+            return;
+        }
         let id = self.ike_id(number);
         let Some(sa) = self.sa(number).filter(|sa| sa.state == SaState::Established) else {
             return;
@@ -139,6 +145,9 @@ impl<P: Provider> Ike<'_, P> {
 
     /// What was to replace an SA by a new authentication replaces the one that has taken its place by a rekey.
     pub(crate) fn bequeath(&mut self, old: IkeId, number: u32) {
+        if !REAUTHENTICATION {
+            return;
+        }
         let new = self.ike_id(number);
         let Some((peer, identity)) = self.sa(number).map(|sa| (sa.peer, sa.identity)) else {
             return;
