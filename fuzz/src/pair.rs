@@ -16,7 +16,7 @@ use ipsec_core::time::Instant;
 use ipsec_ike::config::{
     Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, Peer, Phase1Mode,
     Phase1Proposal, Pool, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey, V1,
-    Versions,
+    User, Versions, Xauth,
 };
 use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
 use ipsec_ike::identity::Identity;
@@ -81,6 +81,10 @@ pub(crate) struct Shape {
     pub(crate) mobike: bool,
     /// The first side asks for an address.
     pub(crate) assigns: bool,
+    /// Of IKEv1: the first side has a user, whom the second one's caller knows.
+    pub(crate) user: bool,
+    /// Of IKEv1: addresses are told unasked.
+    pub(crate) push: bool,
 }
 
 impl Shape {
@@ -104,15 +108,19 @@ impl Shape {
             childless: bit(11),
             mobike: bit(12),
             assigns: bit(13),
+            user: false,
+            push: false,
             v1: None,
         }
     }
 
-    /// The same of IKEv1, as far as the first eight bits go: Aggressive Mode where IKEv2 has cookies.
+    /// The same of IKEv1, as far as the first eight bits go, and that of addresses: Aggressive Mode where IKEv2 has
+    /// cookies, a user where it has a store, and addresses unasked where it has a PPK.
     pub(crate) fn of_v1(bits: u16) -> Self {
-        let shape = Self::of(bits & 0xff);
+        let other = Self::of(bits);
+        let shape = Self::of(bits & 0x20ff);
         let mode = if shape.always_cookie { Phase1Mode::Aggressive } else { Phase1Mode::Main };
-        Self { v1: Some(mode), ..shape }
+        Self { v1: Some(mode), user: other.store, push: other.ppk, ..shape }
     }
 
     /// Which of the [`Shape::CONFIGURATIONS`] it has.
@@ -126,8 +134,8 @@ impl Shape {
             self.other_group,
             self.fragments,
             self.signatures,
-            self.store,
-            self.ppk,
+            self.store || self.user,
+            self.ppk || self.push,
             self.childless,
             self.mobike,
             self.assigns,
@@ -292,7 +300,14 @@ impl Configuration {
                     }
                 }
             };
-            peer.versions = Versions::V1(V1 { mode, proposals, ..V1::MAIN });
+            let user = User { name: b"asha", password: b"password of asha" };
+            let xauth = match (shape.user, side) {
+                (false, _) => Xauth::None,
+                (true, 0) => Xauth::User(user),
+                (true, _) => Xauth::Ask,
+            };
+            let push = shape.push;
+            peer.versions = Versions::V1(V1 { mode, proposals, xauth, push });
         }
         peer.fragment_size = Some(if shape.fragments { 256 } else { 1280 });
         peer.retransmission = Retransmission { tries: 4, ..Retransmission::DEFAULT };

@@ -328,8 +328,9 @@ fn ike_engine() -> Vec<(String, Vec<u8>)> {
 /// Programs of the target, in the same steps.
 fn ike_v1_engine() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
-    let mut add = |name: &str, game: u8, shape: u8, steps: &[&[u8]]| {
-        let program = [&[game, shape][..], &steps.concat()].concat();
+    let mut add = |name: &str, game: u8, shape: u16, steps: &[&[u8]]| {
+        let [high, low] = shape.to_be_bytes();
+        let program = [&[high * 3 + game, low][..], &steps.concat()].concat();
         all.push(named(name, program));
     };
     let (outsider, insider, stranger) = (0, 1, 2);
@@ -342,6 +343,12 @@ fn ike_v1_engine() -> Vec<(String, Vec<u8>)> {
         ("aggressive", 2),
         ("aggressive-nat-pfs", 7),
         ("small", 64),
+        ("user", 0x200),
+        ("user-address-nat", 0x2201),
+        ("user-address-push-aggressive", 0x2602),
+        ("user-address-small", 0x2240),
+        ("address", 0x2000),
+        ("address-push", 0x2400),
     ];
     for (name, shape) in shapes {
         let steps: [&[u8]; 7] = [
