@@ -320,6 +320,17 @@ impl Peer<'_> {
         false
     }
 
+    /// Whether it has to name a user: then there are several, whatever its address and its identity.
+    pub(crate) const fn wants_user(&self) -> bool {
+        #[cfg(feature = "ikev1")]
+        return match self.versions.v1() {
+            Some(v1) => matches!(v1.xauth, Xauth::Users(_) | Xauth::Ask),
+            None => false,
+        };
+        #[cfg(not(feature = "ikev1"))]
+        false
+    }
+
     /// Whether it may speak IKEv2.
     pub(crate) const fn speaks_v2(&self) -> bool {
         #[cfg(feature = "ikev1")]

@@ -373,7 +373,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let one = config.is_some_and(|p| {
             // One key is one peer, whoever it says it is.
             let one_key = matches!(p.auth.remote, RemoteAuth::RawPublicKey { .. });
-            p.remote.is_some() || p.remote_id != Identity::Any || one_key
+            (p.remote.is_some() || p.remote_id != Identity::Any || one_key) && !p.wants_user()
         });
         let identity = if one { 0 } else { identity };
         self.by_peer.hash(&[&peer.to_be_bytes(), &identity.to_be_bytes()]).max(1)

@@ -184,8 +184,10 @@ impl<P: Provider> Ike<'_, P> {
             count.set(count.get().saturating_add(1));
             false
         });
-        // What we ask leaves room to answer the peer.
-        let needed = if ours { 2 } else { 1 };
+        // What we ask leaves room to answer the peer; so does an answer that is kept, soon. Before the SA is up, each waits
+        // for the other.
+        let answered = self.v1_exchange(sa, |x| x.stage == Stage::Answered).is_some();
+        let needed = if ours && !answered && kind != Kind::Transaction { 2 } else { 1 };
         let room = self.free_exchanges.len() >= needed.min(self.contexts.exchanges.len());
         if count.get() >= MAX_EXCHANGES || !room || self.buffers.free() < 2 {
             return None;

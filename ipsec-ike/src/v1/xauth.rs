@@ -18,7 +18,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::message::Opened;
 use super::transaction::{Access, Transacted};
 use crate::auth::UserJob;
-use crate::config::{User, Xauth};
+use crate::config::{Peer, User, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
@@ -41,9 +41,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// Whether the peer of an entry has to be a user.
     pub(crate) fn wants_user(&self, peer: u16) -> bool {
-        let peer = self.config.peers.get(usize::from(peer));
-        let v1 = peer.and_then(|peer| peer.versions.v1());
-        v1.is_some_and(|v1| matches!(v1.xauth, Xauth::Users(_) | Xauth::Ask))
+        self.config.peers.get(usize::from(peer)).is_some_and(Peer::wants_user)
     }
 
     /// Whether one more client of this entry may wait for its user: all of them together have as much room as half-open
