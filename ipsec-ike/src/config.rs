@@ -107,7 +107,7 @@ pub struct Peer<'r> {
     /// Encapsulate ESP in UDP even when no NAT is found.
     pub force_encapsulation: bool,
     /// A protected message that makes a longer IP packet than this is sent in fragments, and fragments are taken from the
-    /// peer, if it agrees (RFC 7383). 1280 gets through every IPv6 path; what is less than 256 counts as that. `None`:
+    /// peer, if it agrees (RFC 7383; of IKEv1, by the vendor ID FRAGMENTATION, whose fragments nothing authenticates). 1280 gets through every IPv6 path; what is less than 256 counts as that. `None`:
     /// neither; so it is too without [`IkeMemory::assembly`](crate::IkeMemory::assembly).
     pub fragment_size: Option<u16>,
     /// What to ask it for when we begin (RFC 7296 section 2.19). The peer then narrows [`Child::local`], which should

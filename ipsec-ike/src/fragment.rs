@@ -32,7 +32,7 @@ const WHOLE: usize = 1280 - 48;
 /// The most fragments of one message of the peer's: bounds the work of putting them together.
 const MAX_FRAGMENTS: u16 = 64;
 /// Fragments of a request wait so long for the others, counted from the last.
-const KEPT: Duration = Duration::from_secs(60);
+pub(crate) const KEPT: Duration = Duration::from_secs(60);
 
 /// The longest IKE message that fits into the packets that are allowed to this peer.
 pub(crate) fn longest(peer: &Peer<'_>, path: Path) -> Option<usize> {
@@ -331,7 +331,8 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// When the fragments of a request are given up.
     pub(crate) fn partial_until(&self, number: u32) -> Option<Instant> {
         let id = self.sas.get(number as usize).filter(|_| LINKED)?.sa.partial(false);
-        Partial::of(self.buffers.bytes(id)).map(|(partial, _)| partial.until)
+        // Those of both versions begin with it.
+        Some(Instant::from_micros(Reader::new(self.buffers.bytes(id)).u64()?))
     }
 
     /// Bytes of the message of an exchange, if it had to be sent whole and many paths do not carry it.

@@ -86,6 +86,10 @@ impl<P: Provider> Ike<'_, P> {
             Some(slot) if x.ours && x.kind != Kind::SaInit => slot.sa.path,
             _ => x.path,
         };
+        #[cfg(feature = "ikev1")]
+        if let Some(longest) = self.v1_cut(number, message, path) {
+            return self.v1_fragment(number, message, path, longest, buf);
+        }
         let rest = self.buffers.bytes(message).get(x.sent..).unwrap_or_default();
         let next = fragment::next_len(rest);
         let len = self.copy_out(rest.get(..next).unwrap_or_default(), path, buf)?;
@@ -120,14 +124,19 @@ impl<P: Provider> Ike<'_, P> {
         Ok(Some(Transmit { path: sa.sa.path, len: needed }))
     }
 
+    /// What stands before a message.
+    pub(crate) const fn marker(&self, path: Path) -> &'static [u8] {
+        let plain = path.local.port == self.config.ports.ike;
+        if plain { &[] } else { &NON_ESP_MARKER }
+    }
+
     fn copy_out(
         &self,
         message: &[u8],
         path: Path,
         buf: &mut [u8],
     ) -> Result<usize, BufferTooSmall> {
-        let plain = path.local.port == self.config.ports.ike;
-        let marker: &[u8] = if plain { &[] } else { &NON_ESP_MARKER };
+        let marker = self.marker(path);
         let needed = marker.len().saturating_add(message.len());
         let mut writer =
             bytes::Writer::new(buf.get_mut(..needed).ok_or(BufferTooSmall { needed })?);

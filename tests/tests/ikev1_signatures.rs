@@ -8,7 +8,7 @@ use ipsec::{
 };
 use ipsec_core::crypto::{Curve, HashId, SignatureScheme};
 use ipsec_ike::identity::ClaimedId;
-use ipsec_testkit::link::{Chance, Weather};
+use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
 use ipsec_testkit::pair::{Jobs, Memory, Pair};
 use ipsec_testkit::setup::{PSK, Setup, Side, leak, leak_all};
 use ipsec_testkit::toy_keys::public_key;
@@ -277,4 +277,98 @@ fn signatures_in_bad_weather() {
             pair.run_for(SECOND);
         }
     }
+}
+
+/// Chains of some 1,500 bytes, over a path of packets of 576.
+fn long_chains(seed: u64, v1: V1<'static>) -> Setup {
+    let setup = signed(seed, v1, RSA).peers(|peer| peer.fragment_size = Some(576));
+    let mut setup = setup.sizes(|sizes| sizes.buffer_len = 2500);
+    for side in Side::BOTH {
+        let (id, identity) = name(side);
+        let filler: &'static [u8] = leak_all([0xa5; 500]);
+        let chain = leak_all([certificate(id, identity), filler, filler]);
+        let key = SigningKey { id: id.into(), schemes: RSA };
+        setup.plan(side).peers[0].auth.local = LocalAuth::Certificate { chain, key };
+    }
+    setup
+}
+
+/// Messages of IKEv1 that are one fragment each: the payload of type 132, in the clear.
+fn fragments(pair: &Pair<'_>, from: Side) -> usize {
+    let is_fragment = |datagram: &Datagram| {
+        let bytes = &datagram.bytes[..];
+        let bytes = if datagram.source.port == 500 { bytes } else { bytes.get(4..).unwrap_or(&[]) };
+        bytes.len() > 28 && bytes[16] == 132 && bytes[17] == 0x10
+    };
+    // B is never behind a NAT.
+    let by_b = |datagram: &Datagram| datagram.source.address == pair.b.address;
+    let sent = pair.link.tap().iter().filter(|c| by_b(&c.datagram) == (from == Side::B));
+    sent.filter(|c| is_fragment(&c.datagram)).count()
+}
+
+/// Both sides announce FRAGMENTATION: what is too long for the path goes in pieces, in both modes, with a NAT between, and
+/// on a network that loses, repeats and reorders them.
+#[test]
+fn long_messages_go_in_fragments() {
+    for v1 in MODES {
+        for (setup, fair) in [
+            (long_chains(30, v1), true),
+            (long_chains(31, v1).behind_nat(), true),
+            (long_chains(32, V1::MAIN).weather(Weather::STORM), false),
+        ] {
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.initiate(Side::A).unwrap();
+            assert!(pair.wait(10 * MINUTE, Pair::is_up), "{}", pair.log());
+            for side in Side::BOTH {
+                assert!(fragments(&pair, side) >= 3, "{v1:?} {side:?}\n{}", pair.log());
+            }
+            // The first message is sent before anything is known of the other side.
+            let is_first = |d: &Datagram| d.destination.port == 500 && d.bytes[8..16] == [0; 8];
+            let mut sent = pair.link.tap().iter().map(|c| &c.datagram);
+            let long = sent.find(|d| d.packet_len() > 576 && !is_first(d));
+            assert!(long.is_none(), "{v1:?} {long:?}");
+            if fair {
+                pair.ping();
+                pair.close_and_check(Side::A);
+            }
+        }
+    }
+}
+
+/// Whoever does not announce it gets whole messages.
+#[test]
+fn fragments_are_for_those_who_want_them() {
+    for side in Side::BOTH {
+        let mut setup = long_chains(33, V1::MAIN);
+        setup.plan(side).peers[0].fragment_size = None;
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        assert_eq!((fragments(&pair, Side::A), fragments(&pair, Side::B)), (0, 0));
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// Nothing authenticates a fragment: forged ones, with the right cookies and from the right address, spoil a message, cost
+/// one buffer, and the message that is sent again comes through.
+#[test]
+fn forged_fragments_only_cost_time() {
+    let setup = long_chains(34, V1::MAIN);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    let mut forged = 0u16;
+    pair.link.set_hook(move |_, datagram| {
+        let bytes = &mut datagram.bytes;
+        if forged < 4 && bytes.len() > 36 && bytes[16] == 132 && bytes[17] == 0x10 {
+            // A piece of another message, of which there are no others.
+            forged += 1;
+            bytes[32..34].copy_from_slice(&forged.to_be_bytes());
+        }
+        Verdict::Pass
+    });
+    pair.initiate(Side::A).unwrap();
+    assert!(pair.wait(5 * MINUTE, Pair::is_up), "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::A);
 }

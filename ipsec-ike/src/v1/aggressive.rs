@@ -24,6 +24,7 @@ use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
 use crate::exchange::{Maybe, Work};
+use crate::fragment;
 use crate::ike_sa;
 use crate::keymat::{Role, SaKeys};
 use crate::proposal::Implemented;
@@ -53,6 +54,7 @@ impl<P: Provider> Ike<'_, P> {
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(DatagramError::Stale)?;
         let peers = self.phase1_candidates(number);
+        let fragments = fragment::is_wanted(peer, self.assembly);
         self.v1_compose_clear(number, ExchangeType::AGGRESSIVE, &mut |w| {
             // All offers are for the group of the key exchange (RFC 2409 section 5).
             Self::phase1_write_offer(w, peer, Some(group))?;
@@ -60,7 +62,7 @@ impl<P: Provider> Ike<'_, P> {
             w.raw(PayloadType::NONCE, &nonce)?;
             w.id(&id)?;
             peers.write_cert_reqs(w)?;
-            vendor::write_all(w, vendors_of(peer))
+            vendor::write_all(w, fragments, vendors_of(peer))
         })
     }
 
@@ -279,6 +281,7 @@ impl<P: Provider> Ike<'_, P> {
         let nonce = x.nonce;
         let peer = self.peer_of(x.sa).ok_or(Failure::Protocol)?;
         let (local, further) = (peer.auth.local, vendors_of(peer));
+        let fragments = fragment::is_wanted(peer, self.assembly);
         let peers = self.phase1_candidates(number);
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
@@ -290,7 +293,7 @@ impl<P: Provider> Ike<'_, P> {
             proof.write(w, &local)?;
             peers.write_cert_reqs(w)?;
             nat::write_detection(w, detection.as_ref())?;
-            vendor::write_all(w, further)
+            vendor::write_all(w, fragments, further)
         })
         .map_err(|_| self.not_composed(number))
     }

@@ -6,7 +6,15 @@
 //! and what comes out is treated as any datagram.
 
 use ipsec_core::bytes::{self, Reader, Writer};
+use ipsec_core::crypto::Provider;
+use ipsec_core::path::Path;
+use zeroize::Zeroize;
 
+use crate::buffers::BufferId;
+use crate::engine::{Env, Ike, Transmit};
+use crate::error::{BufferTooSmall, DatagramError};
+use crate::exchange;
+use crate::fragment::{self, KEPT};
 use crate::wire::NoRoom;
 use crate::wire::v1::{Flags, FragmentPayload, Header, Message, MessageWriter, PayloadType};
 
@@ -134,6 +142,107 @@ pub(crate) fn write(
     let mut w = MessageWriter::new(out, &header)?;
     w.fragment(&FragmentPayload { id, number, last: number == total, data })?;
     w.finish()
+}
+
+/// Bytes in front of the fragments in their buffer: when they are given up.
+const UNTIL: usize = 8;
+
+impl<P: Provider> Ike<'_, P> {
+    /// Takes a fragment, and the whole message if it was the last that was missing.
+    ///
+    /// It must have come from the peer's address. Its buffer is one that nothing else needs soon, and is given back after
+    /// a minute.
+    pub(super) fn v1_fragment_received(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        path: Path,
+        datagram: &[u8],
+    ) -> Result<(), DatagramError> {
+        let peer = self.peer_of(number).ok_or(DatagramError::Stale)?;
+        if !fragment::is_wanted(peer, self.assembly) {
+            return Err(DatagramError::Unexpected);
+        }
+        let piece = Message::parse(datagram)?.collect()?.fragment;
+        let piece = piece.ok_or(DatagramError::Unexpected)?;
+        let may_park = self.may_park();
+        let sa = self.sas.get_mut(number as usize).map(|slot| &mut slot.sa);
+        let sa = sa.ok_or(DatagramError::Stale)?;
+        if sa.path.remote.address != path.remote.address {
+            return Err(DatagramError::Unexpected);
+        }
+        let slot = sa.partial_mut(false);
+        if slot.is_none() {
+            *slot = may_park.then(|| self.buffers.take()).flatten().ok_or(DatagramError::NoRoom)?;
+        }
+        let id = *slot;
+        let used = self.buffers.bytes(id).len().saturating_sub(UNTIL);
+        let buffer = self.buffers.bytes_mut(id);
+        let (until, pieces) = buffer.split_first_chunk_mut().ok_or(DatagramError::NoRoom)?;
+        let added = add(pieces, used, &piece);
+        let (used, complete) = match added {
+            Added::Kept(used) => (used, false),
+            Added::Complete(used) => (used, true),
+            Added::Ignored => return Err(DatagramError::Stale),
+        };
+        *until = env.now.after(KEPT).as_micros().to_be_bytes();
+        self.buffers.set_len(id, used.saturating_add(UNTIL));
+        if !complete {
+            self.schedule_sa(env.now, number);
+            return Ok(());
+        }
+        let assembly = core::mem::take(&mut self.assembly);
+        let whole = self.buffers.bytes(id).get(UNTIL..).and_then(|all| assemble(all, assembly));
+        self.forget_partial(number, false);
+        let taken = match whole.and_then(|len| assembly.get_mut(..len)) {
+            Some(whole) => self.v1_datagram(env, path, whole),
+            None => Err(DatagramError::NoRoom),
+        };
+        assembly.zeroize();
+        self.assembly = assembly;
+        taken
+    }
+
+    /// How long the fragments are in which a message is sent; `None`: it is sent whole.
+    pub(crate) fn v1_cut(&self, number: u32, message: BufferId, path: Path) -> Option<usize> {
+        let x = self.contexts.exchange(number).filter(|_| fragment::LINKED)?;
+        let sa = &self.sas.get(x.sa as usize)?.sa;
+        if !matches!(x.kind, exchange::Kind::V1(_)) || !sa.fragments {
+            return None;
+        }
+        let longest = fragment::longest(self.peer_of(x.sa)?, path)?;
+        let len = self.buffers.bytes(message).len();
+        (len > longest && count(len, longest).is_some()).then_some(longest)
+    }
+
+    /// The next fragment of a message, and whether there are more.
+    pub(crate) fn v1_fragment(
+        &mut self,
+        number: u32,
+        message: BufferId,
+        path: Path,
+        longest: usize,
+        buf: &mut [u8],
+    ) -> Result<(Option<Transmit>, bool), BufferTooSmall> {
+        let marker = self.marker(path);
+        let needed = marker.len().saturating_add(longest);
+        let message = self.buffers.bytes(message);
+        let total = count(message.len(), longest).unwrap_or(0);
+        let Some(x) = self.contexts.get(number) else { return Ok((None, false)) };
+        let next = u8::try_from(x.sent).unwrap_or(0).saturating_add(1);
+        let out = buf.get_mut(..needed).ok_or(BufferTooSmall { needed })?;
+        x.sent = if next < total { next.into() } else { 0 };
+        let (head, out) = out.split_at_mut_checked(marker.len()).unwrap_or_default();
+        let _ = bytes::copy(head, marker);
+        let written = write(out, message, id_of(message), next, longest);
+        let len = written.ok().map(|len| len.saturating_add(marker.len()));
+        Ok((len.map(|len| Transmit { path, len }), next < total))
+    }
+}
+
+/// Tells the fragments of different messages apart, and is the same when a message is sent again.
+fn id_of(message: &[u8]) -> u16 {
+    message.last_chunk().map_or(1, |last| u16::from_be_bytes(*last) | 1)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
 use crate::exchange::Work;
+use crate::fragment;
 use crate::keymat::Role;
 use crate::proposal::Implemented;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
@@ -44,9 +45,10 @@ impl<P: Provider> Ike<'_, P> {
         else {
             return;
         };
+        let fragments = fragment::is_wanted(peer, self.assembly);
         let written = self.v1_compose_clear(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
             Self::phase1_write_offer(w, peer, None)?;
-            vendor::write_all(w, vendors_of(peer))
+            vendor::write_all(w, fragments, vendors_of(peer))
         });
         match written {
             Ok(()) => self.phase1_send(env, number, Step::Second),
@@ -244,10 +246,11 @@ impl<P: Provider> Ike<'_, P> {
         env: &mut Env<'_>,
         number: u32,
     ) -> Result<(), DatagramError> {
-        let sa = self.contexts.exchange(number).map(|x| x.sa);
-        let further = sa.and_then(|sa| self.peer_of(sa)).map_or(&[][..], vendors_of);
+        let sa = self.contexts.exchange(number).ok_or(DatagramError::Stale)?.sa;
+        let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
+        let fragments = fragment::is_wanted(peer, self.assembly);
         self.phase1_compose_choice(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
-            vendor::write_all(w, further)
+            vendor::write_all(w, fragments, vendors_of(peer))
         })?;
         self.phase1_answer(env, number, Step::Third, UNPROVEN_TIMEOUT);
         Ok(())

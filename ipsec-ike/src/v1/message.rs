@@ -94,6 +94,9 @@ impl<P: Provider> Ike<'_, P> {
             self.phase1_rivalled(&arrived);
             return Err(DatagramError::UnknownSpi);
         };
+        if header.next_payload == PayloadType::FRAGMENT && !header.is_encrypted() {
+            return self.v1_fragment_received(env, number, path, datagram);
+        }
         match header.exchange {
             ExchangeType::IDENTITY_PROTECTION | ExchangeType::AGGRESSIVE
                 if header.message_id == 0 =>

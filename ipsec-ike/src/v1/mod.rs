@@ -5,7 +5,6 @@
 //! in a list; a message is one cipher block chain from the exchange's last one; what is deleted or notified is said once.
 
 mod aggressive;
-#[allow(dead_code, reason = "messages are not cut yet")]
 pub(crate) mod fragment;
 mod informational;
 pub(crate) mod keymat;

@@ -442,6 +442,10 @@ impl<'r, P: Provider> Ike<'r, P> {
             phase1.nat = NatTraversal::best(&known);
             phase1.dpd = known.dpd;
         }
+        let wanted = self.peer_of(sa).is_some_and(|peer| peer.fragment_size.is_some());
+        if let Some(slot) = self.sa(sa) {
+            slot.fragments = known.fragmentation && wanted && crate::fragment::LINKED;
+        }
     }
 
     /// The initiator's and the responder's message with key exchange and nonce.

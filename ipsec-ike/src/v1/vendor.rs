@@ -40,9 +40,14 @@ pub(crate) const UNITY: &[u8] = &hash(0x12f5_f28c_4571_68a9_702d_9fe2_74cc_0100)
 /// Those that are always sent: NAT traversal, the preferred first, and DPD.
 const ALWAYS: [&[u8]; 5] = [NAT_T, NAT_T_DRAFT_03, NAT_T_DRAFT_02_N, NAT_T_DRAFT_02, DPD];
 
-/// Writes what we can, and `further` of the above: [`FRAGMENTATION`], [`XAUTH`].
-pub(super) fn write_all(w: &mut MessageWriter<'_>, further: &[&[u8]]) -> Result<(), NoRoom> {
-    let mut all = ALWAYS.iter().chain(further);
+/// Writes what we can, with [`FRAGMENTATION`] if we reassemble fragments, and `further` of the above: [`XAUTH`], [`UNITY`].
+pub(super) fn write_all(
+    w: &mut MessageWriter<'_>,
+    fragments: bool,
+    further: &[&[u8]],
+) -> Result<(), NoRoom> {
+    let fragmentation = fragments.then_some(&FRAGMENTATION);
+    let mut all = ALWAYS.iter().chain(fragmentation).chain(further);
     all.try_for_each(|id| w.raw(PayloadType::VENDOR_ID, id))
 }
 
@@ -121,9 +126,9 @@ mod tests {
     fn what_we_say() {
         let header = Header::new(1, 0, ExchangeType::IDENTITY_PROTECTION, Flags(0), 0);
         let mut buf = [0; 256];
-        for further in [&[][..], &[XAUTH, FRAGMENTATION]] {
+        for further in [&[][..], &[XAUTH]] {
             let mut w = MessageWriter::new(&mut buf, &header).unwrap();
-            write_all(&mut w, further).unwrap();
+            write_all(&mut w, !further.is_empty(), further).unwrap();
             let len = w.finish().unwrap();
             let known = Known::of(&Message::parse(&buf[..len]).unwrap().collect().unwrap());
             assert!(known.nat_rfc && known.nat_draft && known.dpd && !known.unity);

@@ -739,6 +739,21 @@ def v1_main_ecdsa_p384(t):
 
 
 @both_roles
+def v1_fragmentation(t):
+    """RSA-4096, over a path of 1,280 bytes that loses IP fragments: both sides announce FRAGMENTATION."""
+    t.pair()
+    t.short_path(1280)
+    side, _ = certified(t, "rsa4096")
+    side = replace(side, version="v1-main", ike=V1.ike, fragment_size=600)
+    t.establish(side)
+    t.peer.expect("v1 fragments sent")
+    t.peer.expect("v1 fragments received")
+    t.ours.node.ip("link set ipsec0 mtu 1180")
+    t.traffic()
+    refuse(t.capture.count(), "fragment")
+
+
+@both_roles
 def v1_cert_expired(t):
     """The peer's certificate has expired."""
     t.pair()

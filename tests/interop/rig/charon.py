@@ -134,6 +134,8 @@ class Charon(Daemon):
         "proven by pss": r"with RSA_EMSA_PSS\S* successful",
         "proven by ecdsa": r"with ECDSA_WITH_SHA\d+_DER successful",
         "proven by older ecdsa": r"with ECDSA-256 signature successful",
+        "v1 fragments sent": r"splitting IKE message",
+        "v1 fragments received": r"received fragment #\d+, reassembled fragmented IKE message",
         "proven by v1 rsa": r"with RSA_EMSA_PKCS1_NULL successful",
         "proven by v1 ecdsa": r"with ECDSA_WITH_NULL successful",
         "proven by ed25519": r"with ED25519 successful",
