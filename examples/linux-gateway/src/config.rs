@@ -123,6 +123,8 @@ impl Settings {
                 Protocol::Ah => (local, Kind::Ah, 0),
             }));
         }
+        let icmp: Vec<_> = all.iter().map(|(local, ..)| (*local, Kind::Icmp, 0)).collect();
+        all.extend(icmp);
         all.sort();
         all.dedup();
         all
@@ -1063,7 +1065,8 @@ lifetime_packets = 100
         assert_eq!((settings.tun.as_str(), settings.mtu, settings.routes), ("ipsec0", 1380, true));
         assert_eq!(settings.start, [Start::Immediately]);
         let ours = "10.8.0.1".parse().unwrap();
-        let all = [(ours, Kind::Udp, 500), (ours, Kind::Udp, 4500), (ours, Kind::Esp, 0)];
+        let all = [(Kind::Udp, 500), (Kind::Udp, 4500), (Kind::Esp, 0), (Kind::Icmp, 0)]
+            .map(|(kind, port)| (ours, kind, port));
         assert_eq!(settings.listening(), all);
         assert_eq!(settings.remote_networks().len(), 2);
         let [policy] = settings.gateway.before else { panic!("one policy") };
@@ -1224,7 +1227,7 @@ sequence_out = 5
         let settings = parse(MANUAL).unwrap();
         let [manual] = &settings.manual[..] else { panic!("one") };
         let ours = "10.0.0.1".parse().unwrap();
-        assert_eq!(settings.listening(), [(ours, Kind::Esp, 0), (ours, Kind::Ah, 0)]);
+        assert_eq!(settings.listening(), [Kind::Esp, Kind::Ah, Kind::Icmp].map(|kind| (ours, kind, 0)));
         assert_eq!(settings.gateway.manual.len(), 1);
         assert_eq!(manual.selectors.remote[0].to_string(), "192.168.2.0/24[17/53]");
         let m = &manual.manual;

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use ipsec::ipsec_core::fragments::FragmentSlot;
 use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_core::spd;
 use ipsec::ipsec_core::time::earliest;
 use ipsec::{
     Action, ChildRef, DownReason, Encapsulation, Endpoint, Gateway, GatewayEvent, IkeId, Inbound,
-    Instant, IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, Pools, Sealed, Sizes,
-    Store, Via,
+    Instant, IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, PathMtuSlot, Pools,
+    Sealed, Sizes, Store, Via,
 };
 use ipsec_rustcrypto::RustCrypto;
 use mio::unix::SourceFd;
@@ -46,6 +47,8 @@ const STRANGERS: Duration = Duration::from_secs(1);
 const ROAM: Duration = Duration::from_secs(1);
 /// Peers that may have an address of ours.
 const LEASES: usize = 1 << 16;
+/// Datagrams in fragments that may be under way past the tunnels.
+const FRAGMENTS: usize = 256;
 /// Half-open exchanges of others that find room.
 const HANDSHAKES: usize = 64;
 /// The largest IKE message.
@@ -63,11 +66,17 @@ const CLIENTS: usize = 1 << 20;
 /// Runs until a signal ends it.
 pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), String> {
     let leases = settings.gateway.ike.pool.map_or(0, |_| LEASES);
-    let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes(&settings)).with_leases(leases);
+    let sizes = sizes(&settings);
+    let mut pools = Pools::<RustCrypto, Vecs>::new(&sizes).with_leases(leases);
+    let pairs = sizes.children + sizes.manual;
+    let (mut path_mtus, mut links) = (vec![PathMtuSlot::EMPTY; pairs], vec![0; 2 * pairs]);
+    let mut fragments = vec![FragmentSlot::EMPTY; FRAGMENTS];
     let mut rng = rand::rng();
     let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
     let mut gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
     gateway.support_mobike();
+    gateway.learn_path_mtu(&mut path_mtus, &mut links);
+    gateway.track_fragments(&mut fragments);
 
     let sockets = Sockets::open(&settings.listening())?;
     let mut tun = Tun::open(&settings.tun, settings.mtu, &settings.tun_addresses)?;
@@ -506,6 +515,13 @@ impl Daemon<'_> {
                 self.gateway.inbound_udp_with_room(now, rng, *path, class, ROOM, payload)
             }
             Kind::Esp | Kind::Ah => self.gateway.inbound_ip(now, rng, payload),
+            Kind::Icmp => {
+                // A router on the way says that a packet of ours was too big for it.
+                if let Some(mtu) = self.gateway.handle_too_big(now, payload) {
+                    log::info!("path MTU {mtu} from={} to={}", path.remote, path.local);
+                }
+                return;
+            }
         };
         match result {
             Ok(Inbound::Packet(received)) => {

@@ -1,4 +1,4 @@
-//! The unprotected side: sockets for IKE, for ESP in UDP, for ESP as IP protocol 50 and for AH as IP protocol 51, one of
+//! The unprotected side: sockets for IKE, for ESP in UDP, for ESP as IP protocol 50, for AH as IP protocol 51 and for ICMP, one of
 //! each that is needed for each of our addresses. So it is known to which of them a datagram came, and a reply leaves from
 //! the right one.
 
@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Esp,
     /// IP protocol 51.
     Ah,
+    /// ICMP, for what routers say of our packets.
+    Icmp,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Udp => "UDP",
             Self::Esp => "IP protocol 50",
             Self::Ah => "IP protocol 51",
+            Self::Icmp => "ICMP",
         }
     }
 }
@@ -213,7 +216,12 @@ fn received_header(
     len: usize,
 ) -> Option<Ipv6Header> {
     let (IpAddr::V6(to), IpAddr::V6(from)) = (local.address, remote.address) else { return None };
-    let next = if kind == Kind::Ah { protocol::AH } else { protocol::ESP };
+    let next = match kind {
+        Kind::Udp => protocol::UDP,
+        Kind::Esp => protocol::ESP,
+        Kind::Ah => protocol::AH,
+        Kind::Icmp => protocol::ICMPV6,
+    };
     Ipv6Header::new(from, to, next, traffic_class, HOP_LIMIT, len)
 }
 
@@ -234,6 +242,8 @@ fn open(kind: Kind, local: Endpoint) -> io::Result<Socket> {
         Kind::Udp => (Type::DGRAM, Protocol::UDP),
         Kind::Esp => (Type::RAW, Protocol::from(i32::from(protocol::ESP))),
         Kind::Ah => (Type::RAW, Protocol::from(i32::from(protocol::AH))),
+        Kind::Icmp if is_v4 => (Type::RAW, Protocol::ICMPV4),
+        Kind::Icmp => (Type::RAW, Protocol::ICMPV6),
     };
     let socket = Socket::new(domain, type_.nonblocking(), Some(protocol))?;
     if is_v4 {

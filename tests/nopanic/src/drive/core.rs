@@ -10,8 +10,8 @@ use ::core::str::FromStr;
 use ipsec_core::address::AddressText;
 use ipsec_core::bytes::{self, Reader, Writer};
 use ipsec_core::crypto::{
-    CryptoError, Curve, Encr, Group, HashId, Integ, PacketCipher, PrfId, Provider, Shape,
-    SignatureHash, SignatureScheme, Suite, SuiteKeyword, SuiteKeywordError, Work,
+    CryptoError, Curve, Encr, Group, HashId, Integ, Mac, NoMac, PacketCipher, PrfId, Provider,
+    Shape, SignatureHash, SignatureScheme, Suite, SuiteKeyword, SuiteKeywordError, WithoutAh, Work,
 };
 use ipsec_core::fragments::FragmentTable;
 use ipsec_core::index::HashIndex;
@@ -91,6 +91,10 @@ fn crypto() {
         fn(_) -> _: Work::reborrow;
         fn(_) -> _: <ToyCipher as PacketCipher>::seal_batch, <ToyCipher as PacketCipher>::open_batch;
         fn(_) -> _: <Toy as Provider>::has_suite, <Toy as Provider>::has_encr;
+        fn(_, _, _) -> _: <WithoutAh<Toy> as Provider>::hash;
+        fn(_, _, _, _) -> _: <NoMac as Mac>::sign, <NoMac as Mac>::verify;
+        fn(_, _) -> _: <NoMac as Mac>::new;
+        fn(_, _, _, _) -> _: <WithoutAh<Toy> as Provider>::cbc_encrypt, <WithoutAh<Toy> as Provider>::cbc_decrypt;
         fn(_, _, _, _) -> _: <Toy as Provider>::cbc_encrypt, <Toy as Provider>::cbc_decrypt;
         fn(_) -> _: Shape::keymat_len, Shape::nonce_len;
         fn(_) -> _: Suite::shape, Suite::ah, Suite::is_ah, Suite::keyword, Suite::encrypts, <Suite as FromStr>::from_str;

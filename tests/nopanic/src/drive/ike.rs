@@ -69,6 +69,7 @@ fn engine() {
     reach! {
         fn(_) -> _: Config::new;
         fn(_, _, _) -> _: Peer::psk, Child::new;
+        fn(_) -> _: Child::takes_from_packet;
         fn(_, _, _, _, _) -> _: IkeMemory::links;
         fn(_, _, _) -> _: Ike::new;
         fn(_) -> _: Ike::config, Ike::sas_in_use, Ike::established, Ike::established_children;
