@@ -1227,7 +1227,10 @@ sequence_out = 5
         let settings = parse(MANUAL).unwrap();
         let [manual] = &settings.manual[..] else { panic!("one") };
         let ours = "10.0.0.1".parse().unwrap();
-        assert_eq!(settings.listening(), [Kind::Esp, Kind::Ah, Kind::Icmp].map(|kind| (ours, kind, 0)));
+        assert_eq!(
+            settings.listening(),
+            [Kind::Esp, Kind::Ah, Kind::Icmp].map(|kind| (ours, kind, 0))
+        );
         assert_eq!(settings.gateway.manual.len(), 1);
         assert_eq!(manual.selectors.remote[0].to_string(), "192.168.2.0/24[17/53]");
         let m = &manual.manual;
