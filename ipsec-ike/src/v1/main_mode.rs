@@ -264,6 +264,9 @@ impl<P: Provider> Ike<'_, P> {
         arrived: &Arrived,
         datagram: &[u8],
     ) -> Result<(), DatagramError> {
+        if !self.may_park() {
+            return Err(DatagramError::NoRoom);
+        }
         self.main_take_key(number, arrived, datagram)?;
         self.store_message(number, Place::InitiatorsKey, datagram)?;
         if let Some((_, handshake)) = self.contexts.handshake(number) {
