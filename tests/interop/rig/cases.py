@@ -710,10 +710,10 @@ def v1_transport(t):
     v1_on_kernel(t, replace(V1, inner=(), children=(HOSTS,)), "esp", "TRANSPORT", "10.8.0.1", "10.8.0.2")
 
 
-def v1_by_certificates(t, scheme, kind, links=1, **changes):
+def v1_by_certificates(t, scheme, kind, links=1, version="v1-main"):
     t.pair()
     side, _ = certified(t, kind, links)
-    side = replace(side, version="v1-main", ike=V1.ike, **changes)
+    side = replace(side, version=version, ike=V1.ike)
     t.establish(side)
     t.peer.expect(f"proven by v1 {scheme}")
     t.traffic()
@@ -736,6 +736,12 @@ def v1_main_ecdsa(t):
 def v1_main_ecdsa_p384(t):
     """HASH_I and HASH_R are made with SHA-384, whatever was negotiated."""
     v1_by_certificates(t, "ecdsa", "ecdsa384")
+
+
+@both_roles
+def v1_aggressive_rsa(t):
+    """Identities in the clear, but no pre-shared key to guess at."""
+    v1_by_certificates(t, "rsa", "rsa", version="v1-aggressive")
 
 
 @both_roles
