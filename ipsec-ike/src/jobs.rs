@@ -168,34 +168,41 @@ impl<P: Provider> Job<'_, P> {
     }
 }
 
-/// Does every job that is waiting, at once. Those of signatures fail: [`run_jobs_with`] does them, too.
+/// Does every job that is waiting, at once. Those of signatures fail: [`run_jobs_with`] does them, too. Says whether there
+/// was one.
 ///
 /// Call after every `handle_*` of the engine, before its polls.
-pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) {
+pub fn run_jobs<P: Provider>(engine: &mut Ike<'_, P>, env: &mut Env<'_>) -> bool {
+    let mut any = false;
     with_scratch::<P>(&mut |scratch| {
         while let Some(id) = engine.poll_job() {
             let Some(job) = engine.job(id) else { continue };
             let answer = job.run(env.rng, scratch);
             engine.handle_job(env, id, answer);
+            any = true;
         }
     });
+    any
 }
 
-/// Does every job that is waiting, at once, signatures included.
+/// Does every job that is waiting, at once, signatures included. Says whether there was one.
 ///
 /// Call after every `handle_*` of the engine, before its polls.
 pub fn run_jobs_with<P: Provider>(
     engine: &mut Ike<'_, P>,
     env: &mut Env<'_>,
     authenticator: &dyn Authenticator,
-) {
+) -> bool {
+    let mut any = false;
     with_scratch::<P>(&mut |scratch| {
         while let Some(id) = engine.poll_job() {
             let Some(job) = engine.job(id) else { continue };
             let answer = job.run_with(env.rng, scratch, authenticator);
             engine.handle_job(env, id, answer);
+            any = true;
         }
     });
+    any
 }
 
 /// Lends scratch space for the jobs of a provider, from the stack: 512 bytes, or [`MAX_PUBLIC`] if a public value of one of

@@ -12,7 +12,7 @@ use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
 use ipsec_ike::auth::Authenticator;
 use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Given, Traffic};
-use ipsec_ike::jobs::{Answer, Job, JobId, with_scratch};
+use ipsec_ike::jobs::{Answer, Job, JobId, run_jobs, run_jobs_with};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
 use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
@@ -259,17 +259,7 @@ impl<P: Provider> Gateway<'_, P> {
     /// to tell.
     #[inline(never)]
     pub fn run_jobs(&mut self, now: Instant, rng: &mut dyn CryptoRng) -> bool {
-        let mut any = false;
-        with_scratch::<P>(&mut |public| {
-            while let Some(id) = self.ike.poll_job() {
-                let Some(job) = self.ike.job(id) else { continue };
-                let answer = job.run(&mut *rng, public);
-                let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
-                self.ike.handle_job(&mut env, id, answer);
-                any = true;
-            }
-        });
-        any
+        run_jobs(&mut self.ike, &mut Env { now, rng, spis: &mut self.sad })
     }
 
     /// As [`Gateway::run_jobs`], with the signatures of those peers that need them.
@@ -280,17 +270,7 @@ impl<P: Provider> Gateway<'_, P> {
         rng: &mut dyn CryptoRng,
         authenticator: &dyn Authenticator,
     ) -> bool {
-        let mut any = false;
-        with_scratch::<P>(&mut |scratch| {
-            while let Some(id) = self.ike.poll_job() {
-                let Some(job) = self.ike.job(id) else { continue };
-                let answer = job.run_with(&mut *rng, scratch, authenticator);
-                let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
-                self.ike.handle_job(&mut env, id, answer);
-                any = true;
-            }
-        });
-        any
+        run_jobs_with(&mut self.ike, &mut Env { now, rng, spis: &mut self.sad }, authenticator)
     }
 
     /// Step 5 of the [driving loop](crate#the-driving-loop): tells what happened and does the jobs that wait, until
