@@ -478,6 +478,10 @@ pub enum LocalAuth<'r> {
         /// The key.
         key: SigningKey<'r>,
     },
+    /// Of IKEv1: by our user alone, after the peer has signed by RSA (hybrid authentication,
+    /// draft-ietf-ipsec-isakmp-hybrid-auth-05). It needs [`Xauth::User`].
+    #[cfg(feature = "ikev1")]
+    User,
 }
 
 /// A private key, which stays with whoever runs the jobs.
@@ -530,6 +534,11 @@ pub enum RemoteAuth<'r> {
         #[cfg(not(feature = "signatures"))]
         needs_the_feature_signatures: Infallible,
     },
+    /// Of IKEv1: by its user alone, after we have signed by RSA (hybrid authentication,
+    /// draft-ietf-ipsec-isakmp-hybrid-auth-05). It needs [`Xauth::Users`] or [`Xauth::Ask`]. The identity that it claims
+    /// counts for nothing.
+    #[cfg(feature = "ikev1")]
+    User,
 }
 
 /// What a peer may sign with, as we would choose ourselves: without SHA-1. The older authentication methods are among

@@ -4,12 +4,14 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use ipsec::{
-    Ask, Auth, ChildRef, Failure, GatewayEvent, Given, Identity, Phase1Mode, Pool, TrafficSelector,
-    User, V1, Versions, Xauth,
+    Ask, Auth, ChildRef, Failure, GatewayEvent, Given, Identity, LocalAuth, Phase1Mode, Pool,
+    RemoteAuth, SigningKey, TrafficSelector, User, V1, Versions, Xauth,
 };
+use ipsec_core::crypto::SignatureScheme;
 use ipsec_testkit::link::{Chance, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{HOST_B, Setup, Side, leak, leak_all, v4};
+use ipsec_testkit::toy_keys::public_key;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -373,6 +375,82 @@ fn tunnels_wait_for_the_user() {
     }
     assert_eq!(pair.a.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 1);
     pair.close_and_check(Side::B);
+}
+
+/// Both sides sign as phase 1 of IKEv1 has it, by RSA, or with `hybrid` B alone.
+fn signed(mut setup: Setup, hybrid: bool) -> Setup {
+    const RSA: &[SignatureScheme] = &[SignatureScheme::RsaIkev1];
+    for (side, own, other) in [(Side::A, 1, 2), (Side::B, 2, 1)] {
+        let spki = |name| leak(public_key(name));
+        let key = SigningKey { id: own.into(), schemes: RSA };
+        let mut auth = Auth {
+            local: LocalAuth::RawPublicKey { spki: spki(own), key },
+            remote: RemoteAuth::RawPublicKey { spki: spki(other), schemes: RSA },
+        };
+        match side {
+            Side::A if hybrid => auth.local = LocalAuth::User,
+            Side::B if hybrid => auth.remote = RemoteAuth::User,
+            _ => {}
+        }
+        setup.plan(side).peers[0].auth = auth;
+    }
+    setup
+}
+
+/// draft-ietf-ipsec-isakmp-hybrid-auth-05: the server signs, and the client has nothing but its user; or both sign.
+#[test]
+fn a_user_of_a_server_that_signs() {
+    for hybrid in [false, true] {
+        for v1 in [V1::MAIN, V1::AGGRESSIVE] {
+            for begins in Side::BOTH {
+                let setup = signed(xauth(14, v1, Xauth::User(ASHA), USERS), hybrid);
+                let mut memory = Memory::new(&setup);
+                let mut pair = Pair::new(&setup, &mut memory);
+                pair.initiate(begins).unwrap();
+                assert!(pair.wait(10 * SECOND, Pair::is_up), "{hybrid} {begins:?}\n{}", pair.log());
+                pair.ping();
+                pair.close_and_check(Side::A);
+            }
+            let setup = signed(xauth(15, v1, Xauth::User(ASHA), USERS), hybrid);
+            let setup = with_address(setup, POOL).behind_nat();
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.bring_up();
+            talk(&mut pair);
+            pair.close_and_check(Side::B);
+        }
+    }
+}
+
+/// Without a user, hybrid authentication would let anybody in: there is no such thing. And nobody says his password to a
+/// server that has another key.
+#[test]
+fn hybrid_needs_a_user_and_a_server() {
+    let setup = signed(xauth(16, V1::MAIN, Xauth::None, Xauth::None), true);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    assert!(pair.initiate(Side::A).is_err() && pair.initiate(Side::B).is_err());
+    for v1 in [V1::MAIN, V1::AGGRESSIVE] {
+        let guess = Xauth::User(User { password: b"a guess", ..ASHA });
+        let setup = signed(xauth(17, v1, guess, USERS), true);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(10 * SECOND);
+        assert_eq!(pair.a.failures(), [Failure::UserRefused], "{}", pair.log());
+        assert_eq!(pair.b.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 0);
+
+        let mut setup = signed(xauth(18, v1, Xauth::User(ASHA), USERS), true);
+        let key = SigningKey { id: 3, schemes: &[SignatureScheme::RsaIkev1] };
+        setup.b.peers[0].auth.local = LocalAuth::RawPublicKey { spki: leak(public_key(3)), key };
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(10 * MINUTE);
+        assert!(matches!(pair.a.failures()[..], [Failure::Untrusted { .. }]), "{}", pair.log());
+        // No Transaction of A's: it has said no password.
+        assert_eq!(sent(&pair, setup.a.address, 6), 0, "{}", pair.log());
+    }
 }
 
 /// A key of the group and another identity: phase 1 refuses, before any user is asked.

@@ -34,6 +34,8 @@ pub(crate) enum Method {
     Cert,
     /// A key that the other side knows.
     RawKey,
+    /// Of IKEv1: a user alone.
+    User,
 }
 
 /// What a `[[peer]]` table says about it.
@@ -87,6 +89,7 @@ impl Keyring {
         let mut identity = None;
         let local = match said.auth {
             Method::Psk => LocalAuth::Psk(secret(checker, said)?),
+            Method::User => LocalAuth::User,
             Method::Cert => {
                 let chain = chain(checker, said)?;
                 let first = chain.first().copied().unwrap_or_default();
@@ -111,6 +114,7 @@ impl Keyring {
         };
         let remote = match remote_auth {
             Method::Psk => RemoteAuth::Psk(secret(checker, said)?),
+            Method::User => RemoteAuth::User,
             Method::Cert => {
                 if said.ca.is_empty() {
                     let what = "`ca` is needed: files with the certificates of those who may issue the peer's";

@@ -127,6 +127,8 @@ pub(crate) fn check(
 pub(crate) const fn accepts(remote: &RemoteAuth<'_>, method: AuthMethod) -> bool {
     match remote {
         RemoteAuth::Psk(_) => matches!(method, AuthMethod::SHARED_KEY),
+        #[cfg(feature = "ikev1")]
+        RemoteAuth::User => false,
         RemoteAuth::Certificate { .. } | RemoteAuth::RawPublicKey { .. } => {
             signature::is_signature(method)
         }

@@ -173,6 +173,8 @@ pub(crate) fn read<'a>(auth: &AuthPayload<'a>) -> Option<(Named, &'a [u8])> {
 pub(crate) const fn allowed<'r>(remote: &RemoteAuth<'r>) -> &'r [SignatureScheme] {
     match remote {
         RemoteAuth::Psk(_) => &[],
+        #[cfg(feature = "ikev1")]
+        RemoteAuth::User => &[],
         #[cfg(feature = "store")]
         RemoteAuth::Store => crate::config::SIGNATURE_SCHEMES,
         RemoteAuth::Certificate { schemes, .. } | RemoteAuth::RawPublicKey { schemes, .. } => {

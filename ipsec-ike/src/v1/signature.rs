@@ -36,7 +36,8 @@ const MAX_TRIES: u8 = 3;
 /// same. `ours`: we begin it.
 pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
     // The initiator of phase 1 is the one with the user, or the responder is.
-    let by_initiator = match peer.versions.v1()?.xauth {
+    let xauth = peer.versions.v1()?.xauth;
+    let by_initiator = match xauth {
         Xauth::None => None,
         Xauth::User(_) => Some(ours),
         Xauth::Users(_) | Xauth::Ask => Some(!ours),
@@ -49,6 +50,17 @@ pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
                 Some(false) => AuthMethod::XAUTH_RESP_PSK,
             });
         }
+        // Hybrid: whoever has the user does not sign, and the other one does.
+        (LocalAuth::User, remote) => {
+            let can = signature::allowed(&remote).contains(&SignatureScheme::RsaIkev1);
+            let user = matches!(xauth, Xauth::User(_));
+            return by_initiator.filter(|_| can && user).map(hybrid);
+        }
+        (_, RemoteAuth::User) => {
+            let can = key_of(&peer.auth)?.schemes.contains(&SignatureScheme::RsaIkev1);
+            let user = matches!(xauth, Xauth::User(_));
+            return by_initiator.filter(|_| can && !user).map(hybrid);
+        }
         (_, RemoteAuth::Certificate { schemes, .. } | RemoteAuth::RawPublicKey { schemes, .. }) => {
             schemes
         }
@@ -59,8 +71,16 @@ pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
 }
 
 /// Whether a side signs. If not, it shows the hash.
-pub(super) const fn signs(method: AuthMethod, _: Role) -> bool {
-    scheme_of(method).is_some()
+pub(super) const fn signs(method: AuthMethod, side: Role) -> bool {
+    match method {
+        AuthMethod::HYBRID_INIT_RSA => matches!(side, Role::Responder),
+        AuthMethod::HYBRID_RESP_RSA => matches!(side, Role::Initiator),
+        method => scheme_of(method).is_some(),
+    }
+}
+
+const fn hybrid(by_initiator: bool) -> AuthMethod {
+    if by_initiator { AuthMethod::HYBRID_INIT_RSA } else { AuthMethod::HYBRID_RESP_RSA }
 }
 
 const fn method_with(scheme: SignatureScheme, by_initiator: Option<bool>) -> Option<AuthMethod> {
@@ -77,9 +97,11 @@ const fn method_with(scheme: SignatureScheme, by_initiator: Option<bool>) -> Opt
 
 const fn scheme_of(method: AuthMethod) -> Option<SignatureScheme> {
     Some(match method {
-        AuthMethod::RSA_SIGNATURES | AuthMethod::XAUTH_INIT_RSA | AuthMethod::XAUTH_RESP_RSA => {
-            SignatureScheme::RsaIkev1
-        }
+        AuthMethod::RSA_SIGNATURES
+        | AuthMethod::XAUTH_INIT_RSA
+        | AuthMethod::XAUTH_RESP_RSA
+        | AuthMethod::HYBRID_INIT_RSA
+        | AuthMethod::HYBRID_RESP_RSA => SignatureScheme::RsaIkev1,
         AuthMethod::ECDSA_P256 => SignatureScheme::EcdsaIkev1(Curve::P256),
         AuthMethod::ECDSA_P384 => SignatureScheme::EcdsaIkev1(Curve::P384),
         AuthMethod::ECDSA_P521 => SignatureScheme::EcdsaIkev1(Curve::P521),

@@ -663,6 +663,29 @@ def v1_xauth_push(t):
 
 
 @both_roles
+def v1_xauth_rsa(t):
+    """Both sides sign, and then one of them has to be a user."""
+    t.pair()
+    side, _ = certified(t, "rsa")
+    ours = replace(side, version=V1.version, ike=V1.ike)
+    t.establish(replace(ours, user=ASHA) if t.role == "init" else replace(ours, users=(ASHA,)))
+    t.traffic()
+
+
+@both_roles
+def v1_hybrid(t):
+    """One side signs, and the other one has nothing but a user."""
+    t.pair()
+    side, _ = certified(t, "rsa")
+    ours = replace(side, version=V1.version, ike=V1.ike)
+    if t.role == "init":
+        t.establish(replace(ours, auth="user", user=ASHA))
+    else:
+        t.establish(replace(ours, remote_auth="user", users=(ASHA,)))
+    t.traffic()
+
+
+@both_roles
 def v1_xauth_wrong_password(t):
     t.pair()
     right, wrong = ASHA, (ASHA[0], "a guess")

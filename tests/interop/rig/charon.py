@@ -222,8 +222,8 @@ def configuration(side):
     return CONNECTION.format(
         pool=pool, dns=", ".join(dns) or "10.3.0.53",
         side=side, remote="%any" if side.remote == "any" else side.remote, ike=", ".join(side.ike), children=children,
-        auth="psk" if side.auth == "psk" else "pubkey", remote_auth="psk" if side.remote_auth == "psk" else "pubkey",
-        own={"psk": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
+        auth=rounds(side)[side.auth], remote_auth=rounds(side)[side.remote_auth],
+        own={"psk": "", "user": "", "cert": "certs = own-0.pem", "rawkey": pubkeys(side.own) if side.own else ""}[side.auth],
         other=pubkeys(side.other) if side.remote_auth == "rawkey" else "",
         xauth=xauth(side), users="".join(map(secret, filter(None, (*side.users, side.user)))),
         pull="no" if side.push else "yes", addresses="vips = 0.0.0.0" if side.ask else "pools = inner" if side.pool else "",
@@ -238,7 +238,7 @@ def configuration(side):
 def credentials(side, folder):
     """What is not in swanctl.conf: files, in folders that tell what they are."""
     files = [("x509ca", file) for file in side.ca] + [("x509crl", file) for file in side.crl]
-    if side.auth != "psk":
+    if side.auth in ("cert", "rawkey"):
         files.append(("private", side.own.key))
         files.append(("pubkey", side.own.public))
     if side.auth == "cert":
@@ -256,8 +256,16 @@ def credentials(side, folder):
         shutil.copy(file, folder / kind / f"{Path(file).parent.name}-{Path(file).name}")
 
 
+def rounds(side):
+    """What charon calls the ways of authentication in phase 1."""
+    user = f"xauth\n      xauth_id = {side.user[0]}" if side.user else "xauth"
+    return {"psk": "psk", "cert": "pubkey", "rawkey": "pubkey", "user": user}
+
+
 def xauth(side):
     """The round of authentication after phase 1."""
+    if "user" in (side.auth, side.remote_auth):
+        return ""
     if side.user:
         return f"local-2 {{\n      auth = xauth\n      xauth_id = {side.user[0]}\n    }}"
     return "remote-2 {\n      auth = xauth\n    }" if side.users else ""

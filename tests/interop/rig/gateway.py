@@ -128,7 +128,7 @@ def peer(side):
         keys["dpd"] = side.dpd
     if side.auth != "psk" or side.remote_auth != "psk":
         keys.update(auth=side.auth, remote_auth=side.remote_auth, ca=list(side.ca))
-    if side.auth != "psk":
+    if side.auth in ("cert", "rawkey"):
         keys.update(key=side.own.key, cert=side.own.chain if side.auth == "cert" else side.own.public)
     if side.remote_auth == "rawkey":
         keys["remote_key"] = side.other.public
