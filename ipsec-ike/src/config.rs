@@ -58,7 +58,7 @@ impl<'r> Config<'r> {
     }
 
     /// The addresses to give away.
-    pub(crate) const fn pool(&self) -> Option<&'r Pool<'r>> {
+    pub(crate) const fn addresses(&self) -> Option<&'r Pool<'r>> {
         #[cfg(feature = "configuration")]
         return self.pool;
         #[cfg(not(feature = "configuration"))]
@@ -296,8 +296,8 @@ impl Phase1Proposal<'static> {
 }
 
 impl Peer<'_> {
-    /// When an authentication is over.
-    pub(crate) const fn reauthenticate_after(&self) -> Duration {
+    /// How long an authentication is believed.
+    pub(crate) const fn authenticated_for(&self) -> Duration {
         #[cfg(feature = "reauthentication")]
         return self.reauthenticate_after;
         #[cfg(not(feature = "reauthentication"))]
@@ -305,7 +305,7 @@ impl Peer<'_> {
     }
 
     /// What to ask it for.
-    pub(crate) const fn asks(&self) -> Ask {
+    pub(crate) const fn asks_for(&self) -> Ask {
         #[cfg(feature = "configuration")]
         return self.asks;
         #[cfg(not(feature = "configuration"))]
@@ -313,7 +313,7 @@ impl Peer<'_> {
     }
 
     /// Whether it has to ask us for an address.
-    pub(crate) const fn assigns(&self) -> bool {
+    pub(crate) const fn is_assigned(&self) -> bool {
         #[cfg(feature = "configuration")]
         return self.assigns;
         #[cfg(not(feature = "configuration"))]

@@ -86,7 +86,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(leased) = self.leased(sa) {
             return Some(leased);
         }
-        let pool = self.config.pool()?;
+        let pool = self.config.addresses()?;
         let peer = self.sas.get(sa as usize)?.sa.peer;
         let identity = self.file_of(peer, identity);
         // By the identity: without a division, and not guessed from outside.
@@ -119,7 +119,7 @@ impl<P: Provider> Ike<'_, P> {
     /// What an SA's peer was given.
     pub(crate) fn leased(&self, sa: u32) -> Option<Leased> {
         let number = self.sas.get(sa as usize)?.sa.lease.checked_sub(1)?;
-        self.config.pool()?.leased(number)
+        self.config.addresses()?.leased(number)
     }
 
     /// Frees the address of an SA.

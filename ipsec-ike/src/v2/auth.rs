@@ -176,7 +176,7 @@ impl<P: Provider> Ike<'_, P> {
                 w.id(PayloadType::IDR, &peer.remote_id.payload(&mut scratch))?;
             }
             proof.write(w)?;
-            peer.asks().write(w)?;
+            peer.asks_for().write(w)?;
             if let Some(offer) = &offer {
                 offer.write_sa(w, &spi, false)?;
                 offer.write_selectors(w)?;
@@ -617,7 +617,7 @@ impl<P: Provider> Ike<'_, P> {
             w.id(PayloadType::IDR, &id)?;
             proof::write_certs(w, &peer.auth.local)?;
             proof.write(w)?;
-            reauth::write_auth_lifetime(peer.reauthenticate_after(), w)?;
+            reauth::write_auth_lifetime(peer.authenticated_for(), w)?;
             if ppk {
                 w.notify(&Notify::new(NotifyType::PPK_IDENTITY, &[]))?;
             }

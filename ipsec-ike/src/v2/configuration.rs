@@ -141,7 +141,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     }
 
     fn asked_config(&self, sa: u32) -> bool {
-        self.peer_of(sa).is_some_and(|peer| peer.asks() != Ask::NOTHING)
+        self.peer_of(sa).is_some_and(|peer| peer.asks_for() != Ask::NOTHING)
     }
 
     pub(crate) fn keep_config(&mut self, number: u32, buffer: Option<BufferId>) {
@@ -176,8 +176,8 @@ impl<'r, P: Provider> Ike<'r, P> {
         asks: Asks,
         child: &mut Result<Chosen, Unmet>,
     ) -> Option<ConfigReply<'r>> {
-        self.peer_of(sa).filter(|peer| peer.assigns())?;
-        let Some(pool) = self.config.pool() else {
+        self.peer_of(sa).filter(|peer| peer.is_assigned())?;
+        let Some(pool) = self.config.addresses() else {
             self.confine(sa, child);
             return None;
         };
@@ -204,7 +204,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// The only addresses that a peer may use if its entry says that we give them: none, before it has one.
     pub(crate) fn confined_to(&self, sa: u32) -> Option<Leased> {
-        let assigns = self.peer_of(sa).is_some_and(|peer| peer.assigns());
+        let assigns = self.peer_of(sa).is_some_and(|peer| peer.is_assigned());
         assigns.then(|| self.leased(sa).unwrap_or_default())
     }
 

@@ -27,7 +27,7 @@ impl<P: Provider> Ike<'_, P> {
     /// Sets how long an authentication is believed that has just been made: as the configuration says, and if we began, no
     /// longer than the peer said.
     pub(crate) fn begin_authenticated_life(&mut self, env: &mut Env<'_>, number: u32) {
-        let own = self.peer_of(number).map_or(Duration::MAX, |peer| peer.reauthenticate_after());
+        let own = self.peer_of(number).map_or(Duration::MAX, |peer| peer.authenticated_for());
         let at = env.now.after(own);
         if let Some(sa) = self.sa(number) {
             sa.reauth_at = if sa.initiator { sa.reauth_at.min(at) } else { at };
