@@ -86,6 +86,8 @@ pub(crate) struct Child {
     pub(crate) transport: bool,
     /// The peer does not want TFC padding.
     pub(crate) no_tfc: bool,
+    /// The peer wants it to be for one pair of addresses.
+    pub(crate) single: bool,
     /// The lower nonce of the exchange that made it, as far as it is compared with others: when both sides have rekeyed
     /// at once, it tells which child stays.
     pub(crate) lower_nonce: [u8; 16],
@@ -111,6 +113,7 @@ impl Child {
         encapsulated: false,
         transport: false,
         no_tfc: false,
+        single: false,
         lower_nonce: [0; 16],
         traffic: Traffic::Now,
         replaces: None,

@@ -5,6 +5,7 @@ use crate::engine::{Env, Ike};
 use crate::error::CommandError;
 use crate::event::{ChildId, ChildRef, DownReason, IkeId};
 use crate::ike_sa::{self, IkeSa, SaState};
+use crate::v2::mobike::Check;
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::Endpoint;
 use ipsec_core::selector::Flow;
@@ -128,6 +129,15 @@ impl<P: Provider> Ike<'_, P> {
             && self.children.iter().all(|c| c.child.state == ChildState::Empty)
     }
 
+    /// Goes on with these message IDs, as if all before had been used: for tests of what happens at their end.
+    #[doc(hidden)]
+    pub fn skip_message_ids(&mut self, ike: IkeId, (send, receive): (u32, u32)) {
+        if let Some(sa) = self.sa_number(ike).and_then(|number| self.sa(number)) {
+            sa.send_id = sa.send_id.max(send);
+            sa.receive_id = sa.receive_id.max(receive);
+        }
+    }
+
     /// A limit of bytes, packets or sequence numbers was reached by one of a child's SAs.
     pub fn expired(&mut self, env: &mut Env<'_>, child: ChildId, hard: bool) {
         let Some(number) = self.child_number(child) else { return };
@@ -150,12 +160,23 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The newest authenticated packet of a child came from another endpoint. Believed only behind a NAT, and not with
-    /// MOBIKE, where the peer says when it has moved.
+    /// The newest authenticated packet of a child came from another endpoint. Believed only behind a NAT; with MOBIKE, only
+    /// of packets, and if [`Mobike::check`](crate::config::Mobike::check) wants it so, only of a port.
     pub fn peer_moved(&mut self, child: ChildId, remote: Endpoint) {
         let Some(number) = self.child_number(child) else { return };
-        let Some(sa) = self.child(number).map(|c| c.ike) else { return };
-        self.move_sa(sa, remote);
+        let Some(number) = self.child(number).map(|c| c.ike) else { return };
+        let policy = self.peer_of(number).and_then(|peer| peer.mobike);
+        let Some(sa) = self.sa(number) else { return };
+        let Some(policy) = policy.filter(|_| sa.mobike) else {
+            return self.move_sa(number, remote);
+        };
+        // RFC 4555 section 3.8: packets may move packets, and never messages. To where the peer need not receive, they do
+        // not go (section 3.7).
+        let receives = !policy.check || remote.address == sa.path.remote.address;
+        if sa.nat_remote && sa.check == Check::None && receives {
+            sa.strayed = remote;
+            self.tell_moved(number);
+        }
     }
 
     /// Moves an SA and its children to another endpoint of the peer, if a NAT is before it (RFC 7296 section 2.23).

@@ -446,8 +446,8 @@ pub struct Ppk<'r> {
     pub id: &'r [u8],
     /// The secret: at least 256 bits of entropy (RFC 8784 section 6).
     pub key: &'r [u8],
-    /// Do without if the peer does not have it? A peer that is not asked to prove itself by a signature of ours is then
-    /// offered both ways; where we sign, the peer must have it if it has any such key.
+    /// Whether the peer must have it. If it need not, we prove ourselves in both ways, and who signs makes two
+    /// signatures (RFC 8784 section 3).
     pub required: bool,
     /// Without the feature there is no such key, and nothing that it leads to is linked.
     #[cfg(not(feature = "ppk"))]

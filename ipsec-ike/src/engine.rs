@@ -22,7 +22,7 @@ use crate::exchange::{Contexts, ExchangeSlot, HandshakeSlot, Stage};
 use crate::ike_sa::{IkeSlot, SaState};
 use crate::index::HashIndex;
 use crate::pool::Lease;
-use crate::v2::mobike::Mobile;
+use crate::v2::mobike::{Mobile, PeerAddresses};
 
 /// What every input brings along.
 pub struct Env<'e> {
@@ -94,6 +94,8 @@ pub struct Ike<'r, P: Provider> {
     /// The packets that asked for children, by the number of the child, and then for handshakes. May be empty.
     pub(crate) packets: &'r mut [Flow],
     pub(crate) leases: &'r mut [Lease],
+    /// Other addresses of peers, by the number of the SA. May be empty.
+    pub(crate) addresses: &'r mut [PeerAddresses],
     pub(crate) buffers: Buffers<'r>,
     /// Where a message that came in fragments is put together. Lent out while that message is handled.
     pub(crate) assembly: &'r mut [u8],
@@ -192,6 +194,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             contexts: Contexts { handshakes, exchanges },
             children,
             packets: &mut [],
+            addresses: &mut [],
             leases,
             half_open_count: 0,
             cookies: CookieSecrets::EMPTY,

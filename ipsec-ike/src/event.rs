@@ -314,7 +314,10 @@ pub enum DownReason {
     /// Its life is over and no replacement came about.
     Expired,
     /// The peer does not answer.
-    PeerSilent,
+    PeerSilent {
+        /// How often our last request was sent.
+        tries: u8,
+    },
     /// The caller could not install one of its SAs.
     NotInstalled,
     /// The peer has started afresh (INITIAL_CONTACT).
@@ -328,12 +331,14 @@ pub enum DownReason {
 impl core::fmt::Display for DownReason {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
+            Self::PeerSilent { tries } => {
+                return write!(f, "peer silent: no answer after {tries} tries");
+            }
             Self::Closed => "closed",
             Self::Deleted => "deleted by the peer",
             Self::Rekeyed => "rekeyed",
             Self::Reauthenticated => "reauthenticated",
             Self::Expired => "expired",
-            Self::PeerSilent => "peer silent",
             Self::NotInstalled => "not installed",
             Self::Replaced => "replaced by a new start of the peer",
             Self::IkeGone => "IKE SA gone",
@@ -468,6 +473,11 @@ pub enum Failure {
     /// A side of the tunnel has several traffic selectors, or ports that are neither one nor all: IKEv1 cannot say that.
     #[cfg(feature = "ikev1")]
     TooManySelectors,
+    /// The peer makes child SAs for one pair of addresses only (SINGLE_PAIR_REQUIRED), and it is not known which pair is
+    /// wanted: [`Child::from_packet`](crate::config::Child::from_packet) has to say that both are taken from the packet.
+    SinglePairRequired,
+    /// The peer drops packets of ours that the child was not made for (INVALID_SELECTORS).
+    InvalidSelectors,
     /// The peer answers with traffic that we did not ask for.
     NotNarrowed {
         /// The first selector of our side in its answer.
@@ -521,6 +531,12 @@ pub enum Failure {
         nat_port: bool,
         /// An error that came back without proof of its origin, and may be the reason.
         hint: Option<NotifyType>,
+    },
+    /// Answers to IKE_SA_INIT came back, and none that can be used: they choose what we did not offer, or their
+    /// key-exchange value is invalid.
+    AnswerUnusable {
+        /// How often the request was sent.
+        tries: u8,
     },
     /// The peer does not answer a message that many paths do not carry, and that could not be sent in fragments
     /// (RFC 7383): fragmentation is turned off on one of the two sides, or the peer does not know it.
@@ -649,6 +665,12 @@ impl core::fmt::Display for Failure {
             Self::TooManySelectors => f.write_str(
                 "IKEv1 has one traffic selector for each side, with one port or all; make a tunnel of each pair",
             ),
+            Self::SinglePairRequired => f.write_str(
+                "the peer makes a child SA for one pair of addresses only, and no packet told which",
+            ),
+            Self::InvalidSelectors => f.write_str(
+                "the peer drops packets of ours that the child SA was not made for; compare the networks on both sides",
+            ),
             Self::NotNarrowed { ours, theirs } => {
                 f.write_str("the peer answers with traffic selectors beyond ours; it wants ")?;
                 match (theirs, ours) {
@@ -697,6 +719,11 @@ impl core::fmt::Display for Failure {
                 f.write_str("none of the configured algorithms is implemented")
             }
             Self::Refused(notify) => write!(f, "the peer refused: {notify}"),
+            Self::AnswerUnusable { tries } => write!(
+                f,
+                "no usable answer to IKE_SA_INIT after {tries} tries: it chooses what we did not offer, or its key-exchange \
+                 value is invalid"
+            ),
             Self::FragmentationNeeded { exchange, tries, len } => write!(
                 f,
                 "the peer does not answer {exchange}, sent {tries} times: the message has {len} bytes, which many \

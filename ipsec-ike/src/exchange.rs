@@ -170,7 +170,8 @@ pub(crate) struct Exchange<P: Provider> {
     pub(crate) kx: Maybe<P::Kx>,
     pub(crate) nonce: [u8; NONCE_LEN],
     pub(crate) received: Parked,
-    /// The shared secrets so far, where several key exchanges make one child or IKE SA.
+    /// The shared secrets so far, where several key exchanges make one child or IKE SA. Of IKE_AUTH: what is signed with a
+    /// PPK, and then the signature without it.
     pub(crate) secrets: BufferId,
     pub(crate) message: BufferId,
     /// Of the message that is being sent, the bytes that are sent already: fragments are sent one by one.
@@ -244,6 +245,8 @@ pub(crate) struct Handshake<P: Provider> {
     pub(crate) child: ChildRef,
     /// What came back without proof of its origin.
     pub(crate) hint: Option<NotifyType>,
+    /// An answer came back that cannot be used, which may be the peer's.
+    pub(crate) unusable: bool,
     /// Not all that came back can be the peer's answer to one request: somebody else may have sent a part of it.
     pub(crate) disturbed: bool,
     /// How often it was begun anew for that reason.
@@ -271,6 +274,7 @@ impl<P: Provider> Handshake<P> {
         cookie_len: 0,
         child: ChildRef { peer: 0, child: 0 },
         hint: None,
+        unusable: false,
         disturbed: false,
         restarts: 0,
         #[cfg(feature = "ikev1")]

@@ -32,15 +32,17 @@ impl<'r, P: Provider> Ike<'r, P> {
         config: ChildRef,
         packet: &Flow,
     ) -> Result<(), CommandError> {
-        let takes = self.child_config(config).is_some_and(|c| !c.takes_from_packet().is_none());
-        if !takes {
+        if !cfg!(feature = "from_packet") {
             return self.initiate(env, config);
         }
+        let takes = self.child_config(config).is_some_and(|c| !c.takes_from_packet().is_none());
         let needed = Self::packets_for(self.children.len(), self.contexts.handshakes.len());
-        if self.packets.len() < needed {
+        let room = self.packets.len() >= needed;
+        if takes && !room {
             return Err(CommandError::NoRoom);
         }
-        self.begin(env, config, Some(packet))
+        // A peer that makes children for a single pair of addresses is asked for those of the packet.
+        self.begin(env, config, Some(packet).filter(|_| room))
     }
 
     /// The packet that asked for a child.
@@ -74,27 +76,32 @@ impl<'r, P: Provider> Ike<'r, P> {
             destination_port: port(remote),
         };
         // It says the same again only if the peer takes as much from packets as we do.
-        let same = selectors_for(config, Some(packet)) == *selectors;
+        let same = selectors_for(config, Some(packet), false) == *selectors;
         same.then_some(packet)
     }
 
     /// Whether two packets ask for the same child.
     pub(crate) fn ask_alike(&self, config: ChildRef, a: Option<Flow>, b: Option<Flow>) -> bool {
         match (a, b, self.child_config(config)) {
+            (_, _, Some(config)) if config.takes_from_packet().is_none() => true,
             (Some(_), Some(_), Some(config)) => {
-                selectors_for(config, a) == selectors_for(config, b)
+                selectors_for(config, a, false) == selectors_for(config, b, false)
             }
             _ => a.is_none() && b.is_none(),
         }
     }
 }
 
-/// What is asked for, for this packet.
-pub(crate) fn selectors_for(config: &Child<'_>, packet: Option<Flow>) -> Selectors {
+/// What is asked for, for this packet; `single`: between its two addresses only.
+pub(crate) fn selectors_for(config: &Child<'_>, packet: Option<Flow>, single: bool) -> Selectors {
     let whole = Selectors { local: list(config.local), remote: list(config.remote) };
-    let takes = config.takes_from_packet();
+    let mut takes = config.takes_from_packet();
     match packet {
-        Some(packet) if !takes.is_none() => takes.narrow(&whole, &packet),
+        Some(packet) if cfg!(feature = "from_packet") => {
+            takes.local_address |= single;
+            takes.remote_address |= single;
+            takes.narrow(&whole, &packet)
+        }
         _ => whole,
     }
 }

@@ -10,7 +10,7 @@ use crate::timer::LINGER;
 use crate::v2::chosen::Ends;
 use crate::v2::mobike::Check;
 use ipsec_core::crypto::Provider;
-use ipsec_core::path::Path;
+use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::time::Instant;
 
 use crate::event::{DownReason, IkeAgreed, IkeId};
@@ -108,6 +108,12 @@ pub(crate) struct IkeSa {
     pub(crate) proven: IpAddr,
     /// MOBIKE: how the peer saw us last, hashed; 0 if that is not known.
     pub(crate) mapping: u32,
+    /// MOBIKE: where packets of the peer's came from last, from behind a NAT; port 0: from where its messages do.
+    pub(crate) strayed: Endpoint,
+    /// MOBIKE: our request under way tries other addresses of the peer.
+    pub(crate) seeking: bool,
+    /// MOBIKE: how often the peer has met a NAT on the path where we allow none.
+    pub(crate) nats_met: u8,
     pub(crate) choice: IkeChoice,
     pub(crate) keys: SaKeys,
     /// The counter of initialization vectors, never used twice.
@@ -142,6 +148,16 @@ pub(crate) struct IkeSa {
     pub(crate) expire_at: Instant,
 }
 
+/// What an SA knows of its moves and its authentication.
+pub(crate) struct Moving {
+    mobike: bool,
+    decides: bool,
+    check: Check,
+    mapping: u32,
+    strayed: Endpoint,
+    reauth_at: Instant,
+}
+
 impl IkeSa {
     pub(crate) const EMPTY: Self = Self {
         state: SaState::Empty,
@@ -165,6 +181,9 @@ impl IkeSa {
         path: Path::UNSPECIFIED,
         proven: Path::UNSPECIFIED.remote.address,
         mapping: 0,
+        strayed: Path::UNSPECIFIED.remote,
+        seeking: false,
+        nats_met: 0,
         choice: IkeChoice::EMPTY,
         keys: SaKeys::EMPTY,
         iv: 0,
@@ -239,20 +258,19 @@ impl IkeSa {
     }
 
     /// What an SA that replaces it has to know of its moves and its authentication.
-    pub(crate) const fn moving(&self) -> (bool, bool, Check, u32, Instant) {
-        (self.mobike, self.decides, self.check, self.mapping, self.reauth_at)
+    pub(crate) const fn moving(&self) -> Moving {
+        let Self { mobike, decides, check, mapping, strayed, reauth_at, .. } = *self;
+        Moving { mobike, decides, check, mapping, strayed, reauth_at }
     }
 
     /// Takes what the SA knew that it replaces. What that one has asked is asked again.
-    pub(crate) fn take_moving(
-        &mut self,
-        (mobike, decides, check, mapping, reauth_at): (bool, bool, Check, u32, Instant),
-    ) {
-        self.mobike = mobike;
-        self.decides = decides;
-        self.reauth_at = reauth_at;
-        self.mapping = mapping;
-        if check != Check::None {
+    pub(crate) fn take_moving(&mut self, moving: Moving) {
+        self.mobike = moving.mobike;
+        self.decides = moving.decides;
+        self.reauth_at = moving.reauth_at;
+        self.mapping = moving.mapping;
+        self.strayed = moving.strayed;
+        if moving.check != Check::None {
             self.check = Check::Due;
             self.want |= want::CHECK;
         }
@@ -262,8 +280,10 @@ impl IkeSa {
     /// was.
     pub(crate) fn data_path(&self, encapsulated: bool) -> Path {
         let mut path = self.path;
-        if self.check != Check::None {
+        if self.check != Check::None || self.seeking {
             path.remote.address = self.proven;
+        } else if self.strayed.port != 0 {
+            path.remote = self.strayed;
         }
         if encapsulated { path } else { path.with_ports(0, 0) }
     }
@@ -506,7 +526,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             self.end_exchange(env, context);
         }
         let why = match reason {
-            DownReason::Closed | DownReason::PeerSilent => reason,
+            DownReason::Closed | DownReason::PeerSilent { .. } => reason,
             _ => DownReason::IkeGone,
         };
         while let Some(child) = self.sa(number).and_then(|sa| sa.children.checked_sub(1)) {

@@ -295,9 +295,38 @@ impl AuthKeys {
         let mut maced = Zeroizing::new([0; MAX_PRF]);
         let maced = maced.get_mut(..self.len.into()).ok_or(CryptoError::Length)?;
         P::Prf::new(prf, self.sk_p(sender))?.compute(&[&id.head(), id.data], maced)?;
+        self.put(sender, maced)
+    }
+
+    /// What [`AuthKeys::bind`] would put there if this key were mixed in, which changes nothing. Gives its length.
+    pub(crate) fn bound_with<P: Provider>(
+        &self,
+        prf: PrfId,
+        sender: Role,
+        id: &IdPayload<'_>,
+        ppk: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, CryptoError> {
+        let len = usize::from(self.len);
+        let mut sk_p = Zeroizing::new([0; MAX_PRF]);
+        let sk_p = sk_p.get_mut(..len).ok_or(CryptoError::Length)?;
+        bytes::copy(sk_p, self.sk_p(sender)).ok_or(CryptoError::Length)?;
+        mix_in::<P>(prf, ppk, sk_p)?;
+        let out = out.get_mut(..len).ok_or(CryptoError::Length)?;
+        P::Prf::new(prf, sk_p)?.compute(&[&id.head(), id.data], out)?;
+        Ok(len)
+    }
+
+    /// Takes what [`AuthKeys::bound_with`] gave: from now on, the key is mixed in.
+    pub(crate) fn take_bound(&mut self, sender: Role, bound: &[u8]) -> Result<(), CryptoError> {
+        *self.mixed.get_mut(sender.index()).ok_or(CryptoError::Length)? = true;
+        self.put(sender, bound)
+    }
+
+    fn put(&mut self, sender: Role, bound: &[u8]) -> Result<(), CryptoError> {
         let at = sender.index().saturating_mul(self.len.into());
         let place = self.bytes.get_mut(at..).ok_or(CryptoError::Length)?;
-        bytes::copy_prefix(place, maced).ok_or(CryptoError::Length)
+        bytes::copy_prefix(place, bound).ok_or(CryptoError::Length)
     }
 
     /// SK_pi or SK_pr: goes into the proof of `sender` (RFC 7296 section 2.15).

@@ -51,3 +51,4 @@ pub use error::{BufferTooSmall, CommandError, DatagramError};
 pub use exchange::{ExchangeSlot, HandshakeSlot};
 pub use ike_sa::IkeSlot;
 pub use pool::Lease;
+pub use v2::mobike::PeerAddresses;

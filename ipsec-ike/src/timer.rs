@@ -29,6 +29,9 @@ pub(crate) const REPLACED_KEPT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Work that found no room, or a peer that was busy, is tried again after about this.
 pub(crate) const RETRY: Duration = Duration::from_secs(2);
+/// An IKE SA is replaced when this many messages have been sent or received, before the numbers come to an end (RFC 7296
+/// section 2.2).
+const MANY_MESSAGES: u32 = u32::MAX - 1023;
 /// Timeouts handled in one call; the rest are due at once.
 const BATCH: usize = 64;
 
@@ -201,9 +204,10 @@ impl<P: Provider> Ike<'_, P> {
         let Some(sa) = self.contexts.get(number).map(|x| x.sa) else { return };
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
-        let (hint, disturbed) = handshake.map_or((None, false), |(x, h)| {
-            let later = x.kind != Kind::SaInit;
-            (h.hint, h.hint.is_some() || h.disturbed && later)
+        let (hint, unusable, disturbed) = handshake.map_or((None, false, false), |(x, h)| {
+            let first = x.kind == Kind::SaInit;
+            let unusable = h.unusable && first;
+            (h.hint, unusable, h.hint.is_some() || unusable || h.disturbed && !first)
         });
         if disturbed {
             // An error came back, though nobody vouches for it: the true answer has a little time left.
@@ -222,13 +226,16 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         if let Some(at) = x.retransmit.again(env.now, &rules) {
             x.again_at = at;
+            if let Some(mobile) = self.mobile {
+                (mobile.unanswered)(self, sa, number);
+            }
             self.transmits.push(number);
             self.deadlines.set(self.context_node(number), Some(at));
             return;
         }
         let (kind, tries) = (x.kind, x.retransmit.sent());
         if !self.contexts.is_handshake(number) {
-            self.sa_down(env, sa, DownReason::PeerSilent);
+            self.sa_down(env, sa, DownReason::PeerSilent { tries });
             return;
         }
         if kind != Kind::SaInit && self.begin_anew(env, number) {
@@ -244,6 +251,7 @@ impl<P: Provider> Ike<'_, P> {
         let failure = match (hint, self.too_long_for_paths(number)) {
             (Some(NotifyType::NO_PROPOSAL_CHOSEN), _) => Failure::ProposalRefused,
             (Some(NotifyType::USE_PPK), _) => Failure::PpkNotShared,
+            (None, _) if unusable => Failure::AnswerUnusable { tries },
             (None, Some(len)) => Failure::FragmentationNeeded { exchange, tries, len },
             _ => Failure::PeerSilent { exchange, tries, nat_port, hint },
         };
@@ -281,10 +289,11 @@ impl<P: Provider> Ike<'_, P> {
         let Some(rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.is_handshake(number);
         let Some(x) = self.contexts.get(number) else { return };
+        let message_id = x.message_id;
         if let Some(slot) = self.sas.get_mut(sa as usize)
             && !handshake
         {
-            slot.sa.send_id = x.message_id.wrapping_add(1);
+            slot.sa.send_id = message_id.wrapping_add(1);
         }
         x.stage = Stage::Response;
         x.sent = 0;
@@ -295,6 +304,17 @@ impl<P: Provider> Ike<'_, P> {
         self.deadlines.set(self.context_node(number), Some(at));
         // Fragments of an answer to an earlier request, perhaps with other keys.
         self.forget_partial(sa, true);
+        self.count_message(env, sa, message_id);
+    }
+
+    /// The numbers of an IKE SA's messages come to an end: it is replaced.
+    pub(crate) fn count_message(&mut self, env: &Env<'_>, number: u32, message_id: u32) {
+        if message_id == MANY_MESSAGES
+            && let Some(sa) = self.sa(number)
+        {
+            sa.rekey_at = env.now;
+            self.schedule_sa(env.now, number);
+        }
     }
 
     /// Sends a response, and keeps it for a peer that asks again.

@@ -381,7 +381,7 @@ fn a_deletion_that_is_never_answered_ends_nobody_elses_child() {
         hub.with(next, |e, env| e.handle_timeout(env));
     }
     hub.settle(at(10));
-    assert_eq!(hub.ike_downs, [DownReason::PeerSilent]);
+    assert_eq!(hub.ike_downs, [DownReason::PeerSilent { tries: 3 }]);
     let of_y = hub.child.unwrap();
     assert!(of_y != of_x && hub.is_established(of_y), "{:?}", hub.child_downs);
 }

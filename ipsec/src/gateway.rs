@@ -13,7 +13,7 @@ use ipsec_core::time::Instant;
 use ipsec_esp::Overhead;
 use ipsec_ike::config::{Child, Config};
 use ipsec_ike::event::{ChildId, ChildRef, IkeId};
-use ipsec_ike::{CommandError, Env, Ike, IkeMemory};
+use ipsec_ike::{CommandError, Env, Ike, IkeMemory, PeerAddresses};
 use rand_core::CryptoRng;
 
 use crate::counters::Counters;
@@ -396,6 +396,13 @@ impl<'r, P: Provider> Gateway<'r, P> {
     /// links nothing of it.
     pub fn support_mobike(&mut self) {
         self.ike.support_mobike();
+    }
+
+    /// Lends memory for the other addresses that peers name, one for each slot of [`Sizes::ike_sas`](crate::Sizes::ike_sas):
+    /// where a peer answers no more, they are tried
+    /// ([`Ike::remember_addresses`](ipsec_ike::Ike::remember_addresses)).
+    pub fn remember_addresses(&mut self, addresses: &'r mut [PeerAddresses]) {
+        self.ike.remember_addresses(addresses);
     }
 
     /// Our address has changed, or another path is to be taken: moves an IKE SA and its children, as

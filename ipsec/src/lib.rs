@@ -170,7 +170,7 @@ pub use ipsec_ike::event::{
 };
 pub use ipsec_ike::identity::Identity;
 pub use ipsec_ike::jobs::{Answer, Job, JobId};
-pub use ipsec_ike::{BufferTooSmall, CommandError, DatagramError, Transmit};
+pub use ipsec_ike::{BufferTooSmall, CommandError, DatagramError, PeerAddresses, Transmit};
 
 pub use counters::{Counters, DropReason};
 pub use event::{EspKeysLog, GatewayEvent, IkeKeysLog};

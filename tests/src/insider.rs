@@ -70,4 +70,23 @@ impl Insider {
         cipher.seal(work).unwrap();
         [&head[..], &iv, &text, &icv].concat()
     }
+
+    /// The payloads of a message that its side has sent.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn open(&self, message: &[u8]) -> Vec<u8> {
+        let key = if self.initiator { self.keys.encryption_i() } else { self.keys.encryption_r() };
+        let (key, salt) = key.split_at(key.len() - 4);
+        let cipher = <Toy as Provider>::Cipher::new(self.keys.suite, key, &[]).unwrap();
+        let (head, rest) = message.split_at(32);
+        let (iv, rest) = rest.split_at(8);
+        let (text, icv) = rest.split_at(rest.len() - 16);
+        let (mut text, mut icv, nonce) = (text.to_vec(), icv.to_vec(), [salt, iv].concat());
+        let work = Work { nonce: &nonce, head, text: &mut text, tail: &[], icv: &mut icv };
+        cipher.open(work).unwrap();
+        let padding = usize::from(*text.last().unwrap());
+        text.truncate(text.len() - 1 - padding);
+        text
+    }
 }

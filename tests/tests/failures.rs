@@ -9,7 +9,7 @@ use ipsec::{
 use ipsec_core::crypto::Encr;
 use ipsec_ike::identity::ClaimedId;
 use ipsec_ike::wire::{ExchangeType, NotifyType, TransformType};
-use ipsec_testkit::link::Verdict;
+use ipsec_testkit::link::{Datagram, Verdict};
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{HOST_A, LAN_A, LAN_B, Setup, Side, TUNNEL, leak_all, network, v4};
 
@@ -454,6 +454,43 @@ fn a_refusal_that_nobody_vouches_for_is_a_hint() {
     assert!(failures[0].to_string().contains("INVALID_SYNTAX"), "{}", failures[0]);
     pair.a.assert_empty();
     pair.b.assert_empty();
+}
+
+/// An answer that cannot be used may be forged: another one is waited for, and if none comes, that is told.
+#[test]
+fn an_answer_that_cannot_be_used_is_told() {
+    let setup = Setup::new(17).peers(|peer| peer.retransmission = HASTY);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    // The peer's answers choose an encryption that we did not offer: of the first transform of the first payload.
+    let spoil = |datagram: &mut Datagram| {
+        assert_eq!(datagram.bytes[16], 33, "the proposal is the first payload");
+        datagram.bytes[28 + 4 + 8 + 6] = 0x77;
+    };
+    pair.link.set_hook(move |_, datagram| {
+        if datagram.source.address == ipsec_testkit::setup::ADDRESS_B {
+            spoil(datagram);
+        }
+        Verdict::Pass
+    });
+    pair.initiate(Side::A).unwrap();
+    pair.run_for(MINUTE);
+    let [failure @ Failure::AnswerUnusable { tries: 2.. }] = &pair.a.failures()[..] else {
+        panic!("{}", pair.log())
+    };
+    assert!(failure.to_string().contains("no usable answer to IKE_SA_INIT"), "{failure}");
+    pair.a.assert_empty();
+    // The true one comes in time.
+    pair.link.clear_hook();
+    let mut first = true;
+    pair.link.set_hook(move |_, datagram| {
+        if datagram.source.address == ipsec_testkit::setup::ADDRESS_B && first {
+            spoil(datagram);
+            first = false;
+        }
+        Verdict::Pass
+    });
+    pair.bring_up();
 }
 
 #[test]

@@ -297,8 +297,8 @@ fn a_dead_peer_is_noticed() {
     assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
     pair.link.set_hook(|_, _| Verdict::Drop);
     pair.run_for(10 * MINUTE);
-    assert_eq!(pair.a.ike_downs(), [DownReason::PeerSilent]);
-    assert_eq!(pair.b.ike_downs(), [DownReason::PeerSilent]);
+    assert_eq!(pair.a.ike_downs(), [DownReason::PeerSilent { tries: 13 }]);
+    assert_eq!(pair.b.ike_downs(), [DownReason::PeerSilent { tries: 13 }]);
     pair.a.assert_empty();
     pair.b.assert_empty();
 }

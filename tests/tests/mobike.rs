@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ipsec::{
     AddressRange, CommandError, DownReason, Endpoint, Failure, GatewayEvent, Mobike, Path,
-    Retransmission,
+    PeerAddresses, Retransmission,
 };
 use ipsec_ike::wire::NotifyType;
 use ipsec_testkit::insider::Insider;
@@ -293,6 +293,102 @@ fn a_nat_that_rebinds_is_noticed_by_the_one_behind_it() {
     pair.close_and_check(Side::A);
 }
 
+/// RFC 4555 section 3.8: until then, packets move packets, and messages nothing. Where it is to be shown first that the peer
+/// receives at an address, packets move to another port only.
+#[test]
+fn packets_from_behind_a_nat_move_packets_only() {
+    let other = v4(203, 0, 113, 78);
+    for (check, address) in [(true, PUBLIC_A), (false, PUBLIC_A), (true, other), (false, other)] {
+        let setup = with(70, Mobike { check, ..Mobike::ANYWHERE }).behind_nat();
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.ping();
+        let before = pair.link.nat(0).mapped(Endpoint::new(PRIVATE_A, 4500)).unwrap();
+        pair.link.nat(0).rebind();
+        pair.link.set_hook(move |_, d| {
+            if d.source.address == PUBLIC_A {
+                d.source.address = address;
+            }
+            Verdict::Pass
+        });
+        let _ = pair.send(Side::A, 1);
+        pair.run_for(SECOND / 2);
+        let now = pair.link.nat(0).mapped(Endpoint::new(PRIVATE_A, 4500)).unwrap();
+        assert_ne!(before, now);
+        let follows = address == PUBLIC_A || !check;
+        let moved = moves(&mut pair, Side::B);
+        let to = follows.then_some(now.port);
+        assert_eq!(moved.last().map(|path| path.remote.port), to, "{}", pair.log());
+        assert!(moved.iter().all(|path| path.remote.address == address));
+        let _ = pair.link.take_tap();
+        assert_eq!(pair.send(Side::B, 2), Sent::Sealed);
+        pair.rekey(Side::B).unwrap();
+        pair.run_for(Duration::from_millis(1));
+        let tap = pair.link.take_tap();
+        let to: Vec<_> = tap.iter().filter(|c| c.datagram.source.address == ADDRESS_B).collect();
+        let [packet, message] = to.as_slice() else { panic!("{}", to.len()) };
+        assert_eq!(packet.datagram.destination.port, if follows { now.port } else { before.port });
+        assert_eq!(message.datagram.destination, before);
+    }
+}
+
+/// RFC 4555 sections 3.4, 3.6 and 3.10: B does not answer any more, and has told of another address: A finds it there. What
+/// it tells later counts as well.
+#[test]
+fn a_peer_that_is_silent_is_looked_for_at_its_other_addresses() {
+    const DEAD: IpAddr = v4(198, 51, 100, 7);
+    const OTHER: IpAddr = v4(198, 51, 100, 8);
+    const SIX: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
+    for (check, rekeyed) in [(true, false), (false, false), (true, true)] {
+        let others = leak([SIX, DEAD, OTHER]);
+        let mut setup = mobile(80);
+        setup.b.peers[0].mobike = Some(leak(Mobike { others, ..Mobike::ANYWHERE }));
+        setup.a.peers[0].mobike = Some(leak(Mobike { check, ..Mobike::ANYWHERE }));
+        setup.a.peers[0].liveness = Some(10 * SECOND);
+        setup.b.peers[0].liveness = None;
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.a.gateway.remember_addresses(vec![PeerAddresses::EMPTY; 64].leak());
+        pair.bring_up();
+        if rekeyed {
+            pair.rekey_ike(Side::A).unwrap();
+            pair.run_for(SECOND);
+        }
+        pair.ping();
+        pair.b.address = OTHER;
+        pair.run_for(MINUTE);
+        assert!(pair.a.ike_downs().is_empty(), "{}", pair.log());
+        assert_eq!(
+            moves(&mut pair, Side::A).last().unwrap().remote.address,
+            OTHER,
+            "{}",
+            pair.log()
+        );
+        let _ = pair.link.take_tap();
+        pair.ping();
+        assert_eq!(esp_to(&mut pair, ADDRESS_A).last().unwrap().0, OTHER);
+        // It is back at the first one.
+        pair.b.address = ADDRESS_B;
+        pair.run_for(MINUTE);
+        pair.ping();
+        let last = moves(&mut pair, Side::A).last().unwrap().remote.address;
+        assert_eq!(last, ADDRESS_B, "{}", pair.log());
+        assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty());
+        pair.close_and_check(Side::A);
+    }
+    // Without memory for them, nothing is tried.
+    let mut setup = mobile(81);
+    setup.b.peers[0].mobike = Some(leak(Mobike { others: leak([OTHER]), ..Mobike::ANYWHERE }));
+    setup.a.peers[0].liveness = Some(10 * SECOND);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.b.address = OTHER;
+    pair.run_for(15 * MINUTE);
+    assert_eq!(pair.a.ike_downs(), [DownReason::PeerSilent { tries: 21 }], "{}", pair.log());
+}
+
 /// RFC 4555 section 3.9: an initiator that allows no NAT is refused where there is one, and moves nothing.
 #[test]
 fn a_nat_where_none_is_allowed() {
@@ -316,9 +412,12 @@ fn a_nat_where_none_is_allowed() {
         Verdict::Pass
     });
     assert_eq!(go(&mut pair, ADDRESS_A), 1);
+    // It may have been an attacker: the update is repeated three times.
+    pair.run_for(5 * SECOND);
+    assert!(pair.a.failures().is_empty(), "{}", pair.log());
     pair.run_for(5 * SECOND);
     let refused = Failure::Refused(NotifyType::UNEXPECTED_NAT_DETECTED);
-    assert!(pair.a.failures().contains(&refused), "{}", pair.log());
+    assert_eq!(pair.a.failures(), std::slice::from_ref(&refused), "{}", pair.log());
     assert_eq!(moves(&mut pair, Side::B), before);
 
     // In IKE_AUTH as well.

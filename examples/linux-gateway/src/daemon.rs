@@ -12,8 +12,8 @@ use ipsec::ipsec_core::spd;
 use ipsec::ipsec_core::time::earliest;
 use ipsec::{
     Action, ChildRef, DownReason, Encapsulation, Endpoint, Gateway, GatewayEvent, IkeId, Inbound,
-    Instant, IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, PathMtuSlot, Pools,
-    Sealed, Sizes, Store, Via,
+    Instant, IpPacket, ManualId, Mode, Outbound, OutboundError, PacketBuf, PathMtuSlot,
+    PeerAddresses, Pools, Sealed, Sizes, Store, Via,
 };
 use ipsec_rustcrypto::RustCrypto;
 use mio::unix::SourceFd;
@@ -71,12 +71,14 @@ pub(crate) fn run(settings: Settings, key_log: Option<KeyLog>) -> Result<(), Str
     let pairs = sizes.children + sizes.manual;
     let (mut path_mtus, mut links) = (vec![PathMtuSlot::EMPTY; pairs], vec![0; 2 * pairs]);
     let mut fragments = vec![FragmentSlot::EMPTY; FRAGMENTS];
+    let mut others = vec![PeerAddresses::EMPTY; sizes.ike_sas];
     let mut rng = rand::rng();
     let gateway = Gateway::new(&settings.gateway, pools.lend(), &mut rng);
     let mut gateway = gateway.map_err(|e| format!("configuration: {e}"))?;
     gateway.support_mobike();
     gateway.learn_path_mtu(&mut path_mtus, &mut links);
     gateway.track_fragments(&mut fragments);
+    gateway.remember_addresses(&mut others);
 
     let sockets = Sockets::open(&settings.listening())?;
     let mut tun = Tun::open(&settings.tun, settings.mtu, &settings.tun_addresses)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipsec::diagnosis::OneWay;
 use ipsec::ipsec_ike::diagnosis::{child_offer, ike_offer, in_dispute};
 use ipsec::ipsec_ike::event::Offer;
-use ipsec::ipsec_ike::wire::{ExchangeType, TransformType};
+use ipsec::ipsec_ike::wire::{ExchangeType, NotifyType, TransformType};
 use ipsec::{Child, ChildRef, Failure, Group, Instant, Peer, Tunnel, Untrusted};
 
 /// A tunnel that sends for so long, and hears nothing, carries traffic one way only.
@@ -101,6 +101,9 @@ pub(crate) fn advice(
                 "; its log may say why; or longer packets are lost on the way".into()
             }
         }
+        Failure::AnswerUnusable { .. } => {
+            "; is it IKEv2 that answers there? Its log may say what it chose".into()
+        }
         Failure::FragmentationNeeded { .. } => {
             "; let the peer allow fragmentation (RFC 7383), or send fewer certificates".into()
         }
@@ -112,6 +115,15 @@ pub(crate) fn advice(
             "; compare `user` and `password` here with what the peer knows".into()
         }
         Failure::UserUnknown { .. } => "; compare `users` here with what the peer says".into(),
+        Failure::SinglePairRequired => {
+            "; let a packet bring the tunnel up, or name two hosts in `local` and `remote`".into()
+        }
+        Failure::InvalidSelectors => {
+            "; `local` and `remote` must mirror the peer's, and so must its routes".into()
+        }
+        Failure::Refused(NotifyType::NO_ADDITIONAL_SAS) => {
+            "; the peer has no room for more: let it allow more, or wait".into()
+        }
         _ => String::new(),
     }
 }

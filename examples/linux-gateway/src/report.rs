@@ -127,15 +127,9 @@ impl Names {
                 log::debug!("ike replaced peer={}", self.peer(*peer));
             }
             GatewayEvent::IkeDown { peer, reason, .. } => {
-                let entry = self.peers.get(usize::from(*peer));
-                let tries = entry.map_or(0, |peer| u16::from(peer.retransmission.tries) + 1);
-                let advice = if *reason == DownReason::PeerSilent {
-                    format!(
-                        "; it answered before, and not to {tries} tries now: it, or the way to it, is gone"
-                    )
-                } else {
-                    String::new()
-                };
+                let silent = matches!(reason, DownReason::PeerSilent { .. });
+                let advice =
+                    if silent { "; it answered before: it, or the way to it, is gone" } else { "" };
                 log::info!("ike down peer={} reason={reason}{advice}", self.peer(*peer));
             }
             GatewayEvent::ChildUp { config, path, agreed, .. } => {
@@ -307,6 +301,7 @@ fn is_about_child(failure: &Failure, is_up: bool) -> bool {
             true
         }
         Failure::PfsMismatch { .. } | Failure::PfsRefused { .. } => true,
+        Failure::SinglePairRequired | Failure::InvalidSelectors => true,
         // Only what is offered for IKE has a pseudo-random function.
         Failure::NoProposal { offered } => {
             !offered.iter().any(|transform| transform.kind == TransformType::PRF)

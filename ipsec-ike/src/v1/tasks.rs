@@ -213,7 +213,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             Kind::QuickMode | Kind::Dpd if ours => {
                 self.v1_end_exchanges(env, sa);
-                self.sa_down(env, sa, DownReason::PeerSilent);
+                self.sa_down(env, sa, DownReason::PeerSilent { tries });
             }
             Kind::Transaction if ours => self.transaction_silent(env, number, tries),
             _ => self.end_exchange(env, number),

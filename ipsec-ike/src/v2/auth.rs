@@ -87,8 +87,10 @@ impl<P: Provider> Ike<'_, P> {
             let proof = Proof::Shared(proof.get(..len).unwrap_or_default());
             return self.auth_send(env, number, &proof, without);
         }
-        if let Some(ppk) = ppk {
-            self.mix_auth(number, Role::Initiator, &ppk)?;
+        match ppk {
+            Some(ppk) if ppk.required => self.mix_auth(number, Role::Initiator, &ppk)?,
+            Some(ppk) => self.ppk_later(number, &id, &ppk)?,
+            None => {}
         }
         let (_, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         handshake.auth.bind::<P>(prf, Role::Initiator, &id).map_err(|_| Failure::Crypto)?;
@@ -134,17 +136,29 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let ours = x.ours;
         x.work = Work::None;
+        let secrets = cfg!(feature = "ppk") && !x.secrets.is_none();
         let Ok((_, method, scheme)) = self.own_signature(number) else { return };
         let proof = Proof::Signature(method, scheme, signature);
         if !ours {
-            self.auth_answer_parked(env, number, &proof);
-        } else if let Err(failure) = self.auth_send(env, number, &proof, None) {
+            return self.auth_answer_parked(env, number, &proof);
+        }
+        let sent = if self.ppk_is_later(number) {
+            self.ppk_next(number, &proof).map(|()| {
+                self.queue_job(number, Work::Sign);
+                self.give_up_after(env, number, CALLER_TIMEOUT);
+            })
+        } else if secrets {
+            self.auth_send_both(env, number, &proof)
+        } else {
+            self.auth_send(env, number, &proof, None)
+        };
+        if let Err(failure) = sent {
             self.handshake_failed(env, number, failure);
         }
     }
 
     /// Sends our request. `without_ppk`: our proof for a peer that does not have the PPK.
-    fn auth_send(
+    pub(super) fn auth_send(
         &mut self,
         env: &mut Env<'_>,
         number: u32,
@@ -248,6 +262,9 @@ impl<P: Provider> Ike<'_, P> {
             let mut answer = self.answered(number, collected);
             self.take_config(sa_number, collected);
             self.take_mobike(sa_number, Self::moves(collected));
+            if let Some(mobile) = self.mobile {
+                (mobile.learn)(self, sa_number, number, Some(collected));
+            }
             self.take_auth_lifetime(env, sa_number, reauth::auth_lifetime(collected));
             return self.auth_completed(env, sa_number, number, identity, answer.as_mut());
         }
@@ -303,6 +320,11 @@ impl<P: Provider> Ike<'_, P> {
         };
         let made = answer.made;
         if let Err(failure) = self.take_first_child(number, child, answer) {
+            if failure == Failure::SinglePairRequired && self.takes_single_pair(child) {
+                self.create_child_again(env, number, sa_number, child);
+                self.next_task(env, sa_number);
+                return Ok(());
+            }
             // If the peer has made the child, it is told to delete it.
             self.abandon_child(env, number, failure, made);
             return Err(DatagramError::Refused);
@@ -721,6 +743,9 @@ impl<P: Provider> Ike<'_, P> {
         let moves = Self::moves(&collected);
         let lifetime = reauth::auth_lifetime(&collected);
         self.take_mobike(sa, moves);
+        if let Some(mobile) = self.mobile {
+            (mobile.learn)(self, sa, number, None);
+        }
         self.take_auth_lifetime(env, sa, lifetime);
         self.take_parked_config(sa, number);
         self.release_parked(number);

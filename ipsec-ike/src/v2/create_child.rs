@@ -42,8 +42,10 @@ impl<P: Provider> Ike<'_, P> {
             let replaces = self.child_id(number);
             let Some(made) = self.new_child(env, sa, config) else { return false };
             self.set_packet(made, self.packet_of(number));
+            let single = self.child(number).is_some_and(|child| child.single);
             if let Some(child) = self.child(made) {
                 child.replaces = Some(replaces);
+                child.single = single;
             }
             made
         } else {
@@ -220,19 +222,13 @@ impl<P: Provider> Ike<'_, P> {
             return Err(DatagramError::Stale);
         };
         match kind {
+            NotifyType::SINGLE_PAIR_REQUIRED if self.takes_single_pair(child) => {
+                self.create_child_again(env, number, sa, child);
+            }
             NotifyType::TEMPORARY_FAILURE => {
                 // RFC 7296 section 2.25: the peer is busy with something that collides. Again in a moment.
                 if replaces.is_none() {
-                    if let Some(x) = self.contexts.get(number) {
-                        x.negotiation.child = 0;
-                    }
-                    if let Some(child) = self.child(child) {
-                        child.want |= child_sa::want::CREATE;
-                    }
-                    if let Some(sa) = self.sa(sa) {
-                        sa.want |= ike_sa::want::CHILD;
-                    }
-                    self.end_exchange(env, number);
+                    self.create_child_again(env, number, sa, child);
                     self.schedule_sa(env.now, sa);
                     return Ok(());
                 }
@@ -258,14 +254,55 @@ impl<P: Provider> Ike<'_, P> {
                     }
                     NotifyType::NO_PROPOSAL_CHOSEN => Failure::ProposalRefused,
                     NotifyType::TS_UNACCEPTABLE => Failure::SelectorsRefused,
+                    NotifyType::SINGLE_PAIR_REQUIRED => Failure::SinglePairRequired,
                     kind => Failure::Refused(kind),
                 };
                 self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
                 self.fail(env, number, Some(config), failure);
+                if kind == NotifyType::NO_ADDITIONAL_SAS
+                    && let Some(sa) = self.sa(sa).filter(|sa| sa.children == 0)
+                {
+                    // RFC 7296 section 4: the peer makes none but the first of an IKE SA, and this one has none any more.
+                    sa.down = DownReason::Closed;
+                    sa.want |= ike_sa::want::CLOSE;
+                }
             }
         }
         self.next_task(env, sa);
         Ok(())
+    }
+
+    /// The peer makes children for a single pair of addresses (RFC 7296 section 2.9): whether this one can be asked for so,
+    /// because the packet is known that it is for. From now on, it is.
+    pub(crate) fn takes_single_pair(&mut self, child: u32) -> bool {
+        let known = cfg!(feature = "from_packet") && self.packet_of(child).is_some();
+        match self.child(child) {
+            Some(child) if known && !child.single => {
+                child.single = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends an exchange of ours, and has its child asked for in another one.
+    pub(crate) fn create_child_again(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        sa: u32,
+        child: u32,
+    ) {
+        if let Some(x) = self.contexts.get(number) {
+            x.negotiation.child = 0;
+        }
+        if let Some(child) = self.child(child) {
+            child.want |= child_sa::want::CREATE;
+        }
+        if let Some(sa) = self.sa(sa) {
+            sa.want |= ike_sa::want::CHILD;
+        }
+        self.end_exchange(env, number);
     }
 
     /// Tries to rekey a child once more, after about `pause`.

@@ -109,6 +109,7 @@ impl<P: Provider> Ike<'_, P> {
         self.buffers.release(&mut parked);
         let mut message = core::mem::replace(&mut x.message, BufferId::NONE);
         let mut other = core::mem::replace(&mut handshake.alternative, BufferId::NONE);
+        let mut secrets = core::mem::take(&mut x.secrets);
         x.kind = Kind::SaInit;
         x.message_id = 0;
         x.round = 0;
@@ -120,6 +121,7 @@ impl<P: Provider> Ike<'_, P> {
         let (sa, path) = (x.sa, x.path);
         self.buffers.release(&mut message);
         self.buffers.release(&mut other);
+        self.buffers.release(&mut secrets);
         if let Some(sa) = self.sa(sa) {
             sa.path = path;
         }

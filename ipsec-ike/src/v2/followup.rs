@@ -50,9 +50,9 @@ impl<'b> Secrets<'b> {
 }
 
 impl<P: Provider> Exchange<P> {
-    /// Whether CREATE_CHILD_SA is over, and further key exchanges are not.
+    /// Whether CREATE_CHILD_SA is over, and further key exchanges are not. IKE_AUTH keeps something else there.
     pub(crate) const fn follows_up(&self) -> bool {
-        P::HYBRID && !self.secrets.is_none()
+        P::HYBRID && !self.secrets.is_none() && !matches!(self.kind, Kind::Auth)
     }
 
     /// Which exchange its messages are of, if it began with CREATE_CHILD_SA.

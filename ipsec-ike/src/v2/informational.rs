@@ -7,11 +7,11 @@ use super::mobike::Response;
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
-use crate::event::{ChildId, DownReason};
+use crate::event::{ChildId, DownReason, Failure};
 use crate::exchange::Kind;
 use crate::ike_sa;
 use crate::timer::{LINGER, RESPONSE_KEPT, RETRY};
-use crate::wire::{Collected, ExchangeType, Header, Notify, ProtocolId};
+use crate::wire::{Collected, ExchangeType, Header, Notify, NotifyType, ProtocolId};
 
 /// Children that one message can delete; more are told of one by one.
 const MAX_DELETED: usize = 16;
@@ -88,6 +88,12 @@ impl<P: Provider> Ike<'_, P> {
                 self.child_down(env, number, if ours { own_reason } else { DownReason::Deleted });
                 self.stay_with(env, sa, replaces);
             }
+        }
+        let invalid = collected.notify(NotifyType::INVALID_SELECTORS);
+        let invalid = invalid.and_then(|n| self.child_by_outbound(sa, n.protocol, n.spi_u32()?));
+        if let Some(config) = invalid.and_then(|number| self.child(number)).map(|c| c.config) {
+            // RFC 7296 section 3.10.1
+            self.refuse(Some(config.peer), Some(config), path, Failure::InvalidSelectors);
         }
         let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
         let spis = self.sa(sa).map_or((0, 0), |sa| (sa.spi_i, sa.spi_r));

@@ -10,7 +10,7 @@ use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::exchange::{Exchange, Kind, Parked, Stage};
 use crate::fragment;
-use crate::ike_sa::SaState;
+use crate::ike_sa::{self, SaState};
 use crate::protect;
 use crate::timer::RESPONSE_KEPT;
 use crate::wire::{
@@ -174,6 +174,9 @@ impl<P: Provider> Ike<'_, P> {
         match (context, header.is_response()) {
             (Some(context), true) => {
                 let (collected, received) = inner?;
+                if let Some(mobile) = self.mobile {
+                    (mobile.answered)(self, number, context, path);
+                }
                 self.response(env, number, context, header, &collected, received)
             }
             (Some(context), false) => {
@@ -336,6 +339,12 @@ impl<P: Provider> Ike<'_, P> {
         header: &Header,
         kind: Kind,
     ) -> Result<u32, DatagramError> {
+        if header.message_id == u32::MAX {
+            // RFC 7296 section 2.2: there is no number for another one.
+            self.want_of_sa(env, sa, ike_sa::want::CLOSE);
+            return Err(DatagramError::Stale);
+        }
+        self.count_message(env, sa, header.message_id);
         let last = self.sa(sa).and_then(|sa| sa.theirs.checked_sub(1));
         let reusable = last.filter(|n| !self.contexts.is_handshake(*n));
         if reusable.is_none() && self.free_exchanges.is_empty() {
@@ -464,6 +473,13 @@ impl<P: Provider> Ike<'_, P> {
     /// there is no room.
     pub(crate) fn begin_request(&mut self, sa: u32, kind: Kind) -> Option<u32> {
         if self.buffers.free() < 2 {
+            return None;
+        }
+        if let Some(sa) = self.sa(sa).filter(|sa| sa.send_id == u32::MAX)
+            && kind != Kind::DeleteIke
+        {
+            // RFC 7296 section 2.2: the last number is for the end.
+            sa.want = ike_sa::want::CLOSE;
             return None;
         }
         let number = self.begin_exchange(sa, kind, true)?;

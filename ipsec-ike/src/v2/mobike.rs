@@ -4,7 +4,7 @@
 //! and where packets merely come from moves nothing. Traffic goes to an address only after the peer has shown that it
 //! receives there, unless policy does without.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 use ipsec_core::crypto::Provider;
 use ipsec_core::path::{Endpoint, Path};
@@ -24,6 +24,47 @@ use crate::wire::{Collected, ExchangeType, MessageWriter, NoRoom, Notify, Notify
 const COOKIE_LEN: usize = 16;
 /// The longest that is returned.
 const MAX_COOKIE: usize = 64;
+/// So often an update is repeated that has met a NAT where none is allowed.
+const MAX_NATS: u8 = 3;
+/// A request is sent so often to the address that it is for, before it is sent to others of the peer.
+const TRIES_AT_HOME: u8 = 3;
+/// Addresses that are remembered of a peer.
+const MAX_OTHERS: usize = 5;
+
+/// Where a peer can be reached: from where it has said so, and at what it has named besides (RFC 4555 section 3.4). Memory
+/// for [`Ike::remember_addresses`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddresses([IpAddr; MAX_OTHERS]);
+
+impl PeerAddresses {
+    /// Nowhere.
+    pub const EMPTY: Self = Self([IpAddr::V4(Ipv4Addr::UNSPECIFIED); MAX_OTHERS]);
+
+    /// Those that a message names, and if it says that there are none, none.
+    fn of(collected: &Collected<'_>) -> Option<Self> {
+        let mut named = Self::EMPTY;
+        let mut free = named.0.iter_mut();
+        let mut says = collected.notify(NotifyType::NO_ADDITIONAL_ADDRESSES).is_some();
+        for notify in collected.notifies() {
+            let address = match notify.kind {
+                NotifyType::ADDITIONAL_IP4_ADDRESS => {
+                    <[u8; 4]>::try_from(notify.data).ok().map(IpAddr::from)
+                }
+                NotifyType::ADDITIONAL_IP6_ADDRESS => {
+                    <[u8; 16]>::try_from(notify.data).ok().map(IpAddr::from)
+                }
+                _ => None,
+            };
+            if let Some(address) = address {
+                says = true;
+                if let Some(place) = free.next() {
+                    *place = address;
+                }
+            }
+        }
+        says.then_some(named)
+    }
+}
 
 /// Whether the peer has to show that it receives at its address before traffic goes there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +86,12 @@ pub(crate) struct Mobile<P: Provider> {
         fn(&Mobike<'_>, Path, bool, &mut MessageWriter<'_>) -> Result<(), NoRoom>,
     /// Looks whether a request came as it was sent, where its sender allows no NAT.
     pub(crate) is_direct: fn(&Collected<'_>, Path) -> bool,
+    /// Notes the other addresses that the peer of an SA names in IKE_AUTH: in this message, or in the one that is parked.
+    pub(crate) learn: fn(&mut Ike<'_, P>, u32, u32, Option<&Collected<'_>>),
+    /// Our request of an SA goes out once more: perhaps to another address.
+    pub(crate) unanswered: fn(&mut Ike<'_, P>, u32, u32),
+    /// It has been answered from there.
+    pub(crate) answered: fn(&mut Ike<'_, P>, u32, u32, Path),
     /// Asks the peer of an SA for what is wanted. `false` if there is no room.
     pub(crate) begin: fn(&mut Ike<'_, P>, &mut Env<'_>, u32) -> bool,
     /// Takes the response to that.
@@ -72,6 +119,19 @@ impl<'r, P: Provider> Ike<'r, P> {
     const MOBILE: Mobile<P> = Mobile {
         write_auth,
         is_direct,
+        learn: |ike, number, context, collected| {
+            let others = match collected {
+                Some(collected) => PeerAddresses::of(collected),
+                None => ike.parked(context).and_then(|parked| PeerAddresses::of(&parked)),
+            };
+            ike.keep_addresses(number, others.unwrap_or(PeerAddresses::EMPTY));
+        },
+        unanswered: |ike, number, context| {
+            let _ = ike.seek(number, context);
+        },
+        answered: |ike, number, context, path| {
+            let _ = ike.found(number, context, path);
+        },
         begin: |ike, env, number| ike.mobike_begin(env, number),
         response: |ike, env, number, context, collected| {
             ike.mobike_response(env, number, context, collected);
@@ -86,6 +146,14 @@ impl<'r, P: Provider> Ike<'r, P> {
     /// before the first IKE SA. A program that does not call it links nothing of it.
     pub fn support_mobike(&mut self) {
         self.mobile = Some(&Self::MOBILE);
+    }
+
+    /// Lends memory for the other addresses that peers name, one for each slot of [`IkeMemory::sas`](crate::IkeMemory::sas).
+    /// Where we began an SA whose peer answers no more, they are tried, and the SA goes where an answer comes from
+    /// (RFC 4555 sections 3.4 and 3.10). Without it, that is up to the caller ([`Ike::move_ike`]).
+    pub fn remember_addresses(&mut self, addresses: &'r mut [PeerAddresses]) {
+        addresses.fill(PeerAddresses::EMPTY);
+        self.addresses = addresses;
     }
 
     /// Our address has changed, or another path is to be taken: moves an IKE SA and its children. Of `path`, a port that
@@ -124,6 +192,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
         sa.path = path;
         sa.mapping = 0;
+        sa.strayed = Path::UNSPECIFIED.remote;
         sa.want |= ike_sa::want::UPDATE;
         if sa.decides && sa.path.remote.address != sa.proven && policy.check {
             sa.check = Check::Due;
@@ -242,11 +311,24 @@ impl<'r, P: Provider> Ike<'r, P> {
                 sa.want |= ike_sa::want::UPDATE;
             }
         } else if let Some(error) = collected.error().map(|e| e.kind) {
+            if error == NotifyType::UNEXPECTED_NAT_DETECTED && sa.nats_met < MAX_NATS {
+                // RFC 4555 section 3.9: somebody on the way may have changed it. Again in a moment.
+                sa.nats_met = sa.nats_met.saturating_add(1);
+                sa.want |= ike_sa::want::UPDATE;
+                if sa.check == Check::Asked {
+                    sa.check = Check::Due;
+                }
+                self.end_exchange(env, context);
+                self.schedule_sa(env.now, number);
+                return;
+            }
+            sa.nats_met = 0;
             self.fail(env, context, None, Failure::Refused(error));
             self.next_task(env, number);
             self.schedule_sa(env.now, number);
             return;
         } else if sa.check == Check::Asked {
+            sa.nats_met = 0;
             let cookie = collected.notify(NotifyType::COOKIE2).map(|n| n.data);
             if cookie != nonce.get(..COOKIE_LEN) {
                 // RFC 4555 section 3.7: whoever answers has not seen the question.
@@ -308,6 +390,10 @@ impl<'r, P: Provider> Ike<'r, P> {
         path: Path,
         collected: &Collected<'_>,
     ) -> Result<(), NotifyType> {
+        if let Some(others) = PeerAddresses::of(collected) {
+            // RFC 4555 section 3.6
+            self.keep_addresses(number, others);
+        }
         if collected.notify(NotifyType::UPDATE_SA_ADDRESSES).is_none() {
             return Ok(());
         }
@@ -323,6 +409,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             return Err(NotifyType::UNACCEPTABLE_ADDRESSES);
         }
         let Some(sa) = self.sa(number) else { return Ok(()) };
+        sa.strayed = Path::UNSPECIFIED.remote;
         let before = core::mem::replace(&mut sa.path, path);
         self.look_for_nats(env, number, path, collected);
         let Some(sa) = self.sa(number) else { return Ok(()) };
@@ -338,6 +425,67 @@ impl<'r, P: Provider> Ike<'r, P> {
         self.hasten(env, number);
         self.schedule_sa(env.now, number);
         Ok(())
+    }
+
+    // ---- a peer that does not answer ----
+
+    fn keep_addresses(&mut self, number: u32, mut others: PeerAddresses) {
+        let home = self.sa(number).map(|sa| sa.path.remote.address);
+        if let Some((place, home)) = others.0.last_mut().zip(home) {
+            *place = home;
+        }
+        if let Some(slot) = self.addresses.get_mut(number as usize) {
+            *slot = others;
+        }
+    }
+
+    /// Our request is sent to the next address of the peer (RFC 4555 section 3.10).
+    fn seek(&mut self, number: u32, context: u32) -> Option<()> {
+        let x = self.contexts.get(context)?;
+        let (path, turn) =
+            (x.path, x.retransmit.sent().checked_sub(TRIES_AT_HOME.saturating_add(1))?);
+        let PeerAddresses(others) = *self.addresses.get(number as usize)?;
+        let sa = self.sa(number).filter(|sa| sa.mobike && sa.decides)?;
+        let fits = |address: &&IpAddr| {
+            !address.is_unspecified()
+                && **address != path.remote.address
+                && address.is_ipv4() == path.local.address.is_ipv4()
+        };
+        let count = others.iter().filter(fits).count();
+        let turn = usize::from(turn).checked_rem(count.saturating_add(1))?;
+        // The one that it was sent to at first has its turn again, too.
+        let next = others.iter().filter(fits).nth(turn).copied().unwrap_or(path.remote.address);
+        if count > 0 {
+            sa.path.remote.address = next;
+            sa.seeking = true;
+        }
+        Some(())
+    }
+
+    /// The peer has answered our request, which was sent to several of its addresses: the SA goes where the answer came
+    /// from.
+    fn found(&mut self, number: u32, context: u32, path: Path) -> Option<()> {
+        let before = self.contexts.get(context)?.path;
+        let first = before.remote.address;
+        let policy = self.mobike_policy(number)?;
+        let PeerAddresses(others) = *self.addresses.get(number as usize)?;
+        let sa = self.sa(number).filter(|sa| sa.seeking)?;
+        sa.seeking = false;
+        if path.remote.address == first || others.contains(&path.remote.address) {
+            sa.path.remote.address = path.remote.address;
+        }
+        if sa.path.remote.address != first {
+            sa.mapping = 0;
+            sa.strayed = Path::UNSPECIFIED.remote;
+            sa.want |= ike_sa::want::UPDATE;
+            if policy.check && sa.path.remote.address != sa.proven {
+                sa.check = Check::Due;
+            }
+            if sa.check == Check::None {
+                self.move_children(number, before);
+            }
+        }
+        Some(())
     }
 
     // ---- both ----

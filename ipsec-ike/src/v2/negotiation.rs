@@ -154,6 +154,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(match error.kind {
                 NotifyType::NO_PROPOSAL_CHOSEN => Failure::ProposalRefused,
                 NotifyType::TS_UNACCEPTABLE => Failure::SelectorsRefused,
+                NotifyType::SINGLE_PAIR_REQUIRED => Failure::SinglePairRequired,
                 kind => Failure::Refused(kind),
             });
         }

@@ -64,7 +64,7 @@ impl<'r, P: Provider> Ike<'r, P> {
     pub(crate) fn child_offer(&self, child: u32) -> Result<ChildOffer<'r>, Failure> {
         let packet = self.packet_of(child);
         let child = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
-        let (sa, config) = (child.ike, child.config);
+        let (sa, config, single) = (child.ike, child.config, child.single);
         let ends = self.sas.get(sa as usize).map(|s| s.sa.ends()).ok_or(Failure::Protocol)?;
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let implemented = self.implemented_for(sa);
@@ -73,7 +73,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             return Err(if nat { Failure::AhBehindNat } else { Failure::NothingToOffer });
         }
         let mut transport = config.mode != ModePolicy::Tunnel;
-        let Selectors { mut local, mut remote } = selectors_for(config, packet);
+        let Selectors { mut local, mut remote } = selectors_for(config, packet, single);
         if let Some(leased) = self.confined_to(sa) {
             remote = leased.confine(&remote);
             if remote.is_empty() {

@@ -1,22 +1,29 @@
 //! Post-quantum pre-shared keys (RFC 8784): who has which, and where they go into the keys.
 //!
 //! IKE_SA_INIT says on both sides that there are some (USE_PPK). The initiator names its own in IKE_AUTH and proves itself
-//! with it, and, if it may do without, also without it (NO_PPK_AUTH). The responder takes what it can.
+//! with it, and, if it may do without, also without it (NO_PPK_AUTH): who signs does so twice. The responder takes what it
+//! can.
 
-use ipsec_core::bytes::Reader;
+use ipsec_core::bytes::{self, Reader, Writer};
 use ipsec_core::crypto::Provider;
 
-use crate::config::{LocalAuth, Peer, Ppk};
-use crate::engine::Ike;
+use super::proof::Proof;
+use crate::buffers::BufferId;
+use crate::config::{Peer, Ppk};
+use crate::engine::{Env, Ike};
 use crate::event::Failure;
 use crate::keymat::Role;
-use crate::wire::{AuthPayload, Collected, Message, MessageWriter, NoRoom, Notify, NotifyType};
+use crate::wire::{
+    AuthPayload, Collected, IdPayload, Message, MessageWriter, NoRoom, Notify, NotifyType,
+};
 
 /// The types of PPK_ID (RFC 8784 section 5.1).
 const OPAQUE: u8 = 1;
 const FIXED: u8 = 2;
 /// The longest PPK_ID that we send.
 const MAX_ID: usize = 128;
+/// The longest signature that is made besides one with the key, with its AlgorithmIdentifier: RSA with 4096 bits.
+const MAX_WITHOUT: usize = 640;
 
 /// The name of our key, and our proof without it.
 pub(super) fn write(
@@ -72,6 +79,69 @@ impl<'r, P: Provider> Ike<'r, P> {
         let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
         let sa = self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?;
         handshake.auth.mix::<P>(sa.sa.choice.prf, side, ppk.key).map_err(|_| Failure::Crypto)
+    }
+
+    /// As initiator that signs, and may do without the key: it signs without it first. What the second signature covers
+    /// waits in a buffer.
+    pub(super) fn ppk_later(
+        &mut self,
+        number: u32,
+        id: &IdPayload<'_>,
+        ppk: &Ppk<'_>,
+    ) -> Result<(), Failure> {
+        let buffer = self.buffers.take().ok_or(Failure::NoRoom)?;
+        let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        let mut old = core::mem::replace(&mut x.secrets, buffer);
+        self.buffers.release(&mut old);
+        let sa = self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?;
+        let prf = sa.sa.choice.prf;
+        let out = self.buffers.bytes_mut(buffer);
+        let bound = handshake.auth.bound_with::<P>(prf, Role::Initiator, id, ppk.key, out);
+        self.buffers.set_len(buffer, bound.map_err(|_| Failure::Crypto)?);
+        Ok(())
+    }
+
+    /// Whether what has been signed is without a key that is yet to be mixed in.
+    pub(super) fn ppk_is_later(&self, number: u32) -> bool {
+        let slot = self.contexts.handshakes.get(number as usize);
+        slot.is_some_and(|slot| {
+            let mixed = slot.handshake.auth.is_mixed(Role::Initiator);
+            cfg!(feature = "ppk") && !slot.slot.exchange.secrets.is_none() && !mixed
+        })
+    }
+
+    /// The signature without the key is there, and kept: the other one is next.
+    pub(super) fn ppk_next(&mut self, number: u32, without: &Proof<'_>) -> Result<(), Failure> {
+        let (x, handshake) = self.contexts.handshake(number).ok_or(Failure::Protocol)?;
+        let buffer = x.secrets;
+        handshake
+            .auth
+            .take_bound(Role::Initiator, self.buffers.bytes(buffer))
+            .map_err(|_| Failure::Crypto)?;
+        let mut w = Writer::new(self.buffers.bytes_mut(buffer));
+        without.data(&mut w).ok_or(Failure::TooLong)?;
+        let len = w.len();
+        self.buffers.set_len(buffer, len);
+        Ok(())
+    }
+
+    /// Both are there. Not inlined: it takes much stack.
+    #[inline(never)]
+    pub(super) fn auth_send_both(
+        &mut self,
+        env: &mut Env<'_>,
+        number: u32,
+        proof: &Proof<'_>,
+    ) -> Result<(), Failure> {
+        let x = self.contexts.get(number).ok_or(Failure::Protocol)?;
+        let mut buffer = core::mem::replace(&mut x.secrets, BufferId::NONE);
+        let mut without = [0; MAX_WITHOUT];
+        let kept = self.buffers.bytes(buffer);
+        let len = kept.len();
+        let copied = bytes::copy_prefix(&mut without, kept);
+        self.buffers.release(&mut buffer);
+        copied.ok_or(Failure::TooLong)?;
+        self.auth_send(env, number, proof, without.get(..len))
     }
 
     /// As responder: takes the key that the initiator names, if `peer` has it; gives the proof that is to be verified.
@@ -131,8 +201,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         if collected.notify(NotifyType::PPK_IDENTITY).is_some() {
             return self.mix_auth(number, Role::Responder, &ppk);
         }
-        let offered_without = !ppk.required && matches!(peer.auth.local, LocalAuth::Psk(_));
-        if offered_without { Ok(()) } else { Err(Failure::PpkNotShared) }
+        if ppk.required { Err(Failure::PpkNotShared) } else { Ok(()) }
     }
 
     /// Both sides are proven: mixes the key into SK_d, if they use one. Says whether they do.

@@ -1,6 +1,7 @@
 //! The proofs of IKE_AUTH: what they cover, how ours is written, and what both sides say of signatures before
 //! (RFC 7296 section 2.15, RFC 7427 section 4).
 
+use ipsec_core::bytes::Writer;
 use ipsec_core::crypto::suite::MAX_PRF;
 use ipsec_core::crypto::{HashId, Provider, SignatureScheme};
 
@@ -34,6 +35,20 @@ impl Proof<'_> {
                 w.digital_signature(&DigitalSignature { algorithm, signature })
             }
             Self::Signature(method, _, signature) => w.auth(method, signature),
+        }
+    }
+
+    /// What it is without its method.
+    pub(super) fn data(&self, w: &mut Writer<'_>) -> Option<()> {
+        match *self {
+            Self::Shared(proof) => w.bytes(proof),
+            Self::Signature(AuthMethod::DIGITAL_SIGNATURE, scheme, signature) => {
+                let algorithm = scheme.algorithm_identifier()?;
+                w.u8(u8::try_from(algorithm.len()).ok()?)?;
+                w.bytes(algorithm)?;
+                w.bytes(signature)
+            }
+            Self::Signature(_, _, signature) => w.bytes(signature),
         }
     }
 }

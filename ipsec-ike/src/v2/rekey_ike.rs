@@ -485,6 +485,10 @@ impl<P: Provider> Ike<'_, P> {
         new.want = want;
         new.take_moving(moving);
         new.tell = ike_sa::tell::REKEYED | if key_log { ike_sa::tell::KEYS } else { 0 };
+        let others = self.addresses.get(old as usize).copied();
+        if let Some((slot, others)) = self.addresses.get_mut(successor as usize).zip(others) {
+            *slot = others;
+        }
         self.events.push(successor);
         self.file_sa(successor, identity);
         self.bequeath(id, successor);

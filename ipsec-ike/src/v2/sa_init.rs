@@ -335,6 +335,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             Err(e) => {
                 if let Some((_, handshake)) = self.contexts.handshake(number) {
+                    handshake.unusable |= e == DatagramError::Unexpected;
                     let mut response = core::mem::replace(&mut handshake.response, BufferId::NONE);
                     self.buffers.release(&mut response);
                 }
@@ -722,6 +723,7 @@ impl<P: Provider> Ike<'_, P> {
                 // The value may be forged: the request stands, and another answer may come.
                 x.work = Work::None;
                 if let Some((_, handshake)) = self.contexts.handshake(number) {
+                    handshake.unusable = true;
                     let mut response = core::mem::replace(&mut handshake.response, BufferId::NONE);
                     handshake.response =
                         core::mem::replace(&mut handshake.alternative, BufferId::NONE);

@@ -205,6 +205,17 @@ def ppk_of_one_side(t):
 
 
 @both_roles
+def ppk_two_signatures(t):
+    """The responder does not have the initiator's, nobody insists, and both sign: the initiator does so twice (NO_PPK_AUTH).
+    charon refuses another name than its own, but can do without any."""
+    t.pair()
+    side, _ = certified(t)
+    side = replace(side, ppk=PPK)
+    t.establish(side, replace(side.mirrored(), ppk_id="green", ppk="" if t.role == "init" else PPK))
+    t.traffic()
+
+
+@both_roles
 def ppk_mismatch(t):
     """The peer has another one, and both insist."""
     side = replace(SIDE, ppk=PPK, ppk_required=True)
@@ -932,6 +943,15 @@ def raw_keys(t):
 
 
 @both_roles
+def raw_keys_differ(t):
+    """The peer signs with another key than the one that we know."""
+    t.pair()
+    side, authority = certified(t)
+    side = replace(side, auth="rawkey", remote_auth="rawkey", ca=())
+    is_refused(t, side, replace(side.mirrored(), own=authority.issue("another", "DNS:delhi.example")), "wrong signature")
+
+
+@both_roles
 def cert_revoked(t):
     """The peer's certificate is revoked."""
     t.pair()
@@ -956,6 +976,14 @@ def cert_expired(t):
     t.pair()
     side, _ = certified(t, peer={"until": "210101000000Z"})
     is_refused(t, side, side.mirrored(), "expired")
+
+
+@both_roles
+def cert_not_yet_valid(t):
+    """The peer's certificate is for later, or our clock is wrong."""
+    t.pair()
+    side, _ = certified(t, peer={"since": "390101000000Z"})
+    is_refused(t, side, side.mirrored(), "not yet valid")
 
 
 @both_roles

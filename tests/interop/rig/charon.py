@@ -143,6 +143,8 @@ class Charon(Daemon):
         "untrusted": r"no trusted \S+ public key found|signature validation failed|AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
         "revoked": r"certificate was revoked",
         "expired": r"subject certificate invalid \(valid from",
+        "not yet valid": r"subject certificate invalid \(valid from",
+        "wrong signature": r"no trusted \S+ public key found|signature validation failed|AUTHENTICATION_FAILED notify|N\(AUTH_FAILED\)",
         "wrong name": r"no trusted \S+ public key found for",
         "unknown issuer": r"no issuer certificate found|no trusted \S+ public key found",
         "no ike proposal": r"received proposals unacceptable|NO_PROPOSAL_CHOSEN notify error",

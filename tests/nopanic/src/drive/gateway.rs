@@ -70,6 +70,7 @@ fn commands() {
         fn(_, _, _) -> _: Gateway::new, Gateway::close_all;
         fn(_, _, _, _) -> _: Gateway::initiate, Gateway::rekey, Gateway::rekey_ike, Gateway::close, Gateway::close_ike;
         fn(_) -> _: Gateway::support_mobike;
+        fn(_, _) -> _: Gateway::remember_addresses;
         fn(_, _, _, _, _) -> _: Gateway::move_ike, Gateway::move_address;
         fn(_) -> _: Gateway::is_idle, Gateway::statistics, tunnels, Gateway::sad, Gateway::spd, Gateway::ike;
         fn(_) -> _: Gateway::config, Gateway::counters;
