@@ -25,6 +25,22 @@ pub fn ike_offer(proposals: &[IkeProposal<'_>]) -> Offer {
     all
 }
 
+/// What these proposals for phase 1 of IKEv1 offer, whether implemented or not; cut like every [`Offer`].
+#[cfg(feature = "ikev1")]
+pub fn phase1_offer(proposals: &[crate::config::Phase1Proposal<'_>]) -> Offer {
+    let mut all = Offer::new();
+    for ours in proposals {
+        add_suites(&mut all, ours.suites);
+        for prf in ours.prfs {
+            add(&mut all, TransformType::PRF, prf.0, 0);
+        }
+        for group in ours.groups {
+            add(&mut all, TransformType::KE, group.0, 0);
+        }
+    }
+    all
+}
+
 /// What these proposals for a child SA offer, whether implemented or not; cut like every [`Offer`].
 pub fn child_offer(proposals: &[ChildProposal<'_>]) -> Offer {
     let mut all = Offer::new();

@@ -734,7 +734,10 @@ impl core::fmt::Display for Failure {
                 if exchange.0 < ExchangeType::IKE_SA_INIT.0 {
                     // Of IKEv1.
                     let exchange = crate::wire::v1::ExchangeType(exchange.0);
-                    return write!(f, "no answer to {exchange} after {tries} tries");
+                    write!(f, "no answer to {exchange} after {tries} tries")?;
+                    let Some(hint) = hint else { return Ok(()) };
+                    let hint = crate::wire::v1::NotifyType(hint.0);
+                    return write!(f, " (an unauthenticated {hint} came back)");
                 }
                 write!(f, "no answer to {exchange} after {tries} tries")?;
                 match hint {

@@ -6,10 +6,10 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use ipsec::diagnosis::OneWay;
-use ipsec::ipsec_ike::diagnosis::{child_offer, ike_offer, in_dispute};
+use ipsec::ipsec_ike::diagnosis::{child_offer, ike_offer, in_dispute, phase1_offer};
 use ipsec::ipsec_ike::event::Offer;
 use ipsec::ipsec_ike::wire::{ExchangeType, NotifyType, TransformType};
-use ipsec::{Child, ChildRef, Failure, Group, Instant, Peer, Tunnel, Untrusted};
+use ipsec::{Child, ChildRef, Failure, Group, Instant, Peer, Tunnel, Untrusted, Versions};
 
 /// A tunnel that sends for so long, and hears nothing, carries traffic one way only.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -94,6 +94,9 @@ pub(crate) fn advice(
         Failure::PeerSilent { exchange, nat_port, hint: None, .. } => {
             if *exchange == ExchangeType::IKE_SA_INIT {
                 "; does the peer run, is `remote` its address, does it know ours, and does UDP 500 get through?".into()
+            } else if exchange.0 < ExchangeType::IKE_SA_INIT.0 {
+                // Of IKEv1, where the whole of phase 1 is one exchange.
+                "; does the peer run, and allow IKEv1 with us? With another `psk` it cannot read who we are, and its log says so".into()
             } else if *nat_port {
                 "; a firewall or NAT on the way drops UDP 4500: let it through in both directions"
                     .into()
@@ -132,6 +135,7 @@ pub(crate) fn advice(
 fn ours(peer: Option<&Peer<'_>>, child: Option<&Child<'_>>) -> Offer {
     match (child, peer) {
         (Some(child), _) => child_offer(child.proposals),
+        (None, Some(Peer { versions: Versions::V1(v1), .. })) => phase1_offer(v1.proposals),
         (None, Some(peer)) => ike_offer(peer.proposals),
         (None, None) => Offer::new(),
     }

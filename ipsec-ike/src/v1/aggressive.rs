@@ -286,6 +286,7 @@ impl<P: Provider> Ike<'_, P> {
         let mut scratch = [0; 16];
         let id = self.phase1_own_id(number, &mut scratch).ok_or(Failure::Protocol)?;
         let detection = self.nat_detection(number).map_err(|_| Failure::Crypto)?;
+        let known = self.phase1_known_vendors(number);
         self.phase1_compose_choice(number, ExchangeType::AGGRESSIVE, &mut |w| {
             w.raw(PayloadType::KE, public)?;
             w.raw(PayloadType::NONCE, &nonce)?;
@@ -293,7 +294,7 @@ impl<P: Provider> Ike<'_, P> {
             proof.write(w, &local)?;
             peers.write_cert_reqs(w)?;
             nat::write_detection(w, detection.as_ref())?;
-            vendor::write_all(w, fragments, further)
+            vendor::write_answer(w, known, fragments, further)
         })
         .map_err(|_| self.not_composed(number))
     }

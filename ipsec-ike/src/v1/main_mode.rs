@@ -27,7 +27,7 @@ use super::{Step, nat, vendor};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
-use crate::exchange::Work;
+use crate::exchange::{Stage, Work};
 use crate::fragment;
 use crate::keymat::Role;
 use crate::proposal::Implemented;
@@ -35,6 +35,9 @@ use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::wire::v1::{
     Collected, ExchangeType, Message, Notify, NotifyType, PayloadType, ProtocolId,
 };
+
+/// So many useless public values a responder looks at.
+const MAX_USELESS: u8 = 3;
 
 impl<P: Provider> Ike<'_, P> {
     // ---- initiator ----
@@ -249,8 +252,9 @@ impl<P: Provider> Ike<'_, P> {
         let sa = self.contexts.exchange(number).ok_or(DatagramError::Stale)?.sa;
         let peer = self.peer_of(sa).ok_or(DatagramError::Stale)?;
         let fragments = fragment::is_wanted(peer, self.assembly);
+        let known = self.phase1_known_vendors(number);
         self.phase1_compose_choice(number, ExchangeType::IDENTITY_PROTECTION, &mut |w| {
-            vendor::write_all(w, fragments, vendors_of(peer))
+            vendor::write_answer(w, known, fragments, vendors_of(peer))
         })?;
         self.phase1_answer(env, number, Step::Third, UNPROVEN_TIMEOUT);
         Ok(())
@@ -275,6 +279,19 @@ impl<P: Provider> Ike<'_, P> {
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())
+    }
+
+    /// The third message has a value that we cannot use. Who sent it is not known: the true one may still come.
+    pub(super) fn main_await_third(&mut self, env: &mut Env<'_>, number: u32) -> bool {
+        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
+        if x.retries >= MAX_USELESS {
+            return false;
+        }
+        x.retries = x.retries.saturating_add(1);
+        x.stage = Stage::Answered;
+        self.buffers.release(&mut handshake.response);
+        self.give_up_after(env, number, UNPROVEN_TIMEOUT);
+        true
     }
 
     /// The secret is known: answers with our value.

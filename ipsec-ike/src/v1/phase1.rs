@@ -448,6 +448,16 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
     }
 
+    /// What both can besides: NAT traversal, dead peer detection, fragments.
+    pub(super) fn phase1_known_vendors(&self, number: u32) -> (NatTraversal, bool, bool) {
+        let sa = self.contexts.exchange(number).and_then(|x| self.sas.get(x.sa as usize));
+        let known = sa.and_then(|slot| {
+            let phase1 = slot.sa.keys.v1()?;
+            Some((phase1.nat, phase1.dpd, slot.sa.fragments))
+        });
+        known.unwrap_or((NatTraversal::None, false, false))
+    }
+
     /// The initiator's and the responder's message with key exchange and nonce.
     fn key_messages(&self, number: u32) -> Option<(Collected<'_>, Collected<'_>)> {
         let slot = self.contexts.handshakes.get(number as usize)?;

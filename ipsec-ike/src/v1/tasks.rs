@@ -306,6 +306,7 @@ impl<P: Provider> Ike<'_, P> {
             Kind::Aggressive if ours && agreeing => {
                 self.aggressive_doubt(number, Failure::Crypto);
             }
+            Kind::MainMode if !ours && self.main_await_third(env, number) => {}
             Kind::MainMode | Kind::Aggressive => {
                 if agreeing {
                     self.phase1_disturbed(sa);

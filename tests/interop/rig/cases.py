@@ -723,6 +723,122 @@ def v1_delete(t):
     t.peer.expect("delete received")
 
 
+@both_roles
+def v1_no_pfs(t):
+    """Quick Mode without a key exchange of its own, of the first child SA and of the one that replaces it."""
+    t.pair()
+    t.establish(V1)
+    t.initiator().rekey_child()
+    t.ours.expect("child rekeyed")
+    child, *_ = t.peer.children()
+    if "MODP" in child:
+        raise Failure(f"charon agreed to PFS: {child.strip()}")
+    t.traffic()
+
+
+@both_roles
+def v1_dpd(t):
+    """Each side asks whether the other lives (RFC 3706); then charon dies with no word, and we notice."""
+    t.pair()
+    t.establish(replace(V1, dpd="1s", tries=2), V1.mirrored(dpd="1s"))
+    for _ in range(2):
+        t.peer.expect("v1 liveness asked")
+        t.peer.expect("v1 liveness request")
+    t.peer.expect("v1 liveness answered")
+    t.ours.forbid("ike down")
+    t.traffic()
+    t.peer.kill()
+    t.ours.expect("silent", timeout=30)
+
+
+@both_roles
+def v1_rekey(t):
+    """New keys for the child SA from each side; then another phase 1, which takes the child SA."""
+    t.pair()
+    t.establish(V1)
+    with t.flood():
+        for actor in (t.ours, t.peer):
+            actor.rekey_child()
+            t.ours.expect("child rekeyed")
+            t.peer.expect("v1 child rekeyed")
+            time.sleep(0.3)
+        t.initiator().rekey_ike()
+        t.ours.expect("ike rekeyed")
+        t.peer.expect("ike up")
+        time.sleep(0.5)
+    t.ours.forbid("child down")
+    t.traffic()
+    # The new phase 1 makes new keys.
+    t.initiator().rekey_child()
+    t.ours.expect("child rekeyed")
+    t.traffic()
+
+
+def v1_mismatch(parameter, suite):
+    """A case in which phase 1 has one of its parameters different; our log says which, and what each side has."""
+    @both_roles
+    def run(t):
+        t.needs_gateway("it is our own sentence")
+        t.pair()
+        t.start(V1, V1.mirrored(ike=(suite,)))
+        t.initiator().initiate()
+        t.ours.expect(f"v1 {parameter} refused" if t.role == "init" else f"v1 {parameter} differs")
+        no_tunnel(t)
+    del CASES["run-init"], CASES["run-resp"]
+    run.__name__ = f"v1_mismatch_{parameter}"
+    both_roles(run)
+
+
+for parameter, suite in (("encryption", "aes256-sha256-modp2048"), ("hash", "aes128-sha1-modp2048"),
+                         ("group", "aes128-sha256-modp3072")):
+    v1_mismatch(parameter, suite)
+
+
+@case
+def v1_mismatch_authentication(t):
+    """charon proves who it is by a certificate, where we have a pre-shared key."""
+    t.needs_gateway("it is our own sentence")
+    t.role = "resp"
+    t.pair()
+    side, _ = certified(t)
+    t.start(V1, replace(side, version="v1-main", ike=V1.ike).mirrored())
+    t.peer.initiate()
+    t.ours.expect("v1 authentication differs")
+    no_tunnel(t)
+
+
+@both_roles
+def v1_mismatch_pfs(t):
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.start(V1, V1.mirrored().with_child(esp=("aes128gcm16-modp2048",)))
+    t.initiator().initiate()
+    t.ours.expect("v1 child refused" if t.role == "init" else "v1 pfs differs")
+    no_tunnel(t)
+
+
+@both_roles
+def v1_mismatch_selectors(t):
+    """The identities of Quick Mode are not mirrors of each other."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.start(V1, V1.mirrored().with_child(local=("192.168.77.0/24",)))
+    t.initiator().initiate()
+    t.ours.expect("no child selectors")
+    no_tunnel(t)
+
+
+@both_roles
+def v1_mismatch_psk(t):
+    """With another key the fifth message is garbled."""
+    t.needs_gateway("it is our own sentence")
+    t.pair()
+    t.start(replace(V1, tries=2), V1.mirrored(psk="another secret"))
+    t.initiator().initiate()
+    t.ours.expect("v1 psk refused" if t.role == "init" else "authentication failed", timeout=20)
+    no_tunnel(t)
+
+
 def v1_on_kernel(t, side, kind, shown, *ends):
     """Opposite a kernel, whose ESP and AH need no UDP; a rekey from each side."""
     t.kernel()

@@ -160,6 +160,9 @@ class Charon(Daemon):
         "liveness asked": r"sending DPD request",
         "liveness answered": r"parsed INFORMATIONAL response \d+ \[ \]",
         "liveness request": r"parsed INFORMATIONAL request \d+ \[ \]",
+        "v1 liveness asked": r"generating INFORMATIONAL_V1 request \d+ \[ HASH N\(DPD\) \]",
+        "v1 liveness request": r"parsed INFORMATIONAL_V1 request \d+ \[ HASH N\(DPD\) \]",
+        "v1 liveness answered": r"parsed INFORMATIONAL_V1 request \d+ \[ HASH N\(DPD_ACK\) \]",
         "nat here": r"local host is behind NAT",
         "nat there": r"remote host is behind NAT",
     }

@@ -42,6 +42,15 @@ class Gateway(Daemon):
         "one way": r"one way child=delhi/lan sent=\d+ received=0: IKE gets through",
         "too big": r"too big packet=.* mtu=\d+: its sender is told so",
         "no route": r"no route child=delhi/lan destination=10\.99\.0\.1: .*add an address or a route",
+        "v1 encryption differs": r"ike failed peer=\S+ reason=no common proposal: encryption, the peer offers AES_CBC-256, we allow AES_CBC-128",
+        "v1 hash differs": r"ike failed peer=\S+ reason=no common proposal: hash, the peer offers SHA, we allow SHA2_256",
+        "v1 group differs": r"ike failed peer=\S+ reason=no common proposal: group, the peer offers MODP-3072, we allow MODP-2048",
+        "v1 authentication differs": r"ike failed peer=\S+ reason=no common proposal: authentication, the peer offers \S+, we allow PSK",
+        **dict.fromkeys(("v1 encryption refused", "v1 hash refused", "v1 group refused"),
+                        r"ike failed peer=\S+ reason=the peer accepts none of our proposals.*; we offer .*128, .*SHA2_256, MODP.2048: take"),
+        "v1 pfs differs": r"child failed child=delhi/lan reason=PFS differs: the peer's key exchange for the child SA is MODP.2048.*; `proposals` here name none",
+        "v1 child refused": r"child failed child=delhi/lan reason=the peer accepts none of our proposals",
+        "v1 psk refused": r"ike failed peer=\S+ reason=.*`psk`",
         "lifetimes differ": r"lifetimes differ name=delhi/lan theirs=\d+s ours=3600s",
     }
 

@@ -91,7 +91,7 @@ fn engine() {
         fn(_, _) -> _: <DatagramError as Display>::fmt, <CommandError as Display>::fmt;
         fn(_, _) -> _: <BufferTooSmall as Display>::fmt, <DownReason as Display>::fmt;
         fn(_, _) -> _: <Offered as Display>::fmt, <Failure as Display>::fmt;
-        fn(_) -> _: diagnosis::ike_offer, diagnosis::child_offer;
+        fn(_) -> _: diagnosis::ike_offer, diagnosis::child_offer, diagnosis::phase1_offer;
         fn(_, _) -> _: diagnosis::in_dispute;
     }
 }
