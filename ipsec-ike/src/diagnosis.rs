@@ -30,7 +30,9 @@ pub fn ike_offer(proposals: &[IkeProposal<'_>]) -> Offer {
 pub fn phase1_offer(proposals: &[crate::config::Phase1Proposal<'_>]) -> Offer {
     let mut all = Offer::new();
     for ours in proposals {
-        add_suites(&mut all, ours.suites);
+        for suite in ours.suites {
+            add(&mut all, TransformType::ENCR, suite.encr.0, suite.key_bits);
+        }
         for prf in ours.prfs {
             add(&mut all, TransformType::PRF, prf.0, 0);
         }

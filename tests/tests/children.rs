@@ -6,7 +6,7 @@ use core::time::Duration;
 use ipsec::ipsec_ike::config::ModePolicy;
 use ipsec::{
     AddressRange, ChildAgreed, ChildProposal, DownReason, Failure, GatewayEvent, PortRange, Suite,
-    TrafficSelector,
+    TrafficSelector, V1, Versions,
 };
 use ipsec_core::crypto::Integ;
 use ipsec_core::mode::{AddressPair, Mode, Tunnel};
@@ -156,13 +156,23 @@ fn transport_mode_that_leaves_the_ends_out() {
 /// initiator uses, and the initiator is answered with what it asked for. Ports and protocol stay (L2TP).
 #[test]
 fn transport_mode_through_a_nat() {
+    through_a_nat(Setup::new(3));
+}
+
+/// RFC 3947 section 5.2: the same in IKEv1, where the initiator says what addresses it uses.
+#[test]
+fn transport_mode_through_a_nat_in_ikev1() {
+    through_a_nat(Setup::new(3).peers(|peer| peer.versions = Versions::V1(V1::MAIN)));
+}
+
+fn through_a_nat(setup: Setup) {
     let l2tp = |ts: TrafficSelector| TrafficSelector {
         protocol: 17,
         ports: PortRange::single(4242),
         ..ts
     };
     let any: &[TrafficSelector] = leak_all([l2tp(TrafficSelector::ANY_V4)]);
-    let setup = hosts(Setup::new(3).behind_nat()).children(|child| {
+    let setup = hosts(setup.behind_nat()).children(|child| {
         child.mode = ModePolicy::RequireTransport;
         (child.local, child.remote) = (any, any);
     });

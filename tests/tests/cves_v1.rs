@@ -226,6 +226,30 @@ fn what_is_made_up_is_good() {
     assert_eq!(unharmed(&main_mode(70), [first]), 0);
 }
 
+/// RFC 2408 section 3.1: the commit bit changes nothing for who can receive before it says so, and CONNECTED is no error.
+#[test]
+fn the_commit_bit() {
+    let mut setup = main_mode(69).peers(|peer| peer.liveness = None);
+    setup.a.config.ike.key_log = true;
+    let mut memory = Memory::<Toy>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let connected = (NOTIFY, vec![0, 0, 0, 1, 3, 4, 0x40, 0, 0, 0, 0x77, 1]);
+    for (exchange, payloads) in [(QUICK, child()), (INFORMATIONAL, vec![connected])] {
+        let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
+        let (first, payloads) = chain(&payloads);
+        let message = Clear { exchange, flags: 2, id: exchange.into(), first, payloads };
+        let message = keys_of(&pair.a).seal::<Toy>(&said, None, &message).unwrap();
+        let now = pair.now();
+        pair.b.take(now, &from(Side::A, message)).unwrap();
+        pair.flush(Side::B);
+    }
+    assert!(pair.link.tap().iter().any(|c| c.datagram.bytes[18] == QUICK
+        && c.datagram.bytes[23] == QUICK
+        && c.datagram.source.address == ADDRESS_B));
+    pair.ping();
+}
+
 /// Unknown payloads, more than any array has room for, in the clear and behind a good hash.
 #[test]
 fn cve_2026_12413_many_unknown_payloads() {

@@ -424,3 +424,101 @@ fn unauthenticated_informational() {
     pair.ping();
     pair.run_for(HOUR / 60);
 }
+
+/// What comes from somebody else first does not keep the true answer out: a second message with another cookie or with
+/// another nonce, a fourth one with another nonce.
+#[test]
+fn forged_answers_do_not_keep_the_true_one_out() {
+    for (setup, which, at) in [
+        (main_mode(22), 2, 15),
+        (main_mode(23), 4, 110),
+        (aggressive(24), 2, 15),
+        (aggressive(25), 2, 200),
+    ] {
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        let mut count = 0;
+        pair.link.set_hook(move |_, _| {
+            count += 1;
+            if count == which { Verdict::Drop } else { Verdict::Pass }
+        });
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(SECOND / 4);
+        let true_one = pair.link.tap().last().unwrap().datagram.clone();
+        assert_eq!(true_one.source.address, setup.b.address);
+        let mut forged = true_one.clone();
+        forged.bytes[at] ^= 1;
+        pair.deliver(Side::A, &forged);
+        pair.deliver(Side::A, &true_one);
+        assert!(pair.wait(20 * SECOND, Pair::is_up), "{which} {at}\n{}", pair.log());
+        assert_eq!(pair.a.failures(), [], "{which} {at}");
+        pair.ping();
+        pair.run_for(MINUTE);
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// Our own first message, sent back to us: with a pre-shared key both sides could prove to know it.
+#[test]
+fn a_reflected_message_begins_nothing() {
+    for setup in [main_mode(26), aggressive(26)] {
+        let setup = setup.peers(|peer| peer.remote_id = Identity::Any);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.link.set_hook(|_, _| Verdict::Drop);
+        pair.initiate(Side::A).unwrap();
+        pair.run_for(SECOND / 4);
+        let own = pair.link.tap()[0].datagram.clone();
+        let back = Datagram::udp(own.destination, own.source, own.bytes);
+        let now = pair.now();
+        assert!(pair.a.take(now, &back).is_err());
+        assert_eq!(pair.a.statistics().ike_sas, 1);
+    }
+}
+
+/// Old messages from elsewhere move nobody who is behind a NAT: neither R_U_THERE and its answer, nor deletes, nor the
+/// first message of a Quick Mode.
+#[test]
+fn replayed_messages_move_nobody() {
+    let setup = main_mode(27).behind_nat();
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.rekey(Side::A).unwrap();
+    pair.run_for(20 * MINUTE);
+    let said: Vec<Datagram> = pair.link.tap().iter().map(|c| c.datagram.clone()).collect();
+    for mut datagram in said.into_iter().filter(|d| d.destination.address == setup.b.address) {
+        datagram.source.port ^= 1;
+        let now = pair.now();
+        let _ = pair.b.take(now, &datagram);
+    }
+    pair.run_for(SECOND);
+    let moved = |e: &GatewayEvent| matches!(e, GatewayEvent::ChildMoved { .. });
+    assert_eq!(pair.b.count(moved), 0, "{}", pair.log());
+    pair.ping();
+}
+
+/// New keys for a child while phase 1 is replaced: the child that is made belongs to the new IKE SA.
+#[test]
+fn a_child_is_rekeyed_while_phase_1_is_replaced() {
+    for side in Side::BOTH {
+        for setup in [main_mode(28), aggressive(28)] {
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.bring_up();
+            for _ in 0..4 {
+                pair.rekey(side).unwrap();
+                pair.rekey_ike(Side::A).unwrap();
+                pair.run_for(2 * MINUTE);
+                pair.ping();
+            }
+            assert!(
+                pair.a.child_downs().iter().all(|r| *r == DownReason::Rekeyed),
+                "{}",
+                pair.log()
+            );
+            assert_eq!((pair.a.ike_rekeys(), pair.a.child_rekeys()), (4, 4), "{}", pair.log());
+            pair.close_and_check(side);
+        }
+    }
+}

@@ -52,6 +52,20 @@ pub(super) fn write_detection(
     hashes.iter().try_for_each(|hash| w.raw(*payload, hash.bytes()))
 }
 
+/// What a side says of the addresses of transport mode: the initiator's, and the responder's, each as it sees them (RFC 3947
+/// section 5.2). In the drafts a side says only its own.
+#[derive(Clone, Copy)]
+pub(super) struct Original {
+    payload: PayloadType,
+    addresses: [Option<IpAddr>; 2],
+}
+
+/// Writes it.
+pub(super) fn write_original(w: &mut MessageWriter<'_>, original: Original) -> Result<(), NoRoom> {
+    let Original { payload, addresses } = original;
+    addresses.into_iter().flatten().try_for_each(|address| w.nat_oa(payload, address))
+}
+
 /// The hash of an endpoint (RFC 3947 section 3.2).
 fn endpoint_hash<P: Provider>(sa: &IkeSa, endpoint: Endpoint) -> Option<Digest> {
     keymat::nat_d::<P>(sa.protection().hash()?, sa.spi_i, sa.spi_r, endpoint).ok()
@@ -88,6 +102,23 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(sa) = self.sa(number) {
             sa.nat_local = local_behind;
             sa.nat_remote = remote_behind;
+        }
+    }
+
+    /// What to say of the addresses of transport mode, as initiator or as responder of the exchange.
+    pub(super) fn nat_original(&self, sa: u32, initiator: bool) -> Option<Original> {
+        let slot = &self.sas.get(sa as usize)?.sa;
+        let (own, peers) = (slot.path.local.address, slot.path.remote.address);
+        match slot.keys.v1()?.nat {
+            NatTraversal::None => None,
+            NatTraversal::Draft => {
+                let payload = PayloadType::NAT_OA_DRAFT;
+                Some(Original { payload, addresses: [Some(own), None] })
+            }
+            NatTraversal::Rfc => {
+                let addresses = if initiator { [own, peers] } else { [peers, own] };
+                Some(Original { payload: PayloadType::NAT_OA, addresses: addresses.map(Some) })
+            }
         }
     }
 

@@ -676,6 +676,10 @@ impl<'r, P: Provider> Ike<'r, P> {
         if let Some(phase1) = self.phase1_mut(sa) {
             phase1.last = last;
         }
+        if let Some(slot) = self.sa(sa) {
+            // All of phase 1 came from there, and the answers went there.
+            slot.proven = slot.path.remote.address;
+        }
         self.access_begin(env, sa, identity);
     }
 

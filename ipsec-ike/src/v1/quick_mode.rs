@@ -14,6 +14,7 @@ use core::time::Duration;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
 use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
@@ -28,13 +29,15 @@ use crate::config::{Child, ModePolicy};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{ChildRef, DownReason, Failure, Traffic};
-use crate::exchange::{self, Stage, Work};
+use crate::exchange::{self, Maybe, Stage, Work};
 use crate::proposal::{Implemented, first_child_group};
 use crate::selectors;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY, jittered};
+use crate::v2::chosen::Ends;
 use crate::wire::v1::{
     Collected, Encapsulation, ExchangeType, IdPayload, IdType, IpsecAttribute, LifeType, MAX_NONCE,
-    MessageWriter, Notify, NotifyType, PayloadType, Payloads, ProtocolId, SaPayload, SelectorId,
+    MessageWriter, NatOa, Notify, NotifyType, PayloadType, Payloads, ProtocolId, SaPayload,
+    SelectorId,
 };
 use crate::wire::{self, NoRoom};
 
@@ -44,11 +47,16 @@ const SHORT: u16 = 0x8000;
 /// A nonce of the peer's.
 type Nonce = heapless::Vec<u8, MAX_NONCE>;
 
+/// Why a child that the peer asks for is refused, and which of our configuration it would have been.
+type Refused = (NotifyType, Failure, Option<u16>);
+
 /// What a child that the peer asks for meets in our configuration.
 struct Met<'a> {
     child: u16,
     selectors: Selectors,
     choice: QuickChoice<'a>,
+    /// Of transport mode behind a NAT: the addresses that the initiator uses.
+    original: Option<AddressPair>,
 }
 
 impl<P: Provider> Ike<'_, P> {
@@ -122,6 +130,7 @@ impl<P: Provider> Ike<'_, P> {
         let (local, remote) =
             ids_of(&offer.local, &offer.remote).ok_or(Failure::TooManySelectors)?;
         let encapsulation = self.quick_encapsulation(sa, offer.transport);
+        let ends = self.nat_original(sa, true);
         let quick = QuickOffer {
             proposals: config.proposals,
             implemented: self.implemented_for(sa),
@@ -137,7 +146,9 @@ impl<P: Provider> Ike<'_, P> {
             w.sa(|sa| proposal::offer_quick(sa, &quick, spi))?;
             write_rest(w, &nonce, public)?;
             w.id(&local.payload())?;
-            w.id(&remote.payload())
+            w.id(&remote.payload())?;
+            let ends = ends.filter(|_| offer.transport && encapsulation.is_udp());
+            ends.map_or(Ok(()), |ends| nat::write_original(w, ends))
         })
         .map_err(|_| Failure::NoRoom)
     }
@@ -254,8 +265,12 @@ impl<P: Provider> Ike<'_, P> {
             let (Some(ours), Some(theirs)) = (local.selector(), remote.selector()) else {
                 return Err(Failure::Protocol);
             };
-            // It repeats what we sent, or takes less of it.
-            selectors = one_each(ours, theirs);
+            // It repeats what we sent, or takes less of it; or, behind a NAT, says what it sees.
+            let ends = self.sas.get(sa as usize).map(|s| s.sa.ends()).ok_or(Failure::Protocol)?;
+            selectors = match ends_of(&ends, &ours, &theirs).filter(|_| offered.transport) {
+                Some((ours, theirs)) => one_each(ours, theirs),
+                None => one_each(ours, theirs),
+            };
             if !selectors::acceptable(&selectors.local, &offered.local)
                 || !selectors::acceptable(&selectors.remote, &offered.remote)
             {
@@ -386,9 +401,10 @@ impl<P: Provider> Ike<'_, P> {
                 }
                 Ok(())
             }
-            Err((kind, failure)) => {
+            Err((kind, failure, child)) => {
                 let peer = self.sa(sa).map(|sa| sa.peer);
-                self.refuse(peer, None, arrived.path, failure);
+                let child = peer.zip(child).map(|(peer, child)| ChildRef { peer, child });
+                self.refuse(peer, child, arrived.path, failure);
                 self.end_exchange(env, number);
                 let cookies = self.v1_cookies(sa).unwrap_or_default();
                 let _ = self.v1_say(env, sa, &mut |w| w.notify(&Notify::new(kind, &cookies, &[])));
@@ -398,12 +414,8 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// What of our configuration the peer asks for.
-    fn quick_meet<'c>(
-        &self,
-        sa: u32,
-        collected: &Collected<'c>,
-    ) -> Result<Met<'c>, (NotifyType, Failure)> {
-        let malformed = || (NotifyType::PAYLOAD_MALFORMED, Failure::Protocol);
+    fn quick_meet<'c>(&self, sa: u32, collected: &Collected<'c>) -> Result<Met<'c>, Refused> {
+        let malformed = || (NotifyType::PAYLOAD_MALFORMED, Failure::Protocol, None);
         let (Some(offer), Some(_)) = (collected.sa, collected.nonce) else {
             return Err(malformed());
         };
@@ -423,19 +435,21 @@ impl<P: Provider> Ike<'_, P> {
         let (theirs, ours) = (theirs.selector(), ours.selector());
         let no_selectors = || Failure::NoSelectors { theirs, ours };
         let (Some(remote), Some(local)) = (theirs, ours) else {
-            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors()));
+            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
         };
         let implemented = self.implemented_for(sa);
         let encapsulated = self.encapsulates(sa);
-        let mut common = false;
+        let mut common = None;
         let (mut pfs, mut own, mut mode) = (None, None, false);
         for (child, config) in (0u16..).zip(peer.children) {
             let wanted = self.quick_allowed(sa, config, &local, &remote);
-            if !wanted {
+            let between = self.quick_between_ends(sa, config, &local, &remote);
+            if !wanted && between.is_none() {
                 continue;
             }
-            common = true;
-            match quick_choice(&offer, config, &implemented, encapsulated) {
+            let modes = (wanted, between.is_some());
+            common = common.or(Some(child));
+            match quick_choice(&offer, config, &implemented, encapsulated, modes) {
                 Ok(choice) => {
                     let public = collected.ke.map_or(0, <[u8]>::len);
                     let needed = if choice.choice.group == Group::NONE {
@@ -446,7 +460,12 @@ impl<P: Provider> Ike<'_, P> {
                     if needed != Some(public) {
                         return Err(malformed());
                     }
-                    return Ok(Met { child, selectors: one_each(local, remote), choice });
+                    let ends = between.filter(|_| choice.transport);
+                    let behind = ends.is_some() && encapsulated;
+                    let original = behind.then(|| original_of(collected, &local, &remote));
+                    let (local, remote) = ends.unwrap_or((local, remote));
+                    let selectors = one_each(local, remote);
+                    return Ok(Met { child, selectors, choice, original: original.flatten() });
                 }
                 Err(why) => {
                     pfs = pfs.or(why.group);
@@ -455,15 +474,15 @@ impl<P: Provider> Ike<'_, P> {
                 }
             }
         }
-        if !common {
-            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors()));
+        if common.is_none() {
+            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
         }
         let failure = match pfs {
             Some(theirs) => Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) },
             None if mode => Failure::TransportRequired,
             None => Failure::NoProposal { offered: proposal::offer_of(&offer) },
         };
-        Err((NotifyType::NO_PROPOSAL_CHOSEN, failure))
+        Err((NotifyType::NO_PROPOSAL_CHOSEN, failure, common))
     }
 
     /// Whether a child of the configuration has all of this traffic: IKEv1 narrows nothing.
@@ -484,6 +503,29 @@ impl<P: Provider> Ike<'_, P> {
         covers(locals, local) && covers(remotes, remote)
     }
 
+    /// The traffic between the two ends of the IKE SA, as it arrives here: an address that a NAT replaces is another for the
+    /// initiator. `None` if transport mode is not for it.
+    fn quick_between_ends(
+        &self,
+        sa: u32,
+        config: &Child<'_>,
+        local: &TrafficSelector,
+        remote: &TrafficSelector,
+    ) -> Option<(TrafficSelector, TrafficSelector)> {
+        let ends = self.sas.get(sa as usize)?.sa.ends();
+        let confined = self.confined_to(sa).is_some();
+        if config.mode == ModePolicy::Tunnel || confined || !ends.allow_transport() {
+            return None;
+        }
+        let (local, remote) = ends_of(&ends, local, remote)?;
+        let covers = |all: &[TrafficSelector], end, one: &TrafficSelector| {
+            selectors::of_host(all, end).iter().any(|ts| ts.covers(one))
+        };
+        let allowed = covers(config.local, ends.path.local.address, &local)
+            && covers(config.remote, ends.path.remote.address, &remote);
+        allowed.then_some((local, remote))
+    }
+
     /// Takes a slot for the child that was found. Gives the group of its key exchange.
     fn quick_take(
         &mut self,
@@ -491,10 +533,10 @@ impl<P: Provider> Ike<'_, P> {
         sa: u32,
         number: u32,
         met: Met<'_>,
-    ) -> Result<Group, (NotifyType, Failure)> {
-        let no_room = || (NotifyType::NO_PROPOSAL_CHOSEN, Failure::NoRoom);
-        let Met { child, selectors, choice: QuickChoice { choice, spi, transport, lifetime, .. } } =
-            met;
+    ) -> Result<Group, Refused> {
+        let no_room = || (NotifyType::NO_PROPOSAL_CHOSEN, Failure::NoRoom, Some(met.child));
+        let Met { child, selectors, choice, original } = met;
+        let QuickChoice { choice, spi, transport, lifetime, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
         let room = self.limit_children(env, sa);
@@ -509,6 +551,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.child = made.saturating_add(1);
             x.negotiation.selectors = selectors;
+            x.negotiation.original = original.map_or(Maybe::Nothing, Maybe::Just);
             x.group = choice.group;
             x.v1.lifetime = lifetime;
         }
@@ -562,10 +605,12 @@ impl<P: Provider> Ike<'_, P> {
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         self.quick_derive(number, key_exchange.map(|(secret, _)| secret), &ni, &nr)?;
         let made = self.child(child).ok_or(Failure::Protocol)?;
-        let (spi, config) = (made.spi_in, made.config);
+        let (spi, config, transport) = (made.spi_in, made.config, made.transport);
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let implemented = self.implemented_for(sa);
         let encapsulated = self.encapsulates(sa);
+        let modes = (!transport, transport);
+        let ends = self.nat_original(sa, false).filter(|_| transport && encapsulated);
         let hashed = Some(Hashed::Second(&ni));
         self.v1_compose_from(
             number,
@@ -577,12 +622,13 @@ impl<P: Provider> Ike<'_, P> {
                 let asked =
                     Collected::collect(Payloads::padded(first, text)).map_err(|_| NoRoom)?;
                 let offer = asked.sa.ok_or(NoRoom)?;
-                let chosen = quick_choice(&offer, config, &implemented, encapsulated);
+                let chosen = quick_choice(&offer, config, &implemented, encapsulated, modes);
                 let chosen = chosen.map_err(|_| NoRoom)?;
                 // The answer repeats what was chosen.
                 w.sa(|sa| proposal::answer_quick(sa, &chosen, spi))?;
                 write_rest(w, &nr, key_exchange.map(|(_, public)| public))?;
                 [asked.id, asked.second_id].iter().flatten().try_for_each(|id| w.id(id))?;
+                ends.map_or(Ok(()), |ends| nat::write_original(w, ends))?;
                 write_lifetime(w, &chosen, config, spi)
             },
         )
@@ -746,9 +792,11 @@ fn quick_choice<'a>(
     config: &Child<'_>,
     implemented: &Implemented<'_>,
     encapsulated: bool,
+    (tunnel, transport): (bool, bool),
 ) -> Result<QuickChoice<'a>, proposal::Unmet> {
     let modes = |e: Encapsulation| match config.mode {
         _ if e.is_udp() != encapsulated => false,
+        _ if e.is_transport() && !transport || !e.is_transport() && !tunnel => false,
         ModePolicy::Tunnel => !e.is_transport(),
         ModePolicy::RequireTransport => e.is_transport(),
         ModePolicy::PreferTransport => true,
@@ -808,6 +856,34 @@ fn ids_of(
 ) -> Option<(SelectorId, SelectorId)> {
     let ([local], [remote]) = (local, remote) else { return None };
     Some((SelectorId::of(local)?, SelectorId::of(remote)?))
+}
+
+/// The selectors of two single addresses as they are seen here: one that a NAT replaces is that of the path.
+fn ends_of(
+    ends: &Ends,
+    local: &TrafficSelector,
+    remote: &TrafficSelector,
+) -> Option<(TrafficSelector, TrafficSelector)> {
+    let seen = |ts: &TrafficSelector, nat: bool, end| {
+        if nat { selectors::readdress(ts, end) } else { Some(*ts) }
+    };
+    let path = ends.path;
+    Some((
+        seen(local, ends.nat_local, path.local.address)?,
+        seen(remote, ends.nat_remote, path.remote.address)?,
+    ))
+}
+
+/// The addresses that an initiator uses in transport mode: those of NAT-OA, or those of its identities (RFC 3947
+/// section 5.2).
+fn original_of(
+    collected: &Collected<'_>,
+    local: &TrafficSelector,
+    remote: &TrafficSelector,
+) -> Option<AddressPair> {
+    let (initiators, responders) = collected.nat_oa;
+    let or = |oa: Option<NatOa>, ts| oa.map(|oa| oa.address).or_else(|| selectors::address_of(ts));
+    Some(AddressPair { local: or(responders, local)?, remote: or(initiators, remote)? })
 }
 
 fn one_each(local: TrafficSelector, remote: TrafficSelector) -> Selectors {

@@ -9,7 +9,7 @@ from .capture import refuse
 from .certificates import Authority
 from .nodes import wait_until
 from .settings import Child, Side
-from .trial import OURS6, PEER, PEER6, PROBE, finished
+from .trial import OURS6, PEER, PEER6, PROBE, finished, need
 
 CASES = {}    # name -> (function, role)
 
@@ -837,6 +837,29 @@ def v1_mismatch_psk(t):
     t.initiator().initiate()
     t.ours.expect("v1 psk refused" if t.role == "init" else "authentication failed", timeout=20)
     no_tunnel(t)
+
+
+@case
+def v1_ike_scan(t):
+    """What another program makes of our answers: to an offer that we take, to one that we refuse, and to Aggressive Mode,
+    which is not named here, and so not answered."""
+    t.needs_gateway("it asks us")
+    need("ike-scan")
+    t.pair()
+    t.ours.start(V1)
+
+    def scan(*options):
+        return t.peer.node.run(["ike-scan", "--sport=0", "--retry=1", *options, "10.8.0.1"])
+
+    for options, answer in ((("--trans=7/128,4,1,14",), "Main Mode Handshake returned"),
+                            (("--trans=5,1,1,2",), "Notify message 14 (NO-PROPOSAL-CHOSEN)"),
+                            (("--aggressive", "--id=delhi.example", "--dhgroup=14", "--trans=7/128,4,1,14"),
+                             "0 returned handshake; 0 returned notify")):
+        said = scan(*options)
+        if answer not in said:
+            raise Failure(f"ike-scan {' '.join(options)}: no `{answer}` in {said}")
+        if "Handshake" in answer and not all(part in said for part in ("Enc=AES", "KeyLength=128", "Hash=SHA2-256", "Auth=PSK")):
+            raise Failure(f"ike-scan does not see what we chose: {said}")
 
 
 def v1_on_kernel(t, side, kind, shown, *ends):

@@ -47,7 +47,7 @@ class Gateway(Daemon):
         "v1 group differs": r"ike failed peer=\S+ reason=no common proposal: group, the peer offers MODP-3072, we allow MODP-2048",
         "v1 authentication differs": r"ike failed peer=\S+ reason=no common proposal: authentication, the peer offers \S+, we allow PSK",
         **dict.fromkeys(("v1 encryption refused", "v1 hash refused", "v1 group refused"),
-                        r"ike failed peer=\S+ reason=the peer accepts none of our proposals.*; we offer .*128, .*SHA2_256, MODP.2048: take"),
+                        r"ike failed peer=\S+ reason=the peer accepts none of our proposals.*; we offer AES-CBC-128, PRF-HMAC-SHA2-256, MODP-2048: take"),
         "v1 pfs differs": r"child failed child=delhi/lan reason=PFS differs: the peer's key exchange for the child SA is MODP.2048.*; `proposals` here name none",
         "v1 child refused": r"child failed child=delhi/lan reason=the peer accepts none of our proposals",
         "v1 psk refused": r"ike failed peer=\S+ reason=.*`psk`",
