@@ -122,15 +122,14 @@ fn outsider(pair: &mut Pair<'_>, input: &mut Input<'_>) {
 }
 
 /// The two have the same keys for each direction, and one pair of SAs. In IKEv1, where two that begin at once make two, no
-/// rule says which of them goes: each side sends on one that the other receives on.
+/// rule says which of them goes, and what goes is said once: each side has one to send on that the other receives on.
 fn keys_agree(pair: &Pair<'_>) {
     let [a, b] = &pair.sides;
     if pair.is_v1() {
         for (x, y) in [(a, b), (b, a)] {
-            let up = x.installed.iter().filter(|x| x.up);
-            assert!(up.clone().count() > 0, "nothing to send on");
+            let mut up = x.installed.iter().filter(|x| x.up);
             let receives = |sa| y.installed.iter().any(|y| y.inbound == sa);
-            assert!(up.clone().all(|x| receives(x.outbound.clone())), "nobody receives");
+            assert!(up.any(|x| receives(x.outbound.clone())), "nobody receives");
         }
         return;
     }

@@ -15,8 +15,8 @@ use ipsec_core::selector::TrafficSelector;
 use ipsec_core::time::Instant;
 use ipsec_ike::config::{
     Ask, Auth, Child, ChildProposal, Config, IkeProposal, LocalAuth, Mobike, Peer, Phase1Mode,
-    Phase1Proposal, Pool, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey, V1,
-    User, Versions, Xauth,
+    Phase1Proposal, Pool, Ppk, RemoteAuth, Retransmission, SIGNATURE_SCHEMES, SigningKey, User, V1,
+    Versions, Xauth,
 };
 use ipsec_ike::event::{ChildId, ChildRef, Direction, Event, IkeId};
 use ipsec_ike::identity::Identity;

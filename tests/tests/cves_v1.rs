@@ -615,7 +615,7 @@ fn cve_2019_12312_cve_2020_1763_cve_2022_23094_cve_2014_2338_before_anybody_is_a
             .flat_map(|exchange| bodies.clone().map(|body| (exchange, body)))
         {
             for (flags, id) in [(0, 0), (0, 5), (1, 0), (1, 5), (3, 5)] {
-                let mut message = clear(cookies, exchange, &[body.clone()]);
+                let mut message = clear(cookies, exchange, core::slice::from_ref(&body));
                 message.resize(message.len().next_multiple_of(16) + 12, 0);
                 let len = message.len() as u32;
                 message[19] = flags;

@@ -113,6 +113,10 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The secret is known, and so whether the responder's proof is good: ours is next.
     pub(super) fn aggressive_agreed(&mut self, env: &mut Env<'_>, number: u32, secret: &[u8]) {
+        if self.free_exchanges.is_empty() {
+            // Nothing could keep our last message: the responder's comes again.
+            return self.aggressive_doubt(number, Failure::NoRoom);
+        }
         let believed = self.phase1_derive(number, secret).and_then(|()| {
             if self.phase1_signs(number, Role::Responder) {
                 return self.aggressive_verify(env, number);

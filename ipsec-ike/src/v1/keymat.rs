@@ -492,9 +492,11 @@ mod tests {
         assert_eq!(keys.key(), &hex("49a1d53a80fb77e663552964fbbcb45092021473")[..16]);
     }
 
+    type NistVector = (PrfId, Option<&'static str>, [&'static str; 3], [u64; 2], [&'static str; 4]);
+
     /// NIST's vectors for SP 800-135, IKEv1 (of its ACVP server): hash, pre-shared key or none, Ni, Nr, g^xy, the cookies,
     /// and what comes out: SKEYID, SKEYID_d, SKEYID_a, SKEYID_e.
-    const NIST: [(PrfId, Option<&str>, [&str; 3], [u64; 2], [&str; 4]); 6] = [
+    const NIST: [NistVector; 6] = [
         (
             PrfId::HMAC_SHA1,
             Some("a7"),

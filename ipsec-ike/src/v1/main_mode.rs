@@ -322,6 +322,10 @@ impl<P: Provider> Ike<'_, P> {
         if !arrived.header.is_encrypted() {
             return Err(DatagramError::Unexpected);
         }
+        if self.free_exchanges.is_empty() {
+            // Nothing could keep our last message: the initiator's comes again.
+            return Err(DatagramError::NoRoom);
+        }
         let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
         let Ok(collected) = opened.collect() else {
             // Another key: what comes out is no chain of payloads.

@@ -187,14 +187,30 @@ impl<P: Provider> Ike<'_, P> {
             count.set(count.get().saturating_add(1));
             false
         });
-        // What we ask leaves room to answer the peer; so does an answer that is kept, soon. Before the SA is up, each waits
-        // for the other.
-        let answered = self.v1_exchange(sa, |x| x.stage == Stage::Answered).is_some();
-        let needed = if ours && !answered && kind != Kind::Transaction { 2 } else { 1 };
+        // What we ask leaves room to answer the peer, so that two sides that ask a lot do not wait for each other; but the
+        // last message of phase 1 that is kept does not keep the first child waiting. Before the SA is up, each waits for
+        // the other.
+        let of_phase1 = |x: &Exchange<P>| {
+            matches!(x.kind, exchange::Kind::V1(Kind::MainMode | Kind::Aggressive))
+        };
+        let asking = self.v1_exchange(sa, |x| x.ours && !of_phase1(x)).is_some();
+        let first = !asking && self.v1_exchange(sa, of_phase1).is_some();
+        let needed = if ours && !first && kind != Kind::Transaction { 2 } else { 1 };
         let room = self.free_exchanges.len() >= needed.min(self.contexts.exchanges.len());
         if count.get() >= MAX_EXCHANGES || !room || self.buffers.free() < 2 {
             return None;
         }
+        self.v1_take_exchange(sa, kind, ours, message_id)
+    }
+
+    /// As [`Ike::v1_begin_exchange`], as long as there is a context.
+    pub(super) fn v1_take_exchange(
+        &mut self,
+        sa: u32,
+        kind: Kind,
+        ours: bool,
+        message_id: u32,
+    ) -> Option<u32> {
         let path = self.sas.get(sa as usize)?.sa.path;
         let number = self.begin_exchange(sa, exchange::Kind::V1(kind), ours)?;
         let phase1 = self.sas.get_mut(sa as usize)?.sa.keys.v1_mut()?;
