@@ -187,14 +187,11 @@ impl<P: Provider> Ike<'_, P> {
             count.set(count.get().saturating_add(1));
             false
         });
-        // What we ask leaves room to answer the peer, so that two sides that ask a lot do not wait for each other; but the
-        // last message of phase 1 that is kept does not keep the first child waiting. Before the SA is up, each waits for
-        // the other.
-        let of_phase1 = |x: &Exchange<P>| {
-            matches!(x.kind, exchange::Kind::V1(Kind::MainMode | Kind::Aggressive))
-        };
-        let asking = self.v1_exchange(sa, |x| x.ours && !of_phase1(x)).is_some();
-        let first = !asking && self.v1_exchange(sa, of_phase1).is_some();
+        // What we ask leaves room to answer the peer, so that two sides that ask a lot do not wait for each other; but an
+        // answer that is kept does not keep the first child waiting. Before the SA is up, each waits for the other.
+        let kept = |x: &Exchange<P>| x.stage == Stage::Answered;
+        let asking = self.v1_exchange(sa, |x| x.ours && !kept(x)).is_some();
+        let first = !asking && self.v1_exchange(sa, kept).is_some();
         let needed = if ours && !first && kind != Kind::Transaction { 2 } else { 1 };
         let room = self.free_exchanges.len() >= needed.min(self.contexts.exchanges.len());
         if count.get() >= MAX_EXCHANGES || !room || self.buffers.free() < 2 {
