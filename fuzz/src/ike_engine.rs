@@ -67,7 +67,9 @@ fn outsider(pair: &mut Pair<'_>, input: &mut Input<'_>) {
             4 => splice(pair, input),
             5 => {
                 // The two go on with their work.
-                let (now, side) = (pair.now, &mut pair.sides[input.below(2)]);
+                let which = input.below(2);
+                let renews = pair.may_renew(which);
+                let (now, side) = (pair.now, &mut pair.sides[which]);
                 match input.u8() % 3 {
                     0 => {
                         if let Some((_, child)) = last_child(side) {
@@ -76,7 +78,7 @@ fn outsider(pair: &mut Pair<'_>, input: &mut Input<'_>) {
                     }
                     1 => {
                         let ike = side.engine.established().next();
-                        if let Some((ike, _)) = ike {
+                        if let Some((ike, _)) = ike.filter(|_| renews) {
                             let _ = side.with(now, |e, env| e.rekey_ike(env, ike));
                         }
                     }

@@ -624,6 +624,7 @@ pub(crate) struct Pair<'m> {
     pub(crate) history: Vec<Datagram>,
     nat: bool,
     v1: bool,
+    assigns: bool,
     pub(crate) mobike: bool,
 }
 
@@ -637,8 +638,14 @@ impl<'m> Pair<'m> {
             history: Vec::new(),
             nat: shape.nat,
             v1: shape.v1.is_some(),
+            assigns: shape.assigns,
             mobike: shape.mobike,
         }
+    }
+
+    /// Whether a side may replace the IKE SA: in IKEv1 not the one that gives addresses.
+    pub(crate) fn may_renew(&self, side: usize) -> bool {
+        !(self.is_v1() && self.assigns && side == 1)
     }
 
     pub(crate) fn is_v1(&self) -> bool {

@@ -245,6 +245,45 @@ fn children_are_rekeyed() {
     }
 }
 
+/// Both sides begin at the same moment, or replace phase 1 at the same moment: they agree on which of the two stays.
+#[test]
+fn both_sides_begin_at_once() {
+    for seed in 0..40 {
+        for setup in [main_mode(seed), aggressive(seed)] {
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.initiate(Side::A).unwrap();
+            pair.run_for(Duration::from_millis(seed));
+            let _ = pair.initiate(Side::B);
+            for round in 0..2 {
+                pair.run_for(2 * MINUTE);
+                let context = format!("seed {seed}, round {round}\n{}", pair.log());
+                for node in [&pair.a, &pair.b] {
+                    assert_eq!(node.statistics().ike_sas, 1, "{context}");
+                    assert_eq!(node.failures(), [], "{context}");
+                    assert_eq!(
+                        node.count(|e| matches!(e, GatewayEvent::IkeUp { .. })),
+                        1,
+                        "{context}"
+                    );
+                    assert_eq!(
+                        node.count(|e| matches!(e, GatewayEvent::IkeDown { .. })),
+                        0,
+                        "{context}"
+                    );
+                }
+                pair.ping();
+                pair.rekey_ike(Side::A).unwrap();
+                pair.run_for(Duration::from_millis(seed));
+                let _ = pair.rekey_ike(Side::B);
+            }
+            pair.run_for(2 * MINUTE);
+            pair.ping();
+            pair.close_and_check(Side::A);
+        }
+    }
+}
+
 /// A day: children and IKE SAs are replaced before they expire, and no packet is lost.
 #[test]
 fn a_day_passes() {

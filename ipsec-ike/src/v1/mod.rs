@@ -24,6 +24,8 @@ mod xauth;
 
 use core::time::Duration;
 
+use ipsec_core::time::Instant;
+
 use keymat::Iv;
 use nat::NatTraversal;
 use proposal::Lifetimes;
@@ -96,6 +98,8 @@ pub(crate) struct Phase1 {
     pub(crate) inner: mode_config::Inner,
     /// How long it may live: the shorter of what both sides said.
     pub(crate) lifetime: Lifetimes,
+    /// When it came up.
+    pub(crate) since: Instant,
     /// The peer answers R_U_THERE.
     pub(crate) dpd: bool,
     /// The number of our last R_U_THERE.
@@ -120,6 +124,7 @@ impl Phase1 {
         access: transaction::Access::Done,
         inner: mode_config::Inner::EMPTY,
         lifetime: Lifetimes::EMPTY,
+        since: Instant::ZERO,
         dpd: false,
         dpd_sent: 0,
         dpd_received: 0,

@@ -41,6 +41,10 @@ impl Inner {
     pub(crate) const EMPTY: Self =
         Self { ipv4: Ipv4Addr::UNSPECIFIED, ipv6: Ipv6Addr::UNSPECIFIED };
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ipv4.is_unspecified() && self.ipv6.is_unspecified()
+    }
+
     fn leased(&self) -> Leased {
         Leased {
             ipv4: Some(self.ipv4).filter(|a| !a.is_unspecified()),

@@ -695,10 +695,40 @@ impl<'r, P: Provider> Ike<'r, P> {
         let before = before.map(|(number, _)| number);
         self.sa_up(env, sa);
         self.phase1_limit(env, sa);
-        if let Some(old) = before {
-            self.phase1_replaces(env, sa, old);
+        if let Some(phase1) = self.phase1_mut(sa) {
+            phase1.since = env.now;
         }
-        self.next_task(env, sa);
+        match before {
+            Some(old) if self.phase1_yields(env, sa, old) => self.next_task(env, old),
+            Some(old) => {
+                self.phase1_replaces(env, sa, old);
+                self.next_task(env, sa);
+            }
+            None => self.next_task(env, sa),
+        }
+    }
+
+    /// Both sides began at once, and each has two IKE SAs, perhaps in another order than the other: the one with the lower
+    /// cookie stays on both. Says whether that is `old`; it then has the children of `sa`. Not where one side is given
+    /// addresses: only that one begins.
+    fn phase1_yields(&mut self, env: &mut Env<'_>, sa: u32, old: u32) -> bool {
+        let began = |number| self.sas.get(number as usize).map(|slot| &slot.sa);
+        let (Some(new), Some(first)) = (began(sa), began(old)) else { return false };
+        let since = self.phase1(old).map_or(Instant::ZERO, |phase1| phase1.since);
+        let given = [sa, old].iter().any(|number| {
+            let inner = self.phase1(*number).is_some_and(|phase1| !phase1.inner.is_empty());
+            inner || began(*number).is_some_and(|sa| sa.lease != 0)
+        });
+        let crossed = !given && new.initiator != first.initiator && env.now < since.after(LINGER);
+        if !crossed || new.spi_i < first.spi_i {
+            return false;
+        }
+        self.phase1_inherits(sa, old);
+        if let Some(new) = self.sa(sa) {
+            new.tell &= !ike_sa::tell::UP;
+        }
+        self.phase1_lingers(env, sa);
+        true
     }
 
     /// As responder, whether one who has proven an identity may have one more SA. Whoever still has to name a user is nobody
@@ -745,14 +775,19 @@ impl<'r, P: Provider> Ike<'r, P> {
             new.replaces = Some(replaces);
             new.tell = new.tell & !ike_sa::tell::UP | ike_sa::tell::REKEYED;
         }
-        if let Some(old) = self.sa(old) {
-            old.state = SaState::Rekeyed;
-            old.replaced = true;
-            old.want = 0;
-            old.down = DownReason::Rekeyed;
-            old.expire_at = old.expire_at.min(env.now.after(LINGER));
+        self.phase1_lingers(env, old);
+    }
+
+    /// An IKE SA has been replaced: it stays for what is on the way.
+    fn phase1_lingers(&mut self, env: &mut Env<'_>, number: u32) {
+        if let Some(sa) = self.sa(number) {
+            sa.state = SaState::Rekeyed;
+            sa.replaced = true;
+            sa.want = 0;
+            sa.down = DownReason::Rekeyed;
+            sa.expire_at = sa.expire_at.min(env.now.after(LINGER));
         }
-        self.schedule_sa(env.now, old);
+        self.schedule_sa(env.now, number);
     }
 
     /// Moves the children of one IKE SA to another. One that is being made follows when it stands.
