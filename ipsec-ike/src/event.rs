@@ -11,7 +11,7 @@ use crate::auth::{SignatureHashes, Untrusted};
 use crate::config::{MAX_ADDITIONAL, RemoteAuth};
 use crate::identity::ClaimedId;
 #[cfg(feature = "ikev1")]
-pub use crate::v1::proposal::{Parameter, Phase1Mismatch, Value, Values};
+pub use crate::v1::mismatch::{Parameter, Phase1Mismatch, Value, Values};
 use crate::wire::{
     AuthMethod, ConfigAttribute, ConfigPayload, ExchangeType, NotifyType, TransformType,
 };

@@ -256,6 +256,15 @@ fn both_sides_begin_at_once() {
             pair.run_for(Duration::from_millis(seed));
             let _ = pair.initiate(Side::B);
             for round in 0..2 {
+                pair.run_for(5 * SECOND);
+                let [a, b] = [&pair.a, &pair.b].map(|node| {
+                    node.events.iter().rev().find_map(|(_, event)| match event {
+                        GatewayEvent::IkeUp { agreed, .. } => Some(agreed.initiator_spi),
+                        GatewayEvent::IkeRekeyed { agreed, .. } => Some(agreed.initiator_spi),
+                        _ => None,
+                    })
+                });
+                assert_eq!(a, b, "the one that stays; seed {seed}, round {round}");
                 pair.run_for(2 * MINUTE);
                 let context = format!("seed {seed}, round {round}\n{}", pair.log());
                 for node in [&pair.a, &pair.b] {

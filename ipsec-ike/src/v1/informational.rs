@@ -30,11 +30,7 @@ impl<P: Provider> Ike<'_, P> {
         datagram: &mut [u8],
     ) -> Result<(), DatagramError> {
         let iv = self.v1_first_iv(sa, arrived.header.message_id)?;
-        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-        let collected = opened.collect()?;
-        if !self.v1_is_hashed(sa, arrived.header.message_id, Hashed::First, &collected) {
-            return Err(DatagramError::Integrity);
-        }
+        let (_, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         let peer = self.sa(sa).map(|sa| (sa.peer, sa.identity));
         let (peer, identity) = peer.ok_or(DatagramError::Stale)?;
         let mut fresh = false;

@@ -283,6 +283,22 @@ impl<P: Provider> Ike<'_, P> {
         Ok(Opened { first: header.next_payload, text, iv })
     }
 
+    /// Decrypts a message in place whose first payload must be HASH(1): it begins an exchange, or stands alone.
+    pub(super) fn v1_open_hashed<'d>(
+        &self,
+        sa: u32,
+        iv: &Iv,
+        header: &Header,
+        datagram: &'d mut [u8],
+    ) -> Result<(Opened<'d>, Collected<'d>), DatagramError> {
+        let opened = self.v1_open(sa, iv, header, datagram)?;
+        let collected = opened.collect()?;
+        if !self.v1_is_hashed(sa, header.message_id, Hashed::First, &collected) {
+            return Err(DatagramError::Integrity);
+        }
+        Ok((opened, collected))
+    }
+
     /// Whether the first payload is this hash.
     pub(super) fn v1_is_hashed(
         &self,

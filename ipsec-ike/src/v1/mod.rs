@@ -5,11 +5,13 @@
 //! in a list; a message is one cipher block chain from the exchange's last one; what is deleted or notified is said once.
 
 mod aggressive;
+mod disturbed;
 pub(crate) mod fragment;
 mod informational;
 pub(crate) mod keymat;
 mod main_mode;
 mod message;
+pub(crate) mod mismatch;
 pub(crate) mod mode_config;
 mod nat;
 mod phase1;
@@ -17,6 +19,7 @@ pub(crate) mod proposal;
 mod protect;
 mod quick_mode;
 mod signature;
+mod succession;
 mod tasks;
 pub(crate) mod transaction;
 mod vendor;

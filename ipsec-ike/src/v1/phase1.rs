@@ -8,7 +8,6 @@ use core::time::Duration;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::selector::Flow;
-use ipsec_core::time::Instant;
 use subtle::ConstantTimeEq;
 
 use super::keymat::{Digest, Iv, Seen, Skeyid};
@@ -20,14 +19,13 @@ use crate::buffers::BufferId;
 use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
-use crate::event::{ChildRef, DownReason, Failure};
-use crate::exchange::{self, Handshake, Maybe, Stage, Work};
+use crate::event::{ChildRef, Failure};
+use crate::exchange::{self, Stage, Work};
 use crate::identity::{ClaimedId, Identity};
 use crate::ike_sa::{self, SaState};
 use crate::keymat::{Role, SaKeys};
 use crate::proposal::Implemented;
-use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, LINGER, jittered};
-use crate::v2::disturbed::MAX_RESTARTS;
+use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT};
 use crate::wire::v1::{
     Collected, ExchangeType, Flags, Header, IdPayload, IdType, Message, MessageWriter, Notify,
     NotifyType,
@@ -683,54 +681,6 @@ impl<'r, P: Provider> Ike<'r, P> {
         self.access_begin(env, sa, identity);
     }
 
-    /// All is done that has to come before: the SA is up.
-    pub(super) fn phase1_stands(&mut self, env: &mut Env<'_>, sa: u32) {
-        let Some((peer, identity)) = self.sa(sa).map(|sa| (sa.peer, sa.identity)) else { return };
-        let before = self.sas_of(peer, identity).find(|(number, old)| {
-            *number != sa
-                && old.is_v1()
-                && old.state == SaState::Established
-                && (old.identity == identity || old.identity == 0)
-        });
-        let before = before.map(|(number, _)| number);
-        self.sa_up(env, sa);
-        self.phase1_limit(env, sa);
-        if let Some(phase1) = self.phase1_mut(sa) {
-            phase1.since = env.now;
-        }
-        match before {
-            Some(old) if self.phase1_yields(env, sa, old) => self.next_task(env, old),
-            Some(old) => {
-                self.phase1_replaces(env, sa, old);
-                self.next_task(env, sa);
-            }
-            None => self.next_task(env, sa),
-        }
-    }
-
-    /// Both sides began at once, and each has two IKE SAs, perhaps in another order than the other: the one with the lower
-    /// cookie stays on both. Says whether that is `old`; it then has the children of `sa`. Not where one side is given
-    /// addresses: only that one begins.
-    fn phase1_yields(&mut self, env: &mut Env<'_>, sa: u32, old: u32) -> bool {
-        let began = |number| self.sas.get(number as usize).map(|slot| &slot.sa);
-        let (Some(new), Some(first)) = (began(sa), began(old)) else { return false };
-        let since = self.phase1(old).map_or(Instant::ZERO, |phase1| phase1.since);
-        let given = [sa, old].iter().any(|number| {
-            let inner = self.phase1(*number).is_some_and(|phase1| !phase1.inner.is_empty());
-            inner || began(*number).is_some_and(|sa| sa.lease != 0)
-        });
-        let crossed = !given && new.initiator != first.initiator && env.now < since.after(LINGER);
-        if !crossed || new.spi_i < first.spi_i {
-            return false;
-        }
-        self.phase1_inherits(sa, old);
-        if let Some(new) = self.sa(sa) {
-            new.tell &= !ike_sa::tell::UP;
-        }
-        self.phase1_lingers(env, sa);
-        true
-    }
-
     /// As responder, whether one who has proven an identity may have one more SA. Whoever still has to name a user is nobody
     /// yet, and ends nobody's SAs.
     pub(super) fn phase1_admits(
@@ -747,82 +697,6 @@ impl<'r, P: Provider> Ike<'r, P> {
             self.initial_contact(env, sa, peer, identity);
         }
         self.limit_sas(env, sa, (peer, identity), true)
-    }
-
-    /// When an SA ends, and when it is replaced before: by the shorter of both sides' lifetimes. The responder waits for the
-    /// initiator to do so first.
-    fn phase1_limit(&mut self, env: &mut Env<'_>, sa: u32) {
-        let Some(phase1) = self.phase1(sa) else { return };
-        let time = phase1.lifetime.time();
-        let (rekey_at, expire_at) = (jittered(env, super::shortened(time)), env.now.after(time));
-        let Some(slot) = self.sa(sa) else { return };
-        slot.expire_at = slot.expire_at.min(expire_at);
-        slot.rekey_at = slot.rekey_at.min(rekey_at);
-        if !slot.initiator {
-            let (rekey, expire) = (slot.rekey_at.as_micros(), slot.expire_at.as_micros());
-            let half = expire.saturating_sub(rekey) >> 1;
-            slot.rekey_at = Instant::from_micros(rekey.saturating_add(half));
-        }
-        self.schedule_sa(env.now, sa);
-    }
-
-    /// A new IKE SA takes the place and the children of another one.
-    fn phase1_replaces(&mut self, env: &mut Env<'_>, sa: u32, old: u32) {
-        let replaces = self.ike_id(old);
-        self.inherit_lease(sa);
-        self.phase1_inherits(old, sa);
-        if let Some(new) = self.sa(sa) {
-            new.replaces = Some(replaces);
-            new.tell = new.tell & !ike_sa::tell::UP | ike_sa::tell::REKEYED;
-        }
-        self.phase1_lingers(env, old);
-    }
-
-    /// An IKE SA has been replaced: it stays for what is on the way.
-    fn phase1_lingers(&mut self, env: &mut Env<'_>, number: u32) {
-        if let Some(sa) = self.sa(number) {
-            sa.state = SaState::Rekeyed;
-            sa.replaced = true;
-            sa.want = 0;
-            sa.down = DownReason::Rekeyed;
-            sa.expire_at = sa.expire_at.min(env.now.after(LINGER));
-        }
-        self.schedule_sa(env.now, number);
-    }
-
-    /// Moves the children of one IKE SA to another. One that is being made follows when it stands.
-    pub(super) fn phase1_inherits(&mut self, from: u32, to: u32) {
-        let mut next = self.sa(from).map_or(0, |sa| sa.children);
-        while let Some(number) = next.checked_sub(1) {
-            let Some(child) = self.child(number) else { return };
-            next = child.next;
-            let wanted = number.saturating_add(1);
-            if self.v1_exchange(from, |x| x.negotiation.child == wanted).is_none() {
-                self.phase1_moves(number, to);
-            }
-        }
-    }
-
-    fn phase1_moves(&mut self, child: u32, to: u32) {
-        self.disown_child(child);
-        self.adopt_child(to, child);
-        if self.child(child).is_some_and(|c| c.want != 0)
-            && let Some(sa) = self.sa(to)
-        {
-            sa.want |= ike_sa::want::CHILD;
-        }
-    }
-
-    /// A child stands: if its IKE SA has been replaced meanwhile, it belongs to the new one.
-    pub(super) fn phase1_follow(&mut self, sa: u32, child: u32) {
-        let Some(old) = self.sa(sa).filter(|sa| sa.state == SaState::Rekeyed) else { return };
-        let (peer, identity) = (old.peer, old.identity);
-        let heir = self.sas_of(peer, identity).find(|(_, sa)| {
-            sa.is_v1() && sa.state == SaState::Established && sa.identity == identity
-        });
-        if let Some((heir, _)) = heir {
-            self.phase1_moves(child, heir);
-        }
     }
 
     /// As responder: the context of the handshake is free for others; that of an exchange keeps our last message, for a
@@ -845,126 +719,13 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
     }
 
-    /// What was doubted before was not the peer's.
-    pub(super) fn phase1_believed(&mut self, number: u32) {
-        if let Some(x) = self.contexts.get(number) {
-            x.failure = Maybe::Nothing;
-        }
-    }
-
-    /// Perhaps an answer to a handshake of ours, from another responder than the one whose answer came first.
-    pub(super) fn phase1_rivalled(&mut self, arrived: &Arrived) {
-        let cookie = arrived.header.initiator_cookie;
-        let Ok(number) = u32::try_from(cookie & self.slot_mask) else { return };
-        let ours = self.sa(number).is_some_and(|sa| {
-            sa.is_v1()
-                && sa.initiator
-                && sa.spi_i == cookie
-                && sa.path.remote.address == arrived.path.remote.address
-        });
-        if ours {
-            self.phase1_disturbed(number);
-        }
-    }
-
-    /// Somebody else has a hand in our handshake.
-    pub(super) fn phase1_disturbed(&mut self, sa: u32) {
-        let context = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
-        let handshake = context.and_then(|number| self.contexts.handshake(number));
-        if let Some((_, handshake)) = handshake.filter(|(x, _)| x.ours) {
-            handshake.disturbed = true;
-        }
-    }
-
-    /// A handshake of ours has failed. If it was disturbed, it is begun anew, with another cookie, nonce and key exchange:
-    /// nothing vouches for the first messages, and the one that was believed may be forged. Says whether it was.
-    pub(super) fn phase1_anew(&mut self, env: &mut Env<'_>, number: u32) -> bool {
-        let Some((x, handshake)) = self.contexts.handshake(number) else { return false };
-        let exchange::Kind::V1(kind) = x.kind else { return false };
-        if !x.ours || !handshake.disturbed || handshake.restarts >= MAX_RESTARTS {
-            return false;
-        }
-        let (sa, child) = (x.sa, handshake.child);
-        let restarts = handshake.restarts.saturating_add(1);
-        for id in [
-            &mut handshake.request,
-            &mut handshake.response,
-            &mut handshake.alternative,
-            &mut x.message,
-        ] {
-            self.buffers.release(id);
-        }
-        *handshake = Handshake::EMPTY;
-        handshake.child = child;
-        handshake.restarts = restarts;
-        x.kx = Maybe::Nothing;
-        x.failure = Maybe::Nothing;
-        x.retries = 0;
-        x.v1 = super::Context::EMPTY;
-        env.rng.fill_bytes(&mut x.nonce);
-        let Some(peer) = self.config.peers.get(usize::from(child.peer)) else { return false };
-        let v1 = peer.versions.v1();
-        let group = v1.and_then(|v1| proposal::first_group(v1.proposals, &Implemented::of::<P>()));
-        x.group = group.unwrap_or(Group::NONE);
-        x.path = x.path.with_ports(self.config.ports.ike, peer.ports.ike);
-        let path = x.path;
-        let cookie = self.choose_spi(env, sa);
-        if let Some(slot) = self.sa(sa) {
-            (slot.spi_i, slot.spi_r) = (cookie, 0);
-            (slot.nat_local, slot.nat_remote) = (false, false);
-            slot.path = path;
-            slot.tell &= !ike_sa::tell::KEYS;
-            slot.keys = SaKeys::V1(Phase1::EMPTY);
-        }
-        self.phase1_first(env, number, kind);
-        true
-    }
-
     /// Sends our first message, with a key exchange if it has one.
-    fn phase1_first(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
+    pub(super) fn phase1_first(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
         if kind == Kind::MainMode {
             return self.main_first(env, number);
         }
         self.queue_job(number, Work::Generate);
         self.give_up_after(env, number, CALLER_TIMEOUT);
-    }
-
-    /// A proof that is not believed. Who sent it is not known: the true one may still come.
-    pub(super) fn phase1_doubt(
-        &mut self,
-        number: u32,
-        failure: Failure,
-    ) -> Result<(), DatagramError> {
-        let Some(x) = self.contexts.get(number) else { return Err(DatagramError::Stale) };
-        let (ours, path, sa) = (x.ours, x.path, x.sa);
-        if ours {
-            x.failure = Maybe::Just((None, failure));
-        } else {
-            let peer = self.sa(sa).map(|sa| sa.peer);
-            self.refuse(peer, None, path, failure);
-        }
-        Err(DatagramError::Integrity)
-    }
-
-    /// A notify that we cannot decrypt yet: so does somebody answer who has read our proof.
-    pub(super) fn hint_unread(&mut self, sa: u32) -> Result<(), DatagramError> {
-        let context = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
-        let handshake = context.and_then(|number| self.contexts.handshake(number));
-        if let Some((_, handshake)) = handshake.filter(|(x, _)| x.v1.step == Step::Sixth) {
-            handshake.hint = Some(wire::NotifyType::AUTHENTICATION_FAILED);
-        }
-        Err(DatagramError::Refused)
-    }
-
-    /// Something in the clear about phase 1: nobody vouches for it. It explains why no answer comes.
-    pub(super) fn hint_received(&mut self, sa: u32, datagram: &[u8]) -> Result<(), DatagramError> {
-        let context = self.sa(sa).and_then(|sa| sa.ours.checked_sub(1));
-        let collected = Message::parse(datagram)?.collect()?;
-        let error = collected.error().ok_or(DatagramError::Unexpected)?;
-        let handshake = context.and_then(|number| self.contexts.handshake(number));
-        let (_, handshake) = handshake.ok_or(DatagramError::Unexpected)?;
-        handshake.hint = Some(wire::NotifyType(error.kind.0));
-        Err(DatagramError::Refused)
     }
 }
 

@@ -367,11 +367,7 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), DatagramError> {
         let message_id = arrived.header.message_id;
         let iv = self.v1_first_iv(sa, message_id)?;
-        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-        let collected = opened.collect()?;
-        if !self.v1_is_hashed(sa, message_id, Hashed::First, &collected) {
-            return Err(DatagramError::Integrity);
-        }
+        let (opened, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         // It may be an old message: where the peer is, and that it lives, the third one shows.
         let number = self
             .v1_begin_exchange(sa, Kind::QuickMode, false, message_id)

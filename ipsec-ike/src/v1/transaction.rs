@@ -256,11 +256,7 @@ impl<P: Provider> Ike<'_, P> {
         // Some go on with the message ID, and so with the chain, of the exchange before.
         let iv = known.map_or_else(|| self.v1_first_iv(sa, id), |x| Ok(x.v1.iv))?;
         let asked = known.is_some_and(|x| x.ours && x.stage == Stage::Response);
-        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-        let collected = opened.collect()?;
-        if !self.v1_is_hashed(sa, id, Hashed::First, &collected) {
-            return Err(DatagramError::Integrity);
-        }
+        let (opened, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         if asked {
             self.heard_from(env, sa, arrived.path);
         } else if number.is_none() && self.phase1(sa).is_some_and(|phase1| phase1.has_seen(id)) {
@@ -318,11 +314,7 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), DatagramError> {
         let id = arrived.header.message_id;
         let iv = self.v1_first_iv(sa, id)?;
-        let opened = self.v1_open(sa, &iv, &arrived.header, datagram)?;
-        let collected = opened.collect()?;
-        if !self.v1_is_hashed(sa, id, Hashed::First, &collected) {
-            return Err(DatagramError::Integrity);
-        }
+        let (_, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         let slot = self.sa(sa).ok_or(DatagramError::Stale)?;
         let named = (slot.spi_i, slot.spi_r);
         let mut isakmp = collected.deletes().filter(|d| d.protocol == ProtocolId::ISAKMP);
