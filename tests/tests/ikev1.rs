@@ -351,6 +351,25 @@ fn a_dead_peer_is_noticed() {
     pair.b.assert_empty();
 }
 
+/// The responder of Aggressive Mode repeats its message once by the clock: the initiator, who takes itself to be done, goes on
+/// saying the third one as long as nothing comes of Quick Mode.
+#[test]
+fn the_third_message_of_aggressive_mode_is_lost_again_and_again() {
+    let setup = aggressive(19);
+    let (initiator, mut said) = (setup.a.address, 0);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.link.set_hook(move |_, d| {
+        let aggressive = d.bytes.get(18) == Some(&4) && d.source.address == initiator;
+        said += i32::from(aggressive);
+        if aggressive && (2..5).contains(&said) { Verdict::Drop } else { Verdict::Pass }
+    });
+    pair.bring_up();
+    pair.ping();
+    assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
+    pair.close_and_check(Side::A);
+}
+
 /// Losses, repetitions, another order: everything comes up all the same, and in the end nothing is left.
 #[test]
 fn bad_weather() {

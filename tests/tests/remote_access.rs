@@ -4,11 +4,12 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use ipsec::{
-    Ask, Auth, ChildRef, Failure, GatewayEvent, Given, Identity, LocalAuth, Phase1Mode, Pool,
-    RemoteAuth, SigningKey, TrafficSelector, User, V1, Versions, Xauth,
+    Ask, Auth, ChildRef, DatagramError, Failure, GatewayEvent, Given, Identity, InboundError,
+    LocalAuth, Phase1Mode, Pool, RemoteAuth, SigningKey, TrafficSelector, User, V1, Versions,
+    Xauth,
 };
 use ipsec_core::crypto::SignatureScheme;
-use ipsec_testkit::link::{Chance, Verdict, Weather};
+use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Node, Pair, Sent};
 use ipsec_testkit::setup::{HOST_B, Setup, Side, leak, leak_all, v4};
 use ipsec_testkit::toy_keys::public_key;
@@ -354,6 +355,65 @@ fn bad_weather() {
         pair.link.set_weather(Weather::FAIR);
         pair.run_for(MINUTE);
         talk(&mut pair);
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// What we say last before the SA is up, and the first message of Quick Mode, leave one after the other: some peers end an SA
+/// when they handle the second one first. But whoever spoke first before may go on at once.
+#[test]
+fn quick_mode_does_not_overtake() {
+    for (seed, v1) in [(20, V1::MAIN), (21, V1 { push: true, ..V1::MAIN }), (22, V1::AGGRESSIVE)] {
+        for user in [true, false] {
+            let (client, server) =
+                if user { (Xauth::User(ASHA), USERS) } else { (Xauth::None, Xauth::None) };
+            let setup = xauth(seed, v1, client, server);
+            let setup = if v1.push { with_address(setup, POOL) } else { setup };
+            let mut memory = Memory::new(&setup);
+            let mut pair = Pair::new(&setup, &mut memory);
+            pair.bring_up();
+            let said: Vec<_> = pair.link.tap().iter().map(|c| (c.at, &c.datagram)).collect();
+            let kind = |d: &Datagram| d.bytes.get(18).copied();
+            let first = said.iter().position(|(_, d)| kind(d) == Some(32)).unwrap();
+            let (at, quick) = said[first];
+            let (before, last) = said[first - 1];
+            assert_eq!(quick.source.address, setup.a.address);
+            let ours = last.source == quick.source;
+            assert_eq!(ours, user || v1.push || v1.mode == Phase1Mode::Aggressive);
+            let pause = at.since(before);
+            let enough = pause >= Duration::from_millis(100);
+            assert!(enough == ours && pause < SECOND, "{pause:?}");
+        }
+    }
+}
+
+/// And when the first message of Quick Mode does arrive first, with a responder of ours: it is not acted on, the SA stays, and
+/// all goes on when what was missing has come.
+#[test]
+fn quick_mode_overtakes() {
+    for (seed, push) in [(23, false), (24, true)] {
+        let setup = xauth(seed, V1 { push, ..V1::MAIN }, Xauth::User(ASHA), USERS);
+        let setup = if push { with_address(setup, POOL) } else { setup };
+        let (client, mut answers) = (setup.a.address, if push { 3 } else { 2 });
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        // The last of its answers gets lost: it is asked for again after Quick Mode has begun.
+        pair.link.set_hook(move |_, d| {
+            let answer = d.bytes.get(18) == Some(&6) && d.source.address == client;
+            answers -= i32::from(answer);
+            if answer && answers == 0 { Verdict::Drop } else { Verdict::Pass }
+        });
+        pair.bring_up();
+        let early = InboundError::Ike(DatagramError::Unexpected);
+        assert!(pair.b.errors.iter().any(|(_, e)| *e == early), "{:?}", pair.b.errors);
+        assert_eq!((pair.a.failures(), pair.b.failures()), (vec![], vec![]));
+        assert_eq!((pair.a.ike_downs(), pair.b.ike_downs()), (vec![], vec![]));
+        assert_eq!(pair.a.count(|e| matches!(e, GatewayEvent::IkeUp { .. })), 1);
+        if push {
+            talk(&mut pair);
+        } else {
+            pair.ping();
+        }
         pair.close_and_check(Side::A);
     }
 }

@@ -1,6 +1,9 @@
 //! What an SA of IKEv1 does next, and what time brings. Unlike in IKEv2, several exchanges of ours run at once.
 
+use core::time::Duration;
+
 use ipsec_core::crypto::Provider;
+use ipsec_core::time::Instant;
 
 use super::{Kind, Step};
 use crate::auth::Untrusted;
@@ -17,6 +20,9 @@ use crate::wire::{self, NotifyType};
 
 /// Aggressive Mode's second message is repeated so often by the clock: nobody has proven anything (amplification).
 const AGGRESSIVE_REPEATS: u8 = 1;
+/// What we say after a last message of ours leaves so much later. Peers that handle messages in several threads end the SA
+/// when they come upon Quick Mode first.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl<P: Provider> Ike<'_, P> {
     /// Begins all work of an SA that there is room for.
@@ -28,6 +34,10 @@ impl<P: Provider> Ike<'_, P> {
         let want = sa.want;
         if want & ike_sa::want::CLOSE != 0 {
             return self.phase1_close(env, number);
+        }
+        let until = self.phase1(number).map_or(Instant::ZERO, |phase1| phase1.since.after(PAUSE));
+        if until > env.now && self.v1_last_words(number).is_some() {
+            return self.deadlines.set(number, Some(until));
         }
         let mut room = true;
         if want & ike_sa::want::CHILD != 0 {
@@ -42,6 +52,18 @@ impl<P: Provider> Ike<'_, P> {
         if !room {
             self.schedule_sa(env.now, number);
         }
+    }
+
+    /// The message of ours that was the last one before the SA came up, as long as the peer says nothing after it: it may not
+    /// have it.
+    fn v1_last_words(&self, sa: u32) -> Option<u32> {
+        self.v1_exchange(sa, |x| {
+            let entering = matches!(
+                x.kind,
+                exchange::Kind::V1(Kind::MainMode | Kind::Aggressive | Kind::Transaction)
+            );
+            entering && x.stage == Stage::Answered
+        })
     }
 
     fn v1_child_tasks(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
@@ -173,6 +195,13 @@ impl<P: Provider> Ike<'_, P> {
             x.again_at = at;
             if kind == Kind::Dpd && self.dpd_write(env, number, sa).is_err() {
                 return self.end_exchange(env, number);
+            }
+            // A responder of Aggressive Mode does not go on asking for the third message, without which it is deaf to this one.
+            let third = self.v1_exchange(sa, |x| {
+                x.kind == exchange::Kind::V1(Kind::Aggressive) && x.stage == Stage::Answered
+            });
+            if let Some(third) = third.filter(|_| kind == Kind::QuickMode && ours) {
+                let _ = self.v1_again(third);
             }
             self.transmits.push(number);
             self.deadlines.set(self.context_node(number), Some(at));

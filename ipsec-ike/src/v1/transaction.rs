@@ -530,6 +530,7 @@ mod tests {
 
     /// Client and server, and what the server was told.
     struct Two {
+        now: Instant,
         rng: Counter,
         client: Engine,
         server: Engine,
@@ -553,15 +554,12 @@ mod tests {
             let mut rng = Counter(7);
             let client = engine(entry(1, 2, Xauth::User(ASHA)), &mut rng);
             let server = engine(entry(2, 1, Xauth::Users(&[ASHA])), &mut rng);
-            Self { rng, client, server, refused: Vec::new(), told: Vec::new(), deaf: true }
+            let (now, refused, told) = (Instant::from_secs(1), Vec::new(), Vec::new());
+            Self { now, rng, client, server, refused, told, deaf: true }
         }
 
         fn with<R>(&mut self, client: bool, f: impl FnOnce(&mut Engine, &mut Env<'_>) -> R) -> R {
-            let env = &mut Env {
-                now: Instant::from_secs(1),
-                rng: &mut self.rng,
-                spis: &mut Spis(0x1000),
-            };
+            let env = &mut Env { now: self.now, rng: &mut self.rng, spis: &mut Spis(0x1000) };
             f(if client { &mut self.client } else { &mut self.server }, env)
         }
 
@@ -660,6 +658,11 @@ mod tests {
         let mut two = Two::new();
         two.deaf = false;
         two.with(true, |client, env| client.initiate(env, ChildRef { peer: 0, child: 0 })).unwrap();
+        two.settle();
+        assert_eq!((&two.refused[..], &two.told[..]), (&[][..], &["up"][..]));
+        // Quick Mode does not leave together with the last message before.
+        two.now = two.client.next_timeout().unwrap();
+        two.with(true, |client, env| client.handle_timeout(env));
         two.settle();
         assert_eq!((&two.refused[..], &two.told[..]), (&[][..], &["up", "install", "child"][..]));
     }
