@@ -77,6 +77,30 @@ fn aggressive_mode_brings_up_a_tunnel() {
     pair.close_and_check(Side::B);
 }
 
+/// RFC 2408 section 3.6: a message in the clear may end with up to three octets that make it a multiple of four long. All of
+/// libreswan's do.
+#[test]
+fn messages_that_are_aligned() {
+    for (setup, clear) in [(main_mode(7), 4), (aggressive(8), 2)] {
+        let mut memory = Memory::<RustCrypto>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.link.set_hook(|_, datagram| {
+            let message = &mut datagram.bytes;
+            if message.get(17) == Some(&0x10) && message[19] & 1 == 0 {
+                message.resize(message.len().next_multiple_of(4), 0);
+                let len = message.len() as u32;
+                message[24..28].copy_from_slice(&len.to_be_bytes());
+            }
+            Verdict::Pass
+        });
+        pair.bring_up();
+        let messages = pair.link.tap().iter().map(|c| &c.datagram.bytes);
+        let lens: Vec<_> = messages.filter(|m| m[19] & 1 == 0).map(Vec::len).collect();
+        assert!(lens.len() == clear && lens.iter().all(|len| len % 4 == 0), "{lens:?}");
+        pair.close_and_check(Side::A);
+    }
+}
+
 /// Aggressive Mode is refused, without an answer, where the configuration does not name it.
 #[test]
 fn aggressive_mode_is_refused_unless_it_is_named() {

@@ -7,6 +7,9 @@ use super::super::chain::PAYLOAD_HEADER_LEN;
 use super::WireError;
 use super::iana::PayloadType;
 
+/// Of the length of a message.
+const ALIGNMENT: usize = 4;
+
 /// One payload: its type and its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload<'a> {
@@ -22,21 +25,23 @@ pub struct Payloads<'a> {
     next: PayloadType,
     rest: Reader<'a>,
     left: usize,
-    padded: bool,
+    /// So many octets may follow the last payload.
+    padding: usize,
     done: bool,
 }
 
 impl<'a> Payloads<'a> {
-    /// The chain of a message in the clear, which ends with its last payload.
+    /// The chain of a message in the clear, which ends with its last payload, or with up to three octets that make the message
+    /// a multiple of four octets long (RFC 2408 section 3.6), as libreswan has them.
     pub const fn new(first: PayloadType, body: &'a [u8]) -> Self {
         let rest = Reader::new(body);
-        Self { next: first, rest, left: MAX_PAYLOADS, padded: false, done: false }
+        Self { next: first, rest, left: MAX_PAYLOADS, padding: ALIGNMENT - 1, done: false }
     }
 
     /// The chain of a message that has been decrypted: whatever follows the last payload is padding, of any content and
     /// length (RFC 2409 appendix B).
     pub const fn padded(first: PayloadType, body: &'a [u8]) -> Self {
-        Self { padded: true, ..Self::new(first, body) }
+        Self { padding: usize::MAX, ..Self::new(first, body) }
     }
 
     /// What has not been walked through yet.
@@ -47,7 +52,7 @@ impl<'a> Payloads<'a> {
     fn step(&mut self) -> Result<Option<Payload<'a>>, WireError> {
         let kind = self.next;
         if kind == PayloadType::NONE {
-            let whole = self.padded || self.rest.is_empty();
+            let whole = self.rest.rest().len() <= self.padding;
             return if whole { Ok(None) } else { Err(WireError::TrailingData) };
         }
         self.left = self.left.checked_sub(1).ok_or(WireError::TooManyPayloads)?;
@@ -91,16 +96,19 @@ mod tests {
         payloads.map(|p| p.map(|p| (p.kind.0, p.body.len()))).collect()
     }
 
-    /// RFC 2408 section 3.2. RFC 2409 appendix B: padding after the last payload only where there was encryption.
+    /// RFC 2408 section 3.2. What follows the last payload aligns the message (RFC 2408 section 3.6), or fills the last block of
+    /// a cipher (RFC 2409 appendix B).
     #[test]
     fn chains_end_with_their_last_payload_or_padding() {
         let chain = [10, 0, 0, 6, 1, 2, 0, 7, 0, 4];
         assert_eq!(walk(Payloads::new(P::HASH, &chain)), Ok([(8, 2), (10, 0)].to_vec()));
-        let padded = [&chain[..], &[9, 9, 2]].concat();
+        let aligned = [&chain[..], &[0; 3]].concat();
+        assert_eq!(walk(Payloads::new(P::HASH, &aligned)), Ok([(8, 2), (10, 0)].to_vec()));
+        let padded = [&chain[..], &[9, 9, 9, 3]].concat();
         assert_eq!(walk(Payloads::new(P::HASH, &padded)), Err(WireError::TrailingData));
         let mut walked = Payloads::padded(P::HASH, &padded);
         assert_eq!(walked.by_ref().count(), 2);
-        assert_eq!(walked.rest(), [9, 9, 2]);
+        assert_eq!(walked.rest(), [9, 9, 9, 3]);
     }
 
     #[test]
