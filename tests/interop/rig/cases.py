@@ -1484,10 +1484,10 @@ def lifetime_packets(t):
 
 
 def one_tunnel(t):
-    """charon has one IKE SA and one child SA left, once what was replaced has been deleted."""
+    """The peer has one IKE SA and one child SA left, once what was replaced has been deleted."""
     def settled():
         return len(t.peer.children()) == 1 and len(t.peer.ike_sas()) == 1
-    wait_until(settled, 8, "charon has not come back to one IKE SA with one child SA")
+    wait_until(settled, 8, "the peer has not come back to one IKE SA with one child SA")
 
 
 # Liveness

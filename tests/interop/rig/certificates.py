@@ -47,6 +47,7 @@ class Holder:
     key: str
     public: str
     chain: str
+    kind: str
 
 
 def openssl(*arguments):
@@ -100,7 +101,7 @@ class Authority:
             certificates.append(authority.certificate)
             authority = authority.issuer
         chain.write_text("".join(file.read_text() for file in certificates))
-        return Holder(str(key), str(public), str(chain))
+        return Holder(str(key), str(public), str(chain), kind)
 
     def revoke(self, holder):
         openssl("ca", "-config", self.configuration(""), "-keyfile", self.key, "-cert", self.certificate,

@@ -1,4 +1,4 @@
-"""What the two daemons have in common: a log in which events are awaited, each by a regular expression."""
+"""What daemons have in common: a log in which events are awaited, each by a regular expression."""
 import re
 import signal
 
@@ -11,6 +11,7 @@ class Daemon:
 
     EVENTS = {}
     LOG = ""
+    NEEDS = ()    # programs, besides those that every case needs
 
     def __init__(self, node):
         self.node = node

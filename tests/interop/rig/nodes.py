@@ -15,6 +15,7 @@ from . import Failure
 
 HERE = Path(__file__).resolve().parent.parent
 PYTHON = [sys.executable, "-I", "-S", "-B"]
+UNPACKED = Path("/var/cache/ipsec-interop")    # where `setup` unpacks packages that cannot be installed beside strongSwan's
 MTU = 1700    # of a guest at the end of a cable: room for any overhead around 1400 octets
 
 

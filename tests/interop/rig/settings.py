@@ -1,4 +1,4 @@
-"""What one side of a tunnel is told, in words that both linux-gateway and charon have."""
+"""What one side of a tunnel is told, in words that linux-gateway and its peers have."""
 from dataclasses import dataclass, field, replace
 
 PSK = "a secret of the interoperability suite"

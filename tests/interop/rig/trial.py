@@ -123,9 +123,10 @@ class Trial:
         self.router_remembers(120)
         self.router.run(["nft", "delete table ip silence"])
 
-    def kernel(self):
-        """The peer is a Linux kernel of its own, so that ESP is the kernel's and there is no NAT, not even a faked one."""
-        need("linux.uml", "modprobe", "gcc")
+    def kernel(self, daemon=Charon):
+        """The peer is a Linux kernel of its own, so that ESP is the kernel's and there is no NAT, not even a faked one;
+        `daemon` runs on it."""
+        need("linux.uml", "modprobe", "gcc", *daemon.NEEDS)
         if self.binary:
             host = ours = self.netns("ours")
             ours.ip("tuntap add dev wan mode tap", "link set wan address 02:00:00:00:00:fe")
@@ -144,7 +145,7 @@ class Trial:
         ours = first[0] if first else ours
         self.address(ours, "10.8.0.1/24", "fd08::1/64")
         self.address(peer, "10.8.0.2/24", "fd08::2/64")
-        self.daemons(ours, peer, wire=host)
+        self.daemons(ours, peer, wire=host, daemon=daemon)
 
     def cable(self):
         """interop-wire, and a guest kernel that it talks to without a network between them."""
@@ -169,9 +170,9 @@ class Trial:
     def address(self, node, *addresses):
         node.ip("link set wan up", *(f"addr add {address} dev wan {'nodad' if ':' in address else ''}" for address in addresses))
 
-    def daemons(self, ours, peer, wire=None):
+    def daemons(self, ours, peer, wire=None, daemon=Charon):
         peer.ip(f"addr add {PEER}/32 dev lo", f"addr add {PEER6}/128 dev lo nodad")
-        self.peer = Charon(peer)
+        self.peer = daemon(peer)
         if self.binary:
             self.ours = Gateway(ours, self.binary)
         else:
