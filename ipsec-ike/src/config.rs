@@ -202,10 +202,12 @@ pub struct V1<'r> {
     /// [`Peer::auth`], the lifetime [`Peer::expire_after`].
     pub proposals: &'r [Phase1Proposal<'r>],
     /// Whether a user has to prove himself after phase 1 (XAUTH), besides what [`Peer::auth`] says.
+    #[cfg(feature = "configuration")]
     pub xauth: Xauth<'r>,
     /// In Mode Config, the server tells the client its addresses unasked. `false`: the client asks, as most do. Both sides
     /// have to be set alike. Who asks for what, and who gives, say [`Peer::asks`] and [`Peer::assigns`]; of name servers'
     /// domains, IKEv1 does not speak.
+    #[cfg(feature = "configuration")]
     pub push: bool,
 }
 
@@ -251,11 +253,32 @@ impl V1<'static> {
     pub const MAIN: Self = Self {
         mode: Phase1Mode::Main,
         proposals: Phase1Proposal::DEFAULT,
+        #[cfg(feature = "configuration")]
         xauth: Xauth::None,
+        #[cfg(feature = "configuration")]
         push: false,
     };
     /// Aggressive Mode, with what we would choose ourselves.
     pub const AGGRESSIVE: Self = Self { mode: Phase1Mode::Aggressive, ..Self::MAIN };
+}
+
+#[cfg(feature = "ikev1")]
+impl<'r> V1<'r> {
+    /// Whether there is a user, and where.
+    pub(crate) const fn user(&self) -> Xauth<'r> {
+        #[cfg(feature = "configuration")]
+        return self.xauth;
+        #[cfg(not(feature = "configuration"))]
+        Xauth::None
+    }
+
+    /// Whether addresses are told, and not asked for.
+    pub(crate) const fn pushes(&self) -> bool {
+        #[cfg(feature = "configuration")]
+        return self.push;
+        #[cfg(not(feature = "configuration"))]
+        false
+    }
 }
 
 /// The two ways of phase 1.
@@ -324,7 +347,7 @@ impl Peer<'_> {
     pub(crate) const fn wants_user(&self) -> bool {
         #[cfg(feature = "ikev1")]
         return match self.versions.v1() {
-            Some(v1) => matches!(v1.xauth, Xauth::Users(_) | Xauth::Ask),
+            Some(v1) => matches!(v1.user(), Xauth::Users(_) | Xauth::Ask),
             None => false,
         };
         #[cfg(not(feature = "ikev1"))]

@@ -10,6 +10,8 @@ use crate::auth::LookUpJob;
 use crate::auth::UserJob;
 use crate::auth::{Authenticator, SIGNATURES, SignJob, Untrusted, VerifyJob};
 use crate::exchange::{Kind, Maybe, Stage, Work};
+#[cfg(feature = "ikev1")]
+use crate::v2::configuration::CONFIGURATION;
 use crate::wire::{Message, NotifyType};
 use ipsec_core::crypto::{CryptoError, Group, KeyExchange, Provider};
 use rand_core::CryptoRng;
@@ -260,11 +262,11 @@ impl<P: Provider> Ike<'_, P> {
                 Some(Job::Agree { kx, peer: self.peer_public(id.exchange)? })
             }
             #[cfg(feature = "ikev1")]
-            Work::Sign if matches!(x.kind, Kind::V1(_)) => {
+            Work::Sign if SIGNATURES && matches!(x.kind, Kind::V1(_)) => {
                 self.phase1_sign_job(id.exchange).map(Job::Sign)
             }
             #[cfg(feature = "ikev1")]
-            Work::Verify if matches!(x.kind, Kind::V1(_)) => {
+            Work::Verify if SIGNATURES && matches!(x.kind, Kind::V1(_)) => {
                 self.phase1_verify_job(id.exchange).map(Job::Verify)
             }
             Work::Sign if SIGNATURES => self.sign_job(id.exchange).map(Job::Sign),
@@ -273,7 +275,9 @@ impl<P: Provider> Ike<'_, P> {
             #[cfg(feature = "store")]
             Work::LookUp => self.look_up_job(id.exchange).map(Job::LookUp),
             #[cfg(feature = "ikev1")]
-            Work::User => self.user_job(id.exchange).map(Job::User),
+            Work::User if CONFIGURATION => self.user_job(id.exchange).map(Job::User),
+            #[cfg(feature = "ikev1")]
+            Work::User => None,
         }
     }
 

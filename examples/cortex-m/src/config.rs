@@ -7,6 +7,11 @@ use ipsec::{
     IkeProposal, Peer, PrfId, Suite, TrafficSelector,
 };
 
+#[cfg(feature = "ikev1")]
+use ipsec::ipsec_core::crypto::{Encr, Integ};
+#[cfg(feature = "ikev1")]
+use ipsec::{Phase1Proposal, V1, Versions};
+
 use crate::crypto::Crypto;
 use crate::proof::{AUTH_OF_DELHI, AUTH_OF_KOLKATA};
 
@@ -59,6 +64,15 @@ const IKE: &[IkeProposal<'static>] = &[IkeProposal {
     groups: &[Group::X25519],
     additional: if cfg!(feature = "ml-kem") { &[&[Group::ML_KEM_768]] } else { &[] },
 }];
+#[cfg(feature = "ikev1")]
+const VERSIONS: Versions<'static> = Versions::V1(V1 {
+    proposals: &[Phase1Proposal {
+        suites: &[Suite { encr: Encr::AES_CBC, key_bits: 128, integ: Integ::NONE }],
+        prfs: &[PrfId::HMAC_SHA2_256],
+        groups: &[Group::P256],
+    }],
+    ..V1::MAIN
+});
 const ESP: &[ChildProposal<'static>] =
     &[ChildProposal { suites: &[Suite::AES_128_GCM], groups: &[], esn: false, additional: &[] }];
 
@@ -69,12 +83,16 @@ static CHILDREN_OF_DELHI: [Child<'static>; 1] =
 
 static PEERS_OF_KOLKATA: [Peer<'static>; 1] = [Peer {
     proposals: IKE,
+    #[cfg(feature = "ikev1")]
+    versions: VERSIONS,
     children: &CHILDREN_OF_KOLKATA,
     auth: AUTH_OF_KOLKATA,
     ..Peer::psk((Some(KOLKATA), KOLKATA_ID), (Some(DELHI), DELHI_ID), &[])
 }];
 static PEERS_OF_DELHI: [Peer<'static>; 1] = [Peer {
     proposals: IKE,
+    #[cfg(feature = "ikev1")]
+    versions: VERSIONS,
     children: &CHILDREN_OF_DELHI,
     auth: AUTH_OF_DELHI,
     ..Peer::psk((Some(DELHI), DELHI_ID), (Some(KOLKATA), KOLKATA_ID), &[])

@@ -14,6 +14,7 @@ pub type Crypto = ipsec_rustcrypto::RustCrypto;
     feature = "all-algorithms",
     feature = "toy",
     feature = "certificates",
+    feature = "ikev1",
     feature = "ml-kem"
 )))]
 ipsec_rustcrypto::selection! {
@@ -25,6 +26,12 @@ ipsec_rustcrypto::selection! {
 ipsec_rustcrypto::selection! {
     /// With what certificates take.
     pub enum Ours { AesGcm, Aes128, HmacSha256, X25519, EcdsaP256 }
+}
+
+#[cfg(feature = "ikev1")]
+ipsec_rustcrypto::selection! {
+    /// With what IKEv1 takes.
+    pub enum Ours { AesGcm, AesCbc, Aes128, HmacSha256, X25519, P256 }
 }
 
 #[cfg(all(feature = "ml-kem", not(feature = "certificates")))]

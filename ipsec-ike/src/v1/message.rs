@@ -13,6 +13,7 @@ use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::exchange::{self, Exchange, Parked, Stage};
 use crate::ike_sa::{IkeSa, SaState};
+use crate::v2::configuration::CONFIGURATION;
 use crate::wire::v1::{
     Collected, ExchangeType, Flags, Header, Message, MessageWriter, PayloadType, Payloads,
 };
@@ -112,7 +113,9 @@ impl<P: Provider> Ike<'_, P> {
             ExchangeType::INFORMATIONAL if !self.speaks(number) => self.hint_unread(number),
             _ if header.message_id == 0 => Err(DatagramError::Unexpected),
             ExchangeType::TRANSACTION
-                if header.is_encrypted() && (self.awaits_access(number) || self.speaks(number)) =>
+                if CONFIGURATION
+                    && header.is_encrypted()
+                    && (self.awaits_access(number) || self.speaks(number)) =>
             {
                 self.transaction_received(env, number, &arrived, datagram)
             }

@@ -33,6 +33,8 @@ use keymat::Iv;
 use nat::NatTraversal;
 use proposal::Lifetimes;
 
+use crate::v2::configuration::CONFIGURATION;
+
 /// What an exchange of IKEv1 is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -138,7 +140,8 @@ impl Phase1 {
 
     /// Whether phase 1 is over, and what has to come before the SA is up may still come.
     pub(crate) const fn is_entering(&self) -> bool {
-        !matches!(self.access, transaction::Access::Done | transaction::Access::Refused)
+        CONFIGURATION
+            && !matches!(self.access, transaction::Access::Done | transaction::Access::Refused)
     }
 
     /// Whether an exchange with this message ID was begun by the peer before.

@@ -126,14 +126,14 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The addresses that the peer of an SA gave us, if we ask it for some: we use no others inside.
     pub(crate) fn inner_of(&self, sa: u32) -> Option<Leased> {
-        let asks = self.peer_of(sa)?.asks;
+        let asks = self.peer_of(sa)?.asks_for();
         let phase1 = self.phase1(sa).filter(|_| asks.ipv4 || asks.ipv6)?;
         Some(phase1.inner.leased())
     }
 
     /// Asks for addresses.
     pub(super) fn config_ask(&mut self, env: &mut Env<'_>, sa: u32) {
-        let Some(asks) = self.peer_of(sa).map(|peer| peer.asks) else { return };
+        let Some(asks) = self.peer_of(sa).map(|peer| peer.asks_for()) else { return };
         self.transaction_begin(env, sa, Access::AskingConfig, ConfigType::REQUEST, &mut |w| {
             let attributes = [
                 (asks.ipv4, Attribute::INTERNAL_IP4_ADDRESS),
@@ -174,7 +174,7 @@ impl<P: Provider> Ike<'_, P> {
         sa: u32,
         given: &AttributesPayload<'_>,
     ) {
-        let Some(asks) = self.peer_of(sa).map(|peer| peer.asks) else { return };
+        let Some(asks) = self.peer_of(sa).map(|peer| peer.asks_for()) else { return };
         let inner = Inner::of(given, &asks);
         if inner == Inner::EMPTY && (asks.ipv4 || asks.ipv6) {
             return self.access_failed(env, sa, Failure::NotConfigured);
@@ -205,7 +205,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         let wanted = Wanted::of(&message.attributes);
         let leased = self.config_lease(sa, wanted);
-        let pool = self.config.pool;
+        let pool = self.config.addresses();
         self.transaction_answer(
             env,
             sa,
@@ -220,7 +220,7 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Gives a client addresses unasked.
     pub(super) fn config_give(&mut self, env: &mut Env<'_>, sa: u32) {
-        let (leased, pool) = (self.config_lease(sa, Wanted::ALL), self.config.pool);
+        let (leased, pool) = (self.config_lease(sa, Wanted::ALL), self.config.addresses());
         let Some((pool, leased)) = pool.zip(leased) else {
             // What is missing has been told.
             return self.access_over(env, sa);
@@ -232,8 +232,8 @@ impl<P: Provider> Ike<'_, P> {
 
     /// The addresses of a client whose entry says that it gets some.
     fn config_lease(&mut self, sa: u32, wanted: Wanted) -> Option<Leased> {
-        self.peer_of(sa).filter(|peer| peer.assigns)?;
-        let pool = self.config.pool?;
+        self.peer_of(sa).filter(|peer| peer.is_assigned())?;
+        let pool = self.config.addresses()?;
         let slot = self.sa(sa)?;
         let (index, path, identity) = (slot.peer, slot.path, slot.identity);
         if !wanted.is_met_by(pool) {

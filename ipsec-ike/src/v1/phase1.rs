@@ -749,6 +749,6 @@ fn same_key(a: &Peer<'_>, b: &Peer<'_>) -> bool {
 
 /// What else of us the peer has to know.
 pub(super) fn vendors_of(peer: &Peer<'_>) -> &'static [&'static [u8]] {
-    let xauth = peer.versions.v1().is_some_and(|v1| !matches!(v1.xauth, Xauth::None));
+    let xauth = peer.versions.v1().is_some_and(|v1| !matches!(v1.user(), Xauth::None));
     if xauth { &[vendor::XAUTH, vendor::UNITY] } else { &[] }
 }

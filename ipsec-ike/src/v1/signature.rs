@@ -12,7 +12,7 @@ use super::keymat::Digest;
 use super::message::Opened;
 use crate::auth::pad::Directory;
 use crate::auth::signature::{self, Named};
-use crate::auth::{SignJob, Untrusted, VerifyJob, subject};
+use crate::auth::{SIGNATURES, SignJob, Untrusted, VerifyJob, subject};
 use crate::config::{LocalAuth, Peer, RemoteAuth, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
@@ -36,7 +36,7 @@ const MAX_TRIES: u8 = 3;
 /// same. `ours`: we begin it.
 pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
     // The initiator of phase 1 is the one with the user, or the responder is.
-    let xauth = peer.versions.v1()?.xauth;
+    let xauth = peer.versions.v1()?.user();
     let by_initiator = match xauth {
         Xauth::None => None,
         Xauth::User(_) => Some(ours),
@@ -50,6 +50,7 @@ pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
                 Some(false) => AuthMethod::XAUTH_RESP_PSK,
             });
         }
+        _ if !SIGNATURES => return None,
         // Hybrid: whoever has the user does not sign, and the other one does.
         (LocalAuth::User, remote) => {
             let can = signature::allowed(&remote).contains(&SignatureScheme::RsaIkev1);
@@ -160,6 +161,9 @@ pub(super) struct Candidates<'r> {
 impl Candidates<'_> {
     /// Writes whose certificates they may send, if they have to send one (RFC 2408 section 3.10): some send none unasked.
     pub(super) fn write_cert_reqs(self, w: &mut MessageWriter<'_>) -> Result<(), NoRoom> {
+        if !SIGNATURES {
+            return Ok(());
+        }
         let mut named = heapless::Vec::<&[u8], MAX_AUTHORITIES>::new();
         let wanted = |index| self.only.is_none_or(|only| only == index);
         let peers = self.directory.at(self.path).filter(|(index, _)| wanted(*index));
@@ -184,7 +188,7 @@ impl Candidates<'_> {
 impl<'r, P: Provider> Ike<'r, P> {
     /// Whether a side of a handshake signs.
     pub(super) fn phase1_signs(&self, number: u32, side: Role) -> bool {
-        self.phase1_method(number).is_some_and(|method| signs(method, side))
+        SIGNATURES && self.phase1_method(number).is_some_and(|method| signs(method, side))
     }
 
     /// How both sides of a handshake prove who they are.

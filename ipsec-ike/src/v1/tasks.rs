@@ -6,7 +6,7 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
 
 use super::{Kind, Step};
-use crate::auth::Untrusted;
+use crate::auth::{SIGNATURES, Untrusted};
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::event::{ChildRef, DownReason, Failure};
@@ -14,6 +14,7 @@ use crate::exchange::{self, Maybe, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::jobs::Answer;
 use crate::timer::HANDSHAKE_TIMEOUT;
+use crate::v2::configuration::CONFIGURATION;
 use crate::v2::disturbed::TRIES_IF_DISTURBED;
 use crate::wire::v1::ExchangeType;
 use crate::wire::{self, NotifyType};
@@ -35,8 +36,9 @@ impl<P: Provider> Ike<'_, P> {
         if want & ike_sa::want::CLOSE != 0 {
             return self.phase1_close(env, number);
         }
-        let until = self.phase1(number).map_or(Instant::ZERO, |phase1| phase1.since.after(PAUSE));
-        if until > env.now && self.v1_last_words(number).is_some() {
+        let (heard, since) = (sa.heard, self.phase1(number).map(|phase1| phase1.since));
+        let until = since.map_or(Instant::ZERO, |since| since.after(PAUSE));
+        if until > env.now && Some(heard) <= since && self.has_last_word(number) {
             return self.deadlines.set(number, Some(until));
         }
         let mut room = true;
@@ -54,9 +56,8 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The message of ours that was the last one before the SA came up, as long as the peer says nothing after it: it may not
-    /// have it.
-    fn v1_last_words(&self, sa: u32) -> Option<u32> {
+    /// Whether the last message before the SA came up was ours: it is kept.
+    fn has_last_word(&self, sa: u32) -> bool {
         self.v1_exchange(sa, |x| {
             let entering = matches!(
                 x.kind,
@@ -64,6 +65,7 @@ impl<P: Provider> Ike<'_, P> {
             );
             entering && x.stage == Stage::Answered
         })
+        .is_some()
     }
 
     fn v1_child_tasks(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
@@ -244,7 +246,9 @@ impl<P: Provider> Ike<'_, P> {
                 self.v1_end_exchanges(env, sa);
                 self.sa_down(env, sa, DownReason::PeerSilent { tries });
             }
-            Kind::Transaction if ours => self.transaction_silent(env, number, tries),
+            Kind::Transaction if CONFIGURATION && ours => {
+                self.transaction_silent(env, number, tries)
+            }
             _ => self.end_exchange(env, number),
         }
     }
@@ -301,14 +305,16 @@ impl<P: Provider> Ike<'_, P> {
                     _ => {}
                 }
             }
-            (Work::Sign, Answer::Signed(signature)) => {
+            (Work::Sign, Answer::Signed(signature)) if SIGNATURES => {
                 self.phase1_signed(env, number, kind, signature);
             }
-            (Work::Verify, Answer::Verified) => self.phase1_verified(env, number, kind),
-            (Work::Verify, Answer::Refused(reason)) => {
+            (Work::Verify, Answer::Verified) if SIGNATURES => {
+                self.phase1_verified(env, number, kind)
+            }
+            (Work::Verify, Answer::Refused(reason)) if SIGNATURES => {
                 self.phase1_untrusted(env, number, kind, reason);
             }
-            (Work::User, Answer::User(known)) => {
+            (Work::User, Answer::User(known)) if CONFIGURATION => {
                 x.work = Work::None;
                 self.user_answered(env, number, known);
             }
@@ -325,10 +331,10 @@ impl<P: Provider> Ike<'_, P> {
         let agreeing = work == Work::Agree;
         let (sa, path) = (x.sa, x.path);
         match kind {
-            Kind::MainMode | Kind::Aggressive if work == Work::Verify => {
+            Kind::MainMode | Kind::Aggressive if SIGNATURES && work == Work::Verify => {
                 self.phase1_untrusted(env, number, kind, Untrusted::NotVerified);
             }
-            Kind::MainMode | Kind::Aggressive if work == Work::Sign => {
+            Kind::MainMode | Kind::Aggressive if SIGNATURES && work == Work::Sign => {
                 self.handshake_failed(env, number, Failure::NotSigned);
             }
             // Nobody vouches for the value that we could not use.
@@ -345,7 +351,7 @@ impl<P: Provider> Ike<'_, P> {
                 }
             }
             // Who cannot be checked is not let in.
-            Kind::Transaction => self.user_answered(env, number, false),
+            Kind::Transaction if CONFIGURATION => self.user_answered(env, number, false),
             Kind::QuickMode if ours && agreeing => self.quick_disown(env, number, Failure::Crypto),
             Kind::QuickMode if ours => self.quick_abandon(env, number, Failure::Crypto),
             _ => {

@@ -24,6 +24,7 @@ use crate::event::{ChildRef, Failure};
 use crate::exchange::{self, Stage};
 use crate::ike_sa::SaState;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY};
+use crate::v2::configuration::CONFIGURATION;
 use crate::wire::v1::{
     AttributesPayload, AttributesWriter, ConfigAttribute, ConfigType, ExchangeType, ProtocolId,
 };
@@ -90,7 +91,7 @@ impl<P: Provider> Ike<'_, P> {
 
     /// What an SA waits for.
     pub(super) fn access(&self, sa: u32) -> Access {
-        self.phase1(sa).map_or(Access::Done, |phase1| phase1.access)
+        self.phase1(sa).filter(|_| CONFIGURATION).map_or(Access::Done, |phase1| phase1.access)
     }
 
     /// Whether phase 1 is over, and the SA is not up for all that.
@@ -119,7 +120,7 @@ impl<P: Provider> Ike<'_, P> {
     /// Phase 1 is over, with this identity: begins what has to come before the SA is up.
     pub(super) fn access_begin(&mut self, env: &mut Env<'_>, sa: u32, identity: u64) {
         let Some(v1) = self.peer_of(sa).and_then(|peer| peer.versions.v1()) else { return };
-        match v1.xauth {
+        match v1.user() {
             Xauth::None => {
                 self.file_sa(sa, identity);
                 self.access_config(env, sa);
@@ -139,10 +140,10 @@ impl<P: Provider> Ike<'_, P> {
     /// The user, if there is one, is accepted: the addresses.
     pub(super) fn access_config(&mut self, env: &mut Env<'_>, sa: u32) {
         let Some(peer) = self.peer_of(sa) else { return };
-        let push = peer.versions.v1().is_some_and(|v1| v1.push);
-        if peer.assigns && push {
+        let push = peer.versions.v1().is_some_and(|v1| v1.pushes());
+        if peer.is_assigned() && push {
             self.config_give(env, sa);
-        } else if peer.asks == Ask::NOTHING {
+        } else if peer.asks_for() == Ask::NOTHING {
             self.access_done(env, sa);
         } else if push {
             self.access_await(env, sa, Access::AwaitingConfig, CALLER_TIMEOUT);
@@ -435,6 +436,7 @@ fn is_of_xauth(attributes: &AttributesPayload<'_>) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(feature = "configuration")]
 mod tests {
     use super::*;
     use crate::child_sa::ChildSlot;

@@ -18,7 +18,7 @@ use subtle::{Choice, ConstantTimeEq};
 use super::message::Opened;
 use super::transaction::{Access, Transacted};
 use crate::auth::UserJob;
-use crate::config::{Peer, User, Xauth};
+use crate::config::{Peer, User, V1, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::Failure;
@@ -73,7 +73,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         x.v1.received = message.arrived.hash;
         let sa = x.sa;
         let (name, password) = said(&message.attributes);
-        let xauth = self.peer_of(sa).and_then(|peer| peer.versions.v1()).map(|v1| v1.xauth);
+        let xauth = self.peer_of(sa).and_then(|peer| peer.versions.v1()).map(V1::user);
         match xauth {
             Some(Xauth::Users(users)) => {
                 let known = is_known(users, name, password);
@@ -143,7 +143,7 @@ impl<'r, P: Provider> Ike<'r, P> {
 
     /// The name and the password that we have for the peer of an SA.
     fn own_user(&self, sa: u32) -> Option<User<'r>> {
-        match self.peer_of(sa)?.versions.v1()?.xauth {
+        match self.peer_of(sa)?.versions.v1()?.user() {
             Xauth::User(user) => Some(user),
             _ => None,
         }

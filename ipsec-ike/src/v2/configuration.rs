@@ -42,7 +42,7 @@ impl Ask {
 }
 
 /// Whether there is any, in this image.
-const CONFIGURATION: bool = cfg!(feature = "configuration");
+pub(crate) const CONFIGURATION: bool = cfg!(feature = "configuration");
 
 /// What an initiator asks for.
 #[derive(Clone, Copy, Default)]
