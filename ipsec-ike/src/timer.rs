@@ -75,6 +75,10 @@ impl<P: Provider> Ike<'_, P> {
             SaState::Established | SaState::Rekeyed => {}
         }
         if now >= sa.expire_at {
+            #[cfg(feature = "ikev1")]
+            if sa.is_v1() {
+                return self.phase1_expired(env, number);
+            }
             self.sa_down(env, number, DownReason::Expired);
             return;
         }

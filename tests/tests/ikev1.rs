@@ -336,7 +336,7 @@ fn a_day_passes() {
     pair.close_and_check(Side::A);
 }
 
-/// A new phase 1 takes the children of the old one.
+/// A new phase 1 takes the children of the old one, whose end is told (RFC 2408 section 3.15).
 #[test]
 fn an_ike_sa_is_replaced_and_its_children_stay() {
     for side in Side::BOTH {
@@ -344,11 +344,16 @@ fn an_ike_sa_is_replaced_and_its_children_stay() {
         let mut memory = Memory::new(&setup);
         let mut pair = Pair::new(&setup, &mut memory);
         pair.bring_up();
+        let cookie = pair.link.tap()[0].datagram.bytes[..8].to_vec();
+        let told = pair.link.tap().len();
         pair.rekey_ike(side).unwrap();
         for _ in 0..60 {
             pair.run_for(SECOND);
             pair.ping();
         }
+        let informational = |bytes: &[u8]| bytes.starts_with(&cookie) && bytes[18] == 5;
+        let tap = &pair.link.tap()[told..];
+        assert!(tap.iter().any(|c| informational(&c.datagram.bytes)), "{}", pair.log());
         assert_eq!((pair.a.ike_rekeys(), pair.b.ike_rekeys()), (1, 1), "{}", pair.log());
         assert_eq!((pair.a.child_downs(), pair.b.child_downs()), (vec![], vec![]));
         pair.rekey(Side::B).unwrap();

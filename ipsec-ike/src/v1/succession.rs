@@ -98,6 +98,15 @@ impl<P: Provider> Ike<'_, P> {
         self.schedule_sa(env.now, number);
     }
 
+    /// An IKE SA is too old, or has stayed long enough after it was replaced. The peer may mean to keep it, and is told (RFC 2408
+    /// section 3.15): else it would ask there whether we live, and get no answer.
+    pub(crate) fn phase1_expired(&mut self, env: &mut Env<'_>, number: u32) {
+        if let Some(sa) = self.sa(number).filter(|sa| !sa.replaced) {
+            sa.down = DownReason::Expired;
+        }
+        self.phase1_close(env, number);
+    }
+
     /// Moves the children of one IKE SA to another. One that is being made follows when it stands.
     pub(super) fn phase1_inherits(&mut self, from: u32, to: u32) {
         let mut next = self.sa(from).map_or(0, |sa| sa.children);

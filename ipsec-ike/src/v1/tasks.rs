@@ -113,7 +113,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Tells the peer that all is over: its children, as far as there is room to say so, and the SA.
-    fn phase1_close(&mut self, env: &mut Env<'_>, number: u32) {
+    pub(super) fn phase1_close(&mut self, env: &mut Env<'_>, number: u32) {
         let mut next = self.sa(number).map_or(0, |sa| sa.children);
         while let Some(index) = next.checked_sub(1) {
             let Some(child) = self.child(index) else { break };
