@@ -158,7 +158,7 @@ pub trait SpiAllocator {
 pub struct InboundSlot<P: Provider> {
     generation: u32,
     flags: u8,
-    /// [`FoundBy`], or [`FoundBy::SLOT`].
+    /// [`FoundBy`], [`FoundBy::SLOT`] or [`FoundBy::NOTHING`].
     found_by: u8,
     moved: Endpoint,
     state: InboundState<P>,

@@ -89,6 +89,12 @@ impl Overhead {
         }
     }
 
+    /// The same with AH around it, in transport mode: its header comes between the outer IP header and that of ESP.
+    #[must_use]
+    pub const fn inside(self, ah: &Self) -> Self {
+        Self { header: self.header.saturating_add(ah.header), ..self }
+    }
+
     /// Room that sealing needs before the packet.
     pub const fn headroom(&self) -> usize {
         self.front().saturating_sub(self.stripped)

@@ -5,6 +5,8 @@ use crate::engine::{Env, Ike};
 use crate::exchange::{Maybe, Stage};
 use crate::ike_sa;
 use crate::timer::REPLACED_KEPT;
+#[cfg(feature = "ikev1")]
+use crate::v1::bundle::Around;
 use ipsec_core::crypto::Provider;
 use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
@@ -82,6 +84,9 @@ pub(crate) struct Child {
     /// We send on it; 0 if there is none yet.
     pub(crate) spi_out: u32,
     pub(crate) choice: ChildChoice,
+    /// AH around it.
+    #[cfg(feature = "ikev1")]
+    pub(crate) around: Around,
     pub(crate) encapsulated: bool,
     pub(crate) transport: bool,
     /// The peer does not want TFC padding.
@@ -110,6 +115,8 @@ impl Child {
         spi_in: 0,
         spi_out: 0,
         choice: ChildChoice::EMPTY,
+        #[cfg(feature = "ikev1")]
+        around: Around::NONE,
         encapsulated: false,
         transport: false,
         no_tfc: false,
@@ -130,6 +137,9 @@ pub(crate) struct Negotiation {
     /// The number of the proposal that was chosen.
     pub(crate) number: u8,
     pub(crate) keys: ChildKeys,
+    /// Of AH around it.
+    #[cfg(feature = "ikev1")]
+    pub(crate) keys_around: ChildKeys,
     pub(crate) selectors: Selectors,
     /// Of our own rekey: the lower nonce of the peer's rekey of the same child, which came up meanwhile; zero if none did.
     pub(crate) rival: [u8; 16],
@@ -154,6 +164,8 @@ impl Negotiation {
         child: 0,
         number: 0,
         keys: ChildKeys::EMPTY,
+        #[cfg(feature = "ikev1")]
+        keys_around: ChildKeys::EMPTY,
         selectors: Selectors::EMPTY,
         rival: [0; 16],
         original: Maybe::Nothing,
@@ -281,7 +293,7 @@ impl<P: Provider> Ike<'_, P> {
         live.then_some(id.slot)
     }
 
-    /// The child of `sa` that sends on the peer's `spi` of this protocol.
+    /// The child of `sa` that sends on the peer's `spi` of this protocol: one of the two, of a bundle.
     pub(crate) fn child_by_outbound(
         &mut self,
         sa: u32,
@@ -292,6 +304,10 @@ impl<P: Provider> Ike<'_, P> {
         while let Some(number) = next.checked_sub(1) {
             let child = self.child(number)?;
             if child.spi_out == spi && spi != 0 && child.choice.protocol() == protocol {
+                return Some(number);
+            }
+            #[cfg(feature = "ikev1")]
+            if child.around.spi_out == spi && spi != 0 && protocol == ProtocolId::AH {
                 return Some(number);
             }
             next = child.next;
@@ -320,6 +336,8 @@ impl<P: Provider> Ike<'_, P> {
             if let Some(spi) = Spi::new(spi) {
                 env.spis.release(spi);
             }
+            #[cfg(feature = "ikev1")]
+            self.release_around(env, number);
             self.release_child(number);
         }
     }
@@ -356,6 +374,10 @@ impl<P: Provider> Ike<'_, P> {
         child.reason = DownReason::Rekeyed;
         child.want = 0;
         child.spi_out = 0; // the peer may use it again
+        #[cfg(feature = "ikev1")]
+        {
+            child.around.spi_out = 0;
+        }
         child.rekey_at = Instant::MAX;
         child.expire_at = env.now.after(REPLACED_KEPT);
         child.tell |= tell::LEAVES;

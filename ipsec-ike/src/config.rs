@@ -666,6 +666,13 @@ pub struct Child<'r> {
     pub remote: &'r [TrafficSelector],
     /// Acceptable algorithms, in order of preference.
     pub proposals: &'r [ChildProposal<'r>],
+    /// Of IKEv1: AH around ESP, as a bundle (RFC 2408 section 4.2), by any of these algorithms, in order of preference. What
+    /// is not agreed with AH around it is then not agreed at all. ESP authenticates itself besides, and AH among
+    /// [`Child::proposals`] is left out. It does not get through a NAT. Empty: no bundle.
+    ///
+    /// IKEv2 has no bundles (RFC 4301 dropped them), and does not look at it.
+    #[cfg(feature = "ikev1")]
+    pub around: &'r [Integ],
     /// When to rekey and when to stop; the soft time is shortened by a random tenth.
     pub lifetime: Lifetime,
     /// Size of the anti-replay window, in packets.
@@ -699,6 +706,8 @@ impl<'r> Child<'r> {
             local,
             remote,
             proposals: ChildProposal::DEFAULT,
+            #[cfg(feature = "ikev1")]
+            around: &[],
             lifetime: Lifetime {
                 soft: Limits { time: Duration::from_secs(3600), ..Limits::NONE },
                 hard: Limits { time: Duration::from_secs(3600 + 360), ..Limits::NONE },

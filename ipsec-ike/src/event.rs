@@ -2,8 +2,10 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipsec_core::crypto::{Encr, Group, PrfId, Suite};
+use ipsec_core::crypto::{Encr, Group, Integ, PrfId, Suite};
 use ipsec_core::path::Path;
+#[cfg(feature = "ikev1")]
+use ipsec_core::sa::Algorithms;
 use ipsec_core::sa::{SaParams, Spi};
 use ipsec_core::selector::TrafficSelector;
 
@@ -73,6 +75,20 @@ pub enum Event<'a> {
         direction: Direction,
         /// What to install. `tag` is [`ChildId::index`].
         params: SaParams<'a>,
+    },
+    /// As [`Event::Install`], of a child that is a bundle: install both SAs, or neither. Packets of the one, which `params` is
+    /// for, go into the other, and none of it is taken that did not come in the other. Only IKEv1 has it, and only where
+    /// [`Child::around`](crate::config::Child::around) asks for it.
+    #[cfg(feature = "ikev1")]
+    InstallBundle {
+        /// The child.
+        child: ChildId,
+        /// Which direction.
+        direction: Direction,
+        /// ESP.
+        params: SaParams<'a>,
+        /// AH around it.
+        around: Around<'a>,
     },
     /// Both SAs of a child are installed and agreed: send on it as `traffic` says.
     ChildUp {
@@ -182,6 +198,18 @@ pub enum Event<'a> {
     },
 }
 
+/// An SA of AH around another one, in transport mode: path, ESN, window, lifetime and tag are those of the other.
+#[cfg(feature = "ikev1")]
+#[derive(Clone)]
+pub struct Around<'a> {
+    /// Its SPI.
+    pub spi: Spi,
+    /// AH, and its algorithm.
+    pub protection: Algorithms,
+    /// Its key.
+    pub keymat: &'a [u8],
+}
+
 /// What a peer gave us by configuration payload (RFC 7296 section 3.15). Whatever it says beyond that, or beyond the
 /// room here, is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -286,6 +314,9 @@ pub struct ChildAgreed {
     pub outbound_spi: Spi,
     /// Protection of packets, by ESP or AH.
     pub suite: Suite,
+    /// AH around it: the child is a bundle.
+    #[cfg(feature = "ikev1")]
+    pub around: Option<AgreedAround>,
     /// Extended sequence numbers.
     pub esn: bool,
     /// The key exchange of its own, [`Group::NONE`] if it has none.
@@ -296,6 +327,19 @@ pub struct ChildAgreed {
     pub encapsulated: bool,
     /// Transport mode in place of tunnel mode.
     pub transport: bool,
+}
+
+/// What was agreed for AH around a child SA.
+#[cfg(feature = "ikev1")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct AgreedAround {
+    /// Its algorithm.
+    pub integ: Integ,
+    /// We receive on it.
+    pub inbound_spi: Spi,
+    /// We send on it.
+    pub outbound_spi: Spi,
 }
 
 /// Why an SA ended.
@@ -366,7 +410,7 @@ impl core::fmt::Display for Offered {
         match self.kind {
             TransformType::ENCR => Encr(self.id).fmt(f)?,
             TransformType::PRF => PrfId(self.id).fmt(f)?,
-            TransformType::INTEG => ipsec_core::crypto::Integ(self.id).fmt(f)?,
+            TransformType::INTEG => Integ(self.id).fmt(f)?,
             TransformType::KE => Group(self.id).fmt(f)?,
             TransformType::ESN => {
                 f.write_str(if self.id == 0 { "no ESN" } else { "ESN" })?;
@@ -515,6 +559,12 @@ pub enum Failure {
     /// AH does not get through a NAT, and one was found on the way, or UDP encapsulation is forced (RFC 7296 section
     /// 2.23).
     AhBehindNat,
+    /// One side wants AH around ESP, as a bundle, and the other one protocol alone.
+    #[cfg(feature = "ikev1")]
+    BundleMismatch {
+        /// Whether it is this side that wants both ([`Child::around`](crate::config::Child::around)).
+        ours: bool,
+    },
     /// The provider implements nothing of what the configuration would offer.
     NothingToOffer,
     /// There is a NAT on the way, which the peer does not allow (RFC 4555 section 3.9).
@@ -709,6 +759,12 @@ impl core::fmt::Display for Failure {
                 f,
                 "no user {claimed} with this password is known here (XAUTH)"
             ),
+            #[cfg(feature = "ikev1")]
+            Self::BundleMismatch { ours } => f.write_str(if *ours {
+                "the configuration wants AH around ESP, as a bundle, and the peer does not offer that"
+            } else {
+                "the peer wants AH and ESP as a bundle, which the configuration does not allow"
+            }),
             Self::AhBehindNat => f.write_str(
                 "AH does not get through the NAT on the way; use ESP, or none of UDP encapsulation",
             ),

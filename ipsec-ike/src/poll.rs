@@ -1,6 +1,8 @@
 //! What an engine hands out: datagrams and events.
 
 use ipsec_core::bytes;
+#[cfg(feature = "ikev1")]
+use ipsec_core::crypto::Integ;
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::Lifetime;
 use ipsec_core::mode::{Mode, Tunnel};
@@ -11,6 +13,8 @@ use crate::buffers::BufferId;
 use crate::child_sa::{self, ChildState};
 use crate::engine::{Ike, Node, Refused, Transmit};
 use crate::error::BufferTooSmall;
+#[cfg(feature = "ikev1")]
+use crate::event::Around;
 use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
 use crate::fragment;
@@ -295,6 +299,8 @@ impl<P: Provider> Ike<'_, P> {
                     inbound_spi: Spi::new(child.spi_in)?,
                     outbound_spi: Spi::new(child.spi_out)?,
                     suite: child.choice.suite,
+                    #[cfg(feature = "ikev1")]
+                    around: child.around.agreed(),
                     esn: child.choice.esn,
                     group: child.choice.group,
                     additional: child.choice.additional.0,
@@ -363,29 +369,39 @@ impl<P: Provider> Ike<'_, P> {
         let lifetime = x.v1.lifetime.shorten(config.lifetime);
         #[cfg(not(feature = "ikev1"))]
         let lifetime = config.lifetime;
-        Some(Event::Install {
-            child: id,
-            direction,
-            params: SaParams {
-                spi: Spi::new(spi)?,
-                protection,
-                mode,
-                keymat: x.negotiation.keys.of(sender),
-                path,
-                encapsulation: if encapsulated { Encapsulation::Udp } else { Encapsulation::Ip },
-                esn: child.choice.esn,
-                replay_window: config.replay_window,
-                // Time is watched by the engine: the SAD is told of the other limits, and of the last moment.
-                lifetime: Lifetime {
-                    soft: ipsec_core::lifetime::Limits {
-                        time: core::time::Duration::MAX,
-                        ..lifetime.soft
-                    },
-                    hard: lifetime.hard,
+        let params = SaParams {
+            spi: Spi::new(spi)?,
+            protection,
+            mode,
+            keymat: x.negotiation.keys.of(sender),
+            path,
+            encapsulation: if encapsulated { Encapsulation::Udp } else { Encapsulation::Ip },
+            esn: child.choice.esn,
+            replay_window: config.replay_window,
+            // Time is watched by the engine: the SAD is told of the other limits, and of the last moment.
+            lifetime: Lifetime {
+                soft: ipsec_core::lifetime::Limits {
+                    time: core::time::Duration::MAX,
+                    ..lifetime.soft
                 },
-                selectors: &x.negotiation.selectors,
-                tag: slot,
+                hard: lifetime.hard,
             },
-        })
+            selectors: &x.negotiation.selectors,
+            tag: slot,
+        };
+        #[cfg(feature = "ikev1")]
+        if child.around.integ != Integ::NONE {
+            let spi = match direction {
+                Direction::Inbound => child.around.spi_in,
+                Direction::Outbound => child.around.spi_out,
+            };
+            let around = Around {
+                spi: Spi::new(spi)?,
+                protection: Algorithms::Ah(child.around.integ, config.ah_align),
+                keymat: x.negotiation.keys_around.of(sender),
+            };
+            return Some(Event::InstallBundle { child: id, direction, params, around });
+        }
+        Some(Event::Install { child: id, direction, params })
     }
 }

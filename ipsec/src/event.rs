@@ -1,11 +1,15 @@
 //! What a gateway tells its program. Installing, switching and removing SAs is done already when it is told.
 
 use ipsec_core::bytes;
+#[cfg(feature = "ikev1")]
+use ipsec_core::crypto::Integ;
 use ipsec_core::crypto::Suite;
 use ipsec_core::crypto::suite::{MAX_KEYMAT, MAX_SALT};
 use ipsec_core::path::Path;
 use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::InstallError;
+#[cfg(feature = "ikev1")]
+use ipsec_ike::event::Around;
 use ipsec_ike::event::{
     ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed, IkeId,
 };
@@ -219,7 +223,36 @@ pub struct EspKeysLog {
     pub encapsulation: Encapsulation,
     /// The protection of packets.
     pub suite: Suite,
+    /// Of a bundle: AH around it.
+    #[cfg(feature = "ikev1")]
+    pub around: Option<AhKeysLog>,
     keymat: Key<MAX_KEYMAT>,
+}
+
+/// The key of AH around ESP. Wiped when dropped, and not in `Debug`.
+#[cfg(feature = "ikev1")]
+#[derive(Clone)]
+pub struct AhKeysLog {
+    /// The SPI.
+    pub spi: Spi,
+    /// The algorithm.
+    pub integ: Integ,
+    key: Key<MAX_INTEGRITY>,
+}
+
+#[cfg(feature = "ikev1")]
+impl AhKeysLog {
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        self.key.bytes()
+    }
+}
+
+#[cfg(feature = "ikev1")]
+impl core::fmt::Debug for AhKeysLog {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "AhKeysLog({})", self.spi)
+    }
 }
 
 impl EspKeysLog {
@@ -233,8 +266,23 @@ impl EspKeysLog {
             path: params.path,
             encapsulation: params.encapsulation,
             suite,
+            #[cfg(feature = "ikev1")]
+            around: None,
             keymat: Key::new(params.keymat),
         })
+    }
+
+    /// Of both SAs of a bundle.
+    #[cfg(feature = "ikev1")]
+    pub(crate) fn of_bundle(
+        child: ChildId,
+        direction: Direction,
+        params: &SaParams<'_>,
+        around: &Around<'_>,
+    ) -> Option<Self> {
+        let Algorithms::Ah(integ, _) = around.protection else { return None };
+        let ah = AhKeysLog { spi: around.spi, integ, key: Key::new(around.keymat) };
+        Some(Self { around: Some(ah), ..Self::new(child, direction, params)? })
     }
 
     /// The encryption key, with its salt.

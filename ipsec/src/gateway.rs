@@ -526,13 +526,19 @@ impl<'r, P: Provider> Gateway<'r, P> {
         })
     }
 
-    /// What sealing adds to a packet of this tunnel, and what that leaves of an MTU; `None` while it is down.
+    /// What sealing adds to a packet of this tunnel, and what that leaves of an MTU; `None` while it is down. Of a bundle,
+    /// what both SAs add.
     ///
     /// A device that does not know yet what will be agreed leaves [`MAX_HEADROOM`](crate::MAX_HEADROOM) and
     /// [`MAX_TAILROOM`](crate::MAX_TAILROOM).
     pub fn overhead(&self, config: ChildRef) -> Option<Overhead> {
         let (_, pair) = self.tunnels.current(self.tunnels.number(config)?)?;
-        Some(Overhead::of(&self.sad.outbound(pair.outbound?)?.protection))
+        let overhead = Overhead::of(&self.sad.outbound(pair.outbound?)?.protection);
+        #[cfg(feature = "ikev1")]
+        if let Some(ah) = pair.outbound_around {
+            return Some(overhead.inside(&Overhead::of(&self.sad.outbound(ah)?.protection)));
+        }
+        Some(overhead)
     }
 
     /// The security association database.

@@ -71,7 +71,8 @@ pub enum InboundError {
     Clear(ClearError),
     /// Peer: in clear, and not an IP packet.
     Packet(IpError),
-    /// Peer, authentic: it is protected by one SA, where policy wants another one around it.
+    /// Peer: it is protected by one SA, authentic or not looked at, where another one around it is due; or in that other
+    /// one is something else.
     NotNested(Audit),
 }
 
@@ -258,6 +259,9 @@ impl<P: Provider> Gateway<'_, P> {
                 Ok(Inbound::Keepalive)
             }
             Ok(ipsec_esp::Inbound::Clear(packet)) => self.clear(now, packet).map(Inbound::Clear),
+            #[cfg(feature = "ikev1")]
+            Err(e) => Err(self.not_found(e)),
+            #[cfg(not(feature = "ikev1"))]
             Err(e) => Err(InboundError::Open(e)),
         };
         self.pump(now, rng);
@@ -279,6 +283,10 @@ impl<P: Provider> Gateway<'_, P> {
             return (manually.open)(self, now, base, opened, packet);
         };
         let config = self.tunnels.tunnel(pair.tunnel).ok_or(gone)?.config;
+        #[cfg(feature = "ikev1")]
+        if pair.inbound_around.is_some() {
+            return self.open_bundle(now, base, opened, packet);
+        }
         self.ike.heard(now, child);
         Ok(self.received_via(base, opened, packet, Via::Child { config, child }))
     }

@@ -131,6 +131,9 @@ pub mod manual;
 pub mod memory;
 pub mod outbound;
 
+#[cfg(feature = "ikev1")]
+mod bundle;
+mod nested;
 mod path_mtu;
 mod poll;
 mod tunnel;
@@ -173,6 +176,8 @@ pub use ipsec_ike::jobs::{Answer, Job, JobId};
 pub use ipsec_ike::{BufferTooSmall, CommandError, DatagramError, PeerAddresses, Transmit};
 
 pub use counters::{Counters, DropReason};
+#[cfg(feature = "ikev1")]
+pub use event::AhKeysLog;
 pub use event::{EspKeysLog, GatewayEvent, IkeKeysLog};
 pub use gateway::{Gateway, GatewayConfig, Part, SetupError, Statistics, Tunnel};
 pub use inbound::{Inbound, InboundError, Received, Via};

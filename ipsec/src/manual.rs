@@ -4,27 +4,22 @@
 //! on, such traffic passes only while there are keys for it. To change keys without a gap, let both sides install the
 //! new inbound SA, then let both install the new outbound SA, which is used at once; then remove the old ones.
 
-use core::net::IpAddr;
-
 use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::{Lifetime, Usage};
 use ipsec_core::mode::Mode;
-use ipsec_core::packet::PacketBuf;
 use ipsec_core::path::Path;
 use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::{FoundBy, InboundId, InstallError, OutboundId, SadEventKind};
-use ipsec_core::selector::{AddressRange, PortRange, SelectorList, Selectors, TrafficSelector};
+use ipsec_core::selector::Selectors;
 use ipsec_core::spd::{Action, Policy};
 use ipsec_core::time::Instant;
-use ipsec_core::wire::IpPacket;
-use ipsec_esp::{Audit, Opened, Overhead};
+use ipsec_esp::{Opened, Overhead};
 use ipsec_ike::event::Direction;
-use rand_core::CryptoRng;
 
 use crate::event::GatewayEvent;
 use crate::gateway::{Gateway, SetupError};
 use crate::inbound::{InboundError, Received, Via};
-use crate::outbound::{Outbound, OutboundError};
+use crate::nested::{self, audit};
 use crate::tunnel::{HARD, PairSlot, Place, SOFT};
 
 /// SAs with manual keys: usually two, one to send on and one to receive on.
@@ -159,20 +154,6 @@ impl Manual<'_> {
         });
         if fits { Ok(()) } else { Err(ManualError::Around) }
     }
-
-    /// What goes through an SA around one of ours.
-    fn selectors_around(&self) -> Result<Selectors, ManualError> {
-        let protocol = self.sas.protection.protocol().number();
-        let side = |address: IpAddr| {
-            let addresses = AddressRange::host(address);
-            let mut list = SelectorList::new();
-            let ts = TrafficSelector { addresses, protocol, ports: PortRange::ANY };
-            list.push(ts).map_err(|_| ManualError::Path)?;
-            Ok(list)
-        };
-        let Path { local, remote } = self.path;
-        Ok(Selectors { local: side(local.address)?, remote: side(remote.address)? })
-    }
 }
 
 /// What the SAs of one protection have in common.
@@ -206,8 +187,9 @@ impl<'l, 'k: 'l> Layer<'l, 'k> {
 /// What only manual keys need. The gateway gets it with the first of them, so that a program which installs none does not
 /// link it.
 pub(crate) struct Manually<P: Provider> {
-    /// Seals a packet twice.
-    pub(crate) seal: SealTwice<P>,
+    /// Seals a packet twice. With IKEv1, that is linked anyway.
+    #[cfg(not(feature = "ikev1"))]
+    pub(crate) seal: nested::SealTwice<P>,
     /// Looks at what came out of a pair, and opens it again if need be.
     pub(crate) open: OpenAgain<P>,
     /// Notes that an SA has reached a limit.
@@ -215,15 +197,6 @@ pub(crate) struct Manually<P: Provider> {
     /// The next limit that is to be told.
     pub(crate) event: fn(&mut Gateway<'_, P>) -> Option<GatewayEvent>,
 }
-
-type SealTwice<P> = for<'b> fn(
-    &mut Gateway<'_, P>,
-    Instant,
-    &mut dyn CryptoRng,
-    [OutboundId; 2],
-    &IpPacket,
-    PacketBuf<'b>,
-) -> Result<Outbound<'b>, OutboundError>;
 
 type OpenAgain<P> = for<'b> fn(
     &mut Gateway<'_, P>,
@@ -235,6 +208,7 @@ type OpenAgain<P> = for<'b> fn(
 
 impl<P: Provider> Gateway<'_, P> {
     const MANUALLY: Manually<P> = Manually {
+        #[cfg(not(feature = "ikev1"))]
         seal: |gateway, now, rng, ids, inner, packet| {
             gateway.protect_twice(now, rng, ids, inner, packet)
         },
@@ -312,7 +286,8 @@ impl<P: Provider> Gateway<'_, P> {
                 (manual.mode, &policy.selectors)
             }
             Place::Around => {
-                around = manual.selectors_around()?;
+                let protocol = manual.sas.protection.protocol();
+                around = nested::selectors_around(&manual.path, protocol);
                 (Mode::TRANSPORT, &around)
             }
         };
@@ -429,34 +404,6 @@ impl<P: Provider> Gateway<'_, P> {
         Some(GatewayEvent::ManualLimit { id, policy, hard: what == HARD })
     }
 
-    /// Seals a packet twice. Nothing changes if there is no room for both.
-    fn protect_twice<'b>(
-        &mut self,
-        now: Instant,
-        rng: &mut dyn CryptoRng,
-        [first, around]: [OutboundId; 2],
-        inner: &IpPacket,
-        mut packet: PacketBuf<'b>,
-    ) -> Result<Outbound<'b>, OutboundError> {
-        if let (Some(sa), Some(outer)) = (self.sad.outbound(first), self.sad.outbound(around)) {
-            // The network sees the outer of the two.
-            let path_mtu = self.path_mtu_of(now, outer.protection.tag);
-            let [sa, outer] = [Overhead::of(&sa.protection), Overhead::of(&outer.protection)];
-            let len = outer.sealed_len(sa.sealed_len(inner.len));
-            if inner.dont_fragment && len > path_mtu {
-                let mtu = sa.effective_mtu(outer.effective_mtu(path_mtu));
-                return Err(OutboundError::TooBig { mtu });
-            }
-            let head = sa.headroom().saturating_add(outer.headroom());
-            let tail = sa.tailroom().saturating_add(outer.tailroom());
-            packet.require(head, tail).map_err(OutboundError::NoRoom)?;
-        }
-        let sealed = ipsec_esp::seal(&mut self.sad, now, first, &mut packet)
-            .and_then(|_| ipsec_esp::seal(&mut self.sad, now, around, &mut packet));
-        self.pump(now, rng);
-        self.sent(inner, packet, sealed)
-    }
-
     fn open_manual<'b>(
         &mut self,
         now: Instant,
@@ -498,8 +445,4 @@ impl<P: Provider> Gateway<'_, P> {
             Place::Inner | Place::Around => Err(refused),
         }
     }
-}
-
-fn audit(opened: &Opened) -> Audit {
-    Audit { spi: opened.spi.get(), sequence: opened.sequence }
 }

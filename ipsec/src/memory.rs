@@ -22,7 +22,8 @@ pub struct Sizes {
     pub exchanges: usize,
     /// Child SAs, each a pair of SAs: two for each tunnel, since a rekey has the old one and the new one at once.
     pub children: usize,
-    /// Pairs of SAs with manual keys; two for each where one protection goes around another.
+    /// Pairs of SAs besides: with manual keys, two for each where one protection goes around another; and of IKEv1, one for
+    /// each child SA that is a bundle (`Child::around`).
     pub manual: usize,
     /// Policies: one for each configured child, and those that the caller adds.
     pub policies: usize,

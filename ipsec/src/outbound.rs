@@ -321,6 +321,11 @@ impl<P: Provider> Gateway<'_, P> {
         mut packet: PacketBuf<'b>,
     ) -> Result<Outbound<'b>, OutboundError> {
         let (id, around) = sas;
+        #[cfg(feature = "ikev1")]
+        if let Some(around) = around {
+            return self.protect_twice(now, rng, [id, around], inner, packet);
+        }
+        #[cfg(not(feature = "ikev1"))]
         if let Some(around) = around {
             let gone = OutboundError::Seal(SealError::NoSa);
             let manually = self.manually.ok_or(gone)?;

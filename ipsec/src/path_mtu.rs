@@ -13,6 +13,7 @@ use ipsec_esp::icmp::TooBig;
 use ipsec_ike::event::ChildRef;
 
 use crate::gateway::Gateway;
+use crate::tunnel::PairSlot;
 
 /// Memory for the path MTU of one pair of SAs. All zero is empty.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +88,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
         let numbers = 0..u32::try_from(slots.len()).unwrap_or(u32::MAX);
         self.path_mtus = PathMtus::new(slots, links);
         for number in numbers {
-            let outbound = self.tunnels.pair(number).and_then(|pair| pair.outbound);
+            let outbound = self.tunnels.pair(number).and_then(PairSlot::outermost);
             if let Some(sa) = outbound.and_then(|id| self.sad.outbound(id)) {
                 self.path_mtus.installed(number, sa.protection.spi.get());
             }
@@ -104,7 +105,7 @@ impl<'r, P: Provider> Gateway<'r, P> {
     pub fn handle_too_big(&mut self, now: Instant, packet: &[u8]) -> Option<usize> {
         let told = TooBig::parse(packet)?;
         let number = self.path_mtus.index.find(key(told.spi.get())).find(|number| {
-            let outbound = self.tunnels.pair(*number).and_then(|pair| pair.outbound);
+            let outbound = self.tunnels.pair(*number).and_then(PairSlot::outermost);
             outbound.and_then(|id| self.sad.outbound(id)).is_some_and(|sa| is_about(&told, sa))
         })?;
         let least = if told.destination.is_ipv4() { 0 } else { LEAST_V6 };

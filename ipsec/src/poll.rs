@@ -18,6 +18,8 @@ use rand_core::CryptoRng;
 use zerocopy::IntoBytes;
 use zerocopy::network_endian::U16;
 
+#[cfg(feature = "ikev1")]
+use crate::bundle;
 use crate::event::{EspKeysLog, GatewayEvent, IkeKeysLog};
 use crate::gateway::Gateway;
 use crate::tunnel::{self, Owner};
@@ -102,6 +104,25 @@ impl<P: Provider> Gateway<'_, P> {
                 };
                 Step::Installed(child, direction, result, keys)
             }
+            #[cfg(feature = "ikev1")]
+            Event::InstallBundle { child, direction, params, around } => {
+                let result = match self.tunnels.find_or_add(child) {
+                    None => Err(InstallError::Full),
+                    Some(pair) => {
+                        let (sad, which) = (&mut self.sad, (child, direction));
+                        bundle::install(sad, pair, now, which, &params, &around)
+                    }
+                };
+                if direction == Direction::Outbound {
+                    self.path_mtus.installed(params.tag, around.spi.get());
+                }
+                let keys = if key_log && result.is_ok() {
+                    EspKeysLog::of_bundle(child, direction, &params, &around)
+                } else {
+                    None
+                };
+                Step::Installed(child, direction, result, keys)
+            }
             Event::ChildUp { child, config, ike, replaces, traffic, agreed } => {
                 let Some(tunnel) = self.tunnels.number(config) else { return Some(Step::Done) };
                 if let Some(slot) = self.tunnels.tunnel_mut(tunnel) {
@@ -145,6 +166,10 @@ impl<P: Provider> Gateway<'_, P> {
                 let pair = self.tunnels.pair_mut(number)?;
                 let (tunnel, outbound) = (pair.tunnel, pair.outbound.take());
                 pair.up = false; // its end is told now
+                #[cfg(feature = "ikev1")]
+                if let Some(id) = pair.outbound_around.take() {
+                    self.sad.remove_outbound(id);
+                }
                 if let Some(id) = outbound {
                     self.sad.remove_outbound(id);
                 }
@@ -161,6 +186,14 @@ impl<P: Provider> Gateway<'_, P> {
                     self.sad.remove_inbound(id);
                 }
                 if let Some(id) = pair.outbound {
+                    self.sad.remove_outbound(id);
+                }
+                #[cfg(feature = "ikev1")]
+                if let Some(id) = pair.inbound_around {
+                    self.sad.remove_inbound(id);
+                }
+                #[cfg(feature = "ikev1")]
+                if let Some(id) = pair.outbound_around {
                     self.sad.remove_outbound(id);
                 }
                 if let Owner::Child { refused: Some(spi), .. } = pair.owner {
@@ -346,7 +379,7 @@ impl<P: Provider> Gateway<'_, P> {
 
 /// The lifetime of an SA that we receive on. Its sender counts the same packets, so that both sides would begin to
 /// rekey at the same moment: the receiver waits for a little more, and then begins only if the sender did not.
-fn receiver(lifetime: Lifetime) -> Lifetime {
+pub(crate) fn receiver(lifetime: Lifetime) -> Lifetime {
     let later = |soft: u64, hard: u64, least: u64| {
         soft.saturating_add((soft / 8).max(least).min(hard.saturating_sub(soft) / 2))
     };

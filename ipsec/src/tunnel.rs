@@ -50,6 +50,11 @@ pub struct PairSlot {
     pub(crate) tunnel: u32,
     pub(crate) inbound: Option<InboundId>,
     pub(crate) outbound: Option<OutboundId>,
+    /// Of a bundle: AH around both.
+    #[cfg(feature = "ikev1")]
+    pub(crate) inbound_around: Option<InboundId>,
+    #[cfg(feature = "ikev1")]
+    pub(crate) outbound_around: Option<OutboundId>,
     /// The peer agreed to all that the policy asks for: no packet need be compared with the SA's selectors.
     pub(crate) whole: bool,
     /// It has been announced.
@@ -68,6 +73,10 @@ impl PairSlot {
         tunnel: 0,
         inbound: None,
         outbound: None,
+        #[cfg(feature = "ikev1")]
+        inbound_around: None,
+        #[cfg(feature = "ikev1")]
+        outbound_around: None,
         whole: false,
         up: false,
         proven: false,
@@ -78,6 +87,15 @@ impl PairSlot {
 }
 
 impl PairSlot {
+    /// The SA to send on whose packets the network sees.
+    pub(crate) const fn outermost(&self) -> Option<OutboundId> {
+        #[cfg(feature = "ikev1")]
+        if self.outbound_around.is_some() {
+            return self.outbound_around;
+        }
+        self.outbound
+    }
+
     /// The child that it is of.
     pub(crate) const fn child(&self) -> Option<ChildId> {
         match self.owner {
@@ -322,7 +340,10 @@ impl<'r> Tunnels<'r> {
                 .and_then(|id| sad.inbound(id))
                 .is_some_and(|sa| sa.selectors.match_outbound(flow));
         let id = pair.outbound.filter(|_| agreed)?;
-        Some((id, pair.manual().and_then(|manual| self.around(manual))))
+        let around = pair.manual().and_then(|manual| self.around(manual));
+        #[cfg(feature = "ikev1")]
+        let around = around.or(pair.outbound_around);
+        Some((id, around))
     }
 
     /// The SA that goes around what leaves on a pair.

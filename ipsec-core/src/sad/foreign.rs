@@ -32,6 +32,8 @@ pub enum FoundBy {
 impl FoundBy {
     /// What a slot stores of an SA at an SPI of our own.
     pub(super) const SLOT: u8 = 0;
+    /// What it stores of one that no packet finds.
+    pub(super) const NOTHING: u8 = 4;
 
     pub(super) const fn of(stored: u8) -> Option<Self> {
         match stored {
@@ -108,6 +110,30 @@ impl<P: Provider> Sad<'_, P> {
     /// The name of the [receiver](Sad::receiver) of a packet.
     pub fn find(&self, protocol: Protocol, spi: Spi, path: &Path) -> Option<InboundId> {
         self.receiver(protocol, spi, path).map(|receiver| receiver.id)
+    }
+
+    /// Hides an SA at an SPI of our own from packets, or shows it again: its packets are only taken from inside of another
+    /// SA's. Until it is shown, nothing of it is looked at, and so neither window nor counter changes. Says whether there is
+    /// such an SA.
+    pub fn hide_inbound(&mut self, id: InboundId, hidden: bool) -> bool {
+        let Some(slot) = self.inbound_slot(id) else { return false };
+        let ours = matches!(slot.found_by, FoundBy::SLOT | FoundBy::NOTHING);
+        let live = matches!(slot.state, InboundState::Live(_));
+        if ours && live {
+            slot.found_by = if hidden { FoundBy::NOTHING } else { FoundBy::SLOT };
+        }
+        ours && live
+    }
+
+    /// The [hidden](Sad::hide_inbound) SA of this protocol with this SPI.
+    pub fn hidden(&self, protocol: Protocol, spi: Spi) -> Option<InboundId> {
+        let number = self.slot_of(spi);
+        let slot = self.inbound.get(number as usize)?;
+        let InboundState::Live(sa) = &slot.state else { return None };
+        let same = slot.found_by == FoundBy::NOTHING
+            && sa.protection.spi == spi
+            && sa.protection.protocol() == protocol;
+        same.then_some(InboundId { slot: number, generation: slot.generation })
     }
 
     #[inline(never)]

@@ -4,6 +4,7 @@
 use ipsec_core::crypto::Provider;
 
 use super::Kind;
+use super::bundle::Going;
 use super::keymat::Iv;
 use super::message::{Arrived, Hashed};
 use crate::child_sa::ChildState;
@@ -290,16 +291,14 @@ impl<P: Provider> Ike<'_, P> {
 
     // ---- deletes ----
 
-    /// Tells the peer that a child is gone.
-    pub(super) fn v1_say_deleted(
-        &mut self,
-        env: &mut Env<'_>,
-        sa: u32,
-        protocol: wire::ProtocolId,
-        spi: u32,
-    ) -> bool {
-        let protocol =
-            if protocol == wire::ProtocolId::AH { ProtocolId::AH } else { ProtocolId::ESP };
-        self.v1_say(env, sa, &mut |w| w.delete(protocol, &[spi]))
+    /// Tells the peer that a child is gone: of a bundle both, in a payload each (RFC 2408 section 3.15).
+    pub(super) fn v1_say_deleted(&mut self, env: &mut Env<'_>, sa: u32, going: Going) -> bool {
+        let Going { protocol, spi, around } = going;
+        self.v1_say(env, sa, &mut |w| {
+            if around != 0 {
+                w.delete(ProtocolId::AH, &[around])?;
+            }
+            w.delete(protocol, &[spi])
+        })
     }
 }

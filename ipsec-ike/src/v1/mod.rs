@@ -5,6 +5,7 @@
 //! in a list; a message is one cipher block chain from the exchange's last one; what is deleted or notified is said once.
 
 mod aggressive;
+pub(crate) mod bundle;
 mod disturbed;
 pub(crate) mod fragment;
 mod informational;

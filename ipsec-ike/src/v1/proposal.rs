@@ -9,6 +9,7 @@ use ipsec_core::crypto::{Encr, Group, Integ, PrfId, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::sa::Spi;
 
+use super::bundle::{self, AroundChoice};
 use super::mismatch::{Parameter, Phase1Mismatch, Value, Values};
 use crate::config::{ChildProposal, Phase1Proposal};
 use crate::event::{Offer, Offered};
@@ -22,7 +23,7 @@ use crate::wire::v1::{
 };
 
 /// The most transforms of an offer that are looked at: bounds the work that a stranger can ask for.
-const MAX_LOOKED_AT: usize = 128;
+pub(super) const MAX_LOOKED_AT: usize = 128;
 
 /// The lifetime where none is said (RFC 2407 section 4.5.4, for phase 2).
 const DEFAULT_SECONDS: u32 = 28_800;
@@ -402,14 +403,19 @@ pub(super) struct QuickChoice<'a> {
     pub(super) transport: bool,
     /// The lifetime that the peer said.
     pub(super) lifetime: Lifetimes,
-    number: u8,
-    transform: Transform<'a>,
+    /// The AH of a bundle.
+    pub(super) around: Option<AroundChoice<'a>>,
+    pub(super) encapsulation: Encapsulation,
+    pub(super) number: u8,
+    pub(super) transform: Transform<'a>,
 }
 
 /// What we offer for a child.
 pub(super) struct QuickOffer<'a> {
     /// Its algorithms.
     pub(super) proposals: &'a [ChildProposal<'a>],
+    /// Those of AH around ESP; empty without.
+    pub(super) around: &'a [Integ],
     /// What the provider can do, and gets through.
     pub(super) implemented: Implemented<'static>,
     /// How its packets travel.
@@ -421,7 +427,7 @@ pub(super) struct QuickOffer<'a> {
 }
 
 /// Why nothing of an offer for a child is acceptable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Unmet {
     /// The group that the peer wants, where all but that would do: [`Group::NONE`] if it wants no perfect forward secrecy.
     pub(super) group: Option<Group>,
@@ -436,33 +442,35 @@ pub(super) fn offer_quick(
     spi: u32,
 ) -> Result<(), NoRoom> {
     let spi = spi.to_be_bytes();
-    let lifetime = Lifetimes::of(&offer.lifetime);
     let mut number = 0u8;
     for ours in offer.proposals.iter().filter(|ours| wants_group(ours, offer.group)) {
         for ah in [false, true] {
-            let usable = |suite: &&Suite| {
-                suite.is_ah() == ah
-                    && offer.implemented.has_child_suite(**suite)
-                    && OfferedPhase2::of(**suite).is_some()
-            };
-            let mut suites = ours.suites.iter().filter(usable).peekable();
+            let mut suites = suites(ours, ah, &offer.implemented).peekable();
             if suites.peek().is_none() {
                 continue;
             }
             number = number.checked_add(1).ok_or(NoRoom)?;
-            let protocol = if ah { ProtocolId::AH } else { ProtocolId::ESP };
-            let mut w = w.proposal(number, protocol, &spi)?;
+            let mut w = w.proposal(number, protocol_of(ah), &spi)?;
             for suite in suites {
-                let mut offered = OfferedPhase2::of(*suite).ok_or(NoRoom)?;
-                offered.group = offer.group;
-                offered.esn = ours.esn;
-                offered.encapsulation = offer.encapsulation;
-                offered.lifetime = lifetime;
-                offered.write(&mut w)?;
+                OfferedPhase2::offered(suite, ours, offer).ok_or(NoRoom)?.write(&mut w)?;
             }
         }
     }
     Ok(())
+}
+
+/// The suites of a proposal of ours, of ESP or of AH, that are implemented and have a number in IKEv1.
+pub(super) fn suites<'s>(
+    ours: &'s ChildProposal<'_>,
+    ah: bool,
+    implemented: &'s Implemented<'_>,
+) -> impl Iterator<Item = Suite> + use<'s> {
+    let usable = move |suite: &Suite| {
+        suite.is_ah() == ah
+            && implemented.has_child_suite(*suite)
+            && OfferedPhase2::of(*suite).is_some()
+    };
+    ours.suites.iter().copied().filter(usable)
 }
 
 /// What a responder chose from our offer for a child; `None` if that is not one transform that we offered.
@@ -470,9 +478,13 @@ pub(super) fn accept_quick<'a>(
     answer: &SaPayload<'a>,
     offer: &QuickOffer<'_>,
 ) -> Option<QuickChoice<'a>> {
-    answer.single()?.single()?;
     let mode = |encapsulation| encapsulation == offer.encapsulation;
-    let chosen = choose_quick(answer, offer.proposals, &offer.implemented, &mode).ok()?;
+    let chosen = if offer.around.is_empty() {
+        answer.single()?.single()?;
+        choose_quick(answer, offer.proposals, &offer.implemented, &mode).ok()?
+    } else {
+        bundle::accept(answer, offer, &mode)?
+    };
     (chosen.choice.group == offer.group).then_some(chosen)
 }
 
@@ -485,41 +497,56 @@ pub(super) fn choose_quick<'a>(
     implemented: &Implemented<'_>,
     modes: &dyn Fn(Encapsulation) -> bool,
 ) -> Result<QuickChoice<'a>, Unmet> {
-    let mut unmet = Unmet { group: None, mode: false };
+    let mut unmet = Unmet::default();
     for ours in proposals {
         for suite in ours.suites.iter().filter(|suite| implemented.has_child_suite(**suite)) {
-            let Some(wanted) = OfferedPhase2::of(*suite) else { continue };
-            for (proposal, transform) in alone(offer) {
-                let Some(theirs) = OfferedPhase2::read(&proposal, &transform) else { continue };
-                if !theirs.has_suite_of(&wanted) || theirs.esn != ours.esn {
-                    continue;
-                }
-                let Some(spi) = proposal.spi_u32().and_then(Spi::new) else { continue };
-                let group = theirs.group;
-                let group_fits = wants_group(ours, group)
-                    && (group == Group::NONE || implemented.has_group(group));
-                if !group_fits {
-                    unmet.group = unmet.group.or(Some(group));
-                    continue;
-                }
-                if !modes(theirs.encapsulation) {
-                    unmet.mode = true;
-                    continue;
-                }
-                let choice =
-                    ChildChoice { suite: *suite, esn: ours.esn, group, ..ChildChoice::EMPTY };
-                return Ok(QuickChoice {
-                    choice,
-                    spi,
-                    transport: theirs.encapsulation.is_transport(),
-                    lifetime: theirs.lifetime,
-                    number: proposal.number,
-                    transform,
-                });
+            let chosen =
+                alone(offer).find_map(|one| fit(ours, *suite, one, implemented, modes, &mut unmet));
+            if let Some(chosen) = chosen {
+                return Ok(chosen);
             }
         }
     }
     Err(unmet)
+}
+
+/// What is chosen if this transform is one that our proposal allows, with this suite of it. `unmet` tells where it almost
+/// is.
+pub(super) fn fit<'a>(
+    ours: &ChildProposal<'_>,
+    suite: Suite,
+    (proposal, transform): (Proposal<'a>, Transform<'a>),
+    implemented: &Implemented<'_>,
+    modes: &dyn Fn(Encapsulation) -> bool,
+    unmet: &mut Unmet,
+) -> Option<QuickChoice<'a>> {
+    let wanted = OfferedPhase2::of(suite)?;
+    let theirs = OfferedPhase2::read(&proposal, &transform)?;
+    if !theirs.has_suite_of(&wanted) || theirs.esn != ours.esn {
+        return None;
+    }
+    let spi = proposal.spi_u32().and_then(Spi::new)?;
+    let OfferedPhase2 { group, encapsulation, lifetime, .. } = theirs;
+    let group_fits =
+        wants_group(ours, group) && (group == Group::NONE || implemented.has_group(group));
+    if !group_fits {
+        unmet.group = unmet.group.or(Some(group));
+        return None;
+    }
+    if !modes(encapsulation) {
+        unmet.mode = true;
+        return None;
+    }
+    Some(QuickChoice {
+        choice: ChildChoice { suite, esn: ours.esn, group, ..ChildChoice::EMPTY },
+        spi,
+        transport: encapsulation.is_transport(),
+        lifetime,
+        around: None,
+        encapsulation,
+        number: proposal.number,
+        transform,
+    })
 }
 
 /// Writes the answer: the transform as it was offered, with the SPI that we receive on.
@@ -528,8 +555,13 @@ pub(super) fn answer_quick(
     chosen: &QuickChoice<'_>,
     spi: u32,
 ) -> Result<(), NoRoom> {
-    let protocol = if chosen.choice.suite.is_ah() { ProtocolId::AH } else { ProtocolId::ESP };
+    let protocol = protocol_of(chosen.choice.suite.is_ah());
     w.proposal(chosen.number, protocol, &spi.to_be_bytes())?.again(&chosen.transform)
+}
+
+/// The protocol of a suite.
+pub(super) const fn protocol_of(ah: bool) -> ProtocolId {
+    if ah { ProtocolId::AH } else { ProtocolId::ESP }
 }
 
 /// All algorithms of an offer by their numbers in IKEv2, each once, until the list is full: to explain a refusal.
@@ -546,7 +578,9 @@ pub(super) fn offer_of(offer: &SaPayload<'_>) -> Offer {
         }
         note(TransformType::KE, theirs.group.0, 0);
     }
-    for (proposal, transform) in alone(offer) {
+    let both = bundle::bundles(offer).flat_map(|both| [both.esp, both.ah]);
+    let bundled = both.flat_map(|p| p.transforms().map(move |t| (p, t))).take(MAX_LOOKED_AT);
+    for (proposal, transform) in alone(offer).chain(bundled) {
         let Some(theirs) = OfferedPhase2::read(&proposal, &transform) else { continue };
         if let Some(encr) = theirs.encr() {
             note(TransformType::ENCR, encr.0, theirs.key_bits);
@@ -562,9 +596,9 @@ pub(super) fn offer_of(offer: &SaPayload<'_>) -> Offer {
     all
 }
 
-/// Proposals that stand alone, each with each of its transforms: several of one number are wanted together, which is
-/// not done here.
-fn alone<'a>(
+/// Proposals that stand alone, each with each of its transforms: several of one number are wanted together
+/// ([`bundle::bundles`]).
+pub(super) fn alone<'a>(
     offer: &SaPayload<'a>,
 ) -> impl Iterator<Item = (Proposal<'a>, Transform<'a>)> + use<'a> {
     let all = offer.proposals();
@@ -577,24 +611,35 @@ fn alone<'a>(
 }
 
 /// Whether a proposal of ours is for a child with this group.
-fn wants_group(ours: &ChildProposal<'_>, group: Group) -> bool {
+pub(super) fn wants_group(ours: &ChildProposal<'_>, group: Group) -> bool {
     if group == Group::NONE { ours.groups.is_empty() } else { ours.groups.contains(&group) }
 }
 
 /// A transform of phase 2, by its numbers on the wire.
 #[derive(Clone, Copy)]
-struct OfferedPhase2 {
+pub(super) struct OfferedPhase2 {
     protocol: ProtocolId,
     id: u8,
     key_bits: u16,
     auth: AuthAlgorithm,
     group: Group,
     esn: bool,
-    encapsulation: Encapsulation,
+    pub(super) encapsulation: Encapsulation,
     lifetime: Lifetimes,
 }
 
 impl OfferedPhase2 {
+    /// A suite of a proposal of ours, as we offer it. `None` where IKEv1 has no number for it.
+    pub(super) fn offered(
+        suite: Suite,
+        ours: &ChildProposal<'_>,
+        offer: &QuickOffer<'_>,
+    ) -> Option<Self> {
+        let QuickOffer { group, encapsulation, .. } = *offer;
+        let lifetime = Lifetimes::of(&offer.lifetime);
+        Some(Self { group, esn: ours.esn, encapsulation, lifetime, ..Self::of(suite)? })
+    }
+
     /// `None` where IKEv1 has no number for a suite.
     fn of(suite: Suite) -> Option<Self> {
         let auth =
@@ -646,7 +691,7 @@ impl OfferedPhase2 {
         Some(all)
     }
 
-    fn write(&self, w: &mut ProposalWriter<'_, '_>) -> Result<(), NoRoom> {
+    pub(super) fn write(&self, w: &mut ProposalWriter<'_, '_>) -> Result<(), NoRoom> {
         w.transform(self.id, |t| {
             t.short(IpsecAttribute::ENCAPSULATION.0, self.encapsulation.0)?;
             self.lifetime.write(t)?;
@@ -901,6 +946,7 @@ mod tests {
 
             let offered = QuickOffer {
                 proposals: &[ours],
+                around: &[],
                 implemented: CAN,
                 encapsulation: Encapsulation::UDP_TUNNEL,
                 lifetime: Limits { time: HOUR, ..Limits::NONE },
@@ -1024,6 +1070,7 @@ mod tests {
         let lifetime = Limits { time: HOUR, bytes: 1 << 30, ..Limits::NONE };
         let offer = QuickOffer {
             proposals: &[plain, pfs],
+            around: &[],
             implemented: CAN,
             encapsulation: Encapsulation::TRANSPORT,
             lifetime,

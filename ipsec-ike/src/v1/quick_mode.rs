@@ -13,12 +13,13 @@
 use core::time::Duration;
 
 use ipsec_core::bytes;
-use ipsec_core::crypto::{Group, Provider};
+use ipsec_core::crypto::{Group, Integ, Provider, Suite};
 use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
 use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
 
+use super::bundle::{self, Going};
 use super::keymat::Phase2Seed;
 use super::message::{Arrived, Hashed};
 use super::nat::{self, NatTraversal};
@@ -108,7 +109,9 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Sends the first message.
     pub(super) fn quick_request(&mut self, env: &mut Env<'_>, number: u32, public: Option<&[u8]>) {
-        match self.quick_write_first(number, public) {
+        let child = self.contexts.get(number).and_then(|x| x.negotiation.child.checked_sub(1));
+        let reserved = child.map_or(Ok(()), |child| self.reserve_around(env, child));
+        match reserved.and_then(|()| self.quick_write_first(number, public)) {
             Ok(()) => {
                 if let Some(x) = self.contexts.get(number) {
                     x.v1.step = Step::Second;
@@ -124,7 +127,7 @@ impl<P: Provider> Ike<'_, P> {
         let (sa, id, nonce, group) = (x.sa, x.message_id, x.nonce, x.group);
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let made = self.child(child).ok_or(Failure::Protocol)?;
-        let (spi, config) = (made.spi_in, made.config);
+        let (spi, around, config) = (made.spi_in, made.around.spi_in, made.config);
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let offer = self.child_offer(child)?;
         let (local, remote) =
@@ -133,17 +136,26 @@ impl<P: Provider> Ike<'_, P> {
         let ends = self.nat_original(sa, true);
         let quick = QuickOffer {
             proposals: config.proposals,
+            around: config.around,
             implemented: self.implemented_for(sa),
             encapsulation,
             lifetime: config.lifetime.hard,
             group,
         };
+        let bundled = !config.around.is_empty();
+        if bundled && !bundle::can_offer(&quick) {
+            let nat = encapsulation.is_udp();
+            return Err(if nat { Failure::AhBehindNat } else { Failure::NothingToOffer });
+        }
         let iv = self.v1_first_iv(sa, id).map_err(|_| Failure::Crypto)?;
         if let Some(x) = self.contexts.get(number) {
             x.v1.iv = iv;
         }
         self.v1_compose(number, ExchangeType::QUICK_MODE, Some(Hashed::First), &mut |w| {
-            w.sa(|sa| proposal::offer_quick(sa, &quick, spi))?;
+            w.sa(|sa| match bundled {
+                true => bundle::offer(sa, &quick, spi, around),
+                false => proposal::offer_quick(sa, &quick, spi),
+            })?;
             write_rest(w, &nonce, public)?;
             w.id(&local.payload())?;
             w.id(&remote.payload())?;
@@ -249,6 +261,7 @@ impl<P: Provider> Ike<'_, P> {
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let quick = QuickOffer {
             proposals: config.proposals,
+            around: config.around,
             implemented: self.implemented_for(sa),
             encapsulation: self.quick_encapsulation(sa, offered.transport),
             lifetime: config.lifetime.hard,
@@ -280,12 +293,13 @@ impl<P: Provider> Ike<'_, P> {
         let transport = offered.transport;
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.selectors = selectors;
-            // RFC 2407 section 4.6.3.1: the responder's own may be shorter.
-            let theirs = collected.notify(NotifyType::RESPONDER_LIFETIME);
-            let theirs = theirs.and_then(|notify| Lifetimes::said(notify.data));
-            x.v1.lifetime = chosen.lifetime.shorter(theirs.unwrap_or(Lifetimes::EMPTY));
+            // RFC 2407 section 4.6.3.1: the responder's own may be shorter; of a bundle, it says so of each.
+            let said = collected.notifies().filter(|n| n.kind == NotifyType::RESPONDER_LIFETIME);
+            let said = said.filter_map(|notify| Lifetimes::said(notify.data));
+            x.v1.lifetime = said.fold(chosen.lifetime, Lifetimes::shorter);
         }
         self.agree_on(child, chosen.choice, chosen.spi, transport, false);
+        self.agree_on_around(child, chosen.around);
         Ok(())
     }
 
@@ -349,8 +363,8 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let sa = x.sa;
         let child = x.negotiation.child.checked_sub(1).and_then(|child| self.child(child));
-        if let Some((protocol, spi)) = child.map(|c| (c.choice.protocol(), c.spi_in)) {
-            let _ = self.v1_say_deleted(env, sa, protocol, spi);
+        if let Some(going) = child.map(|child| Going::of(child)) {
+            let _ = self.v1_say_deleted(env, sa, going);
         }
         self.quick_abandon(env, number, failure);
     }
@@ -473,7 +487,16 @@ impl<P: Provider> Ike<'_, P> {
         if common.is_none() {
             return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
         }
+        let bundled = bundle::bundles(&offer).next().is_some();
+        let wanted = common.and_then(|c| peer.children.get(usize::from(c)));
+        let wanted = wanted.is_some_and(|config| !config.around.is_empty());
         let failure = match pfs {
+            _ if wanted && bundled && encapsulated => Failure::AhBehindNat,
+            _ if wanted && !bundled
+                || bundled && !wanted && proposal::alone(&offer).next().is_none() =>
+            {
+                Failure::BundleMismatch { ours: wanted }
+            }
             Some(theirs) => Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) },
             None if mode => Failure::TransportRequired,
             None => Failure::NoProposal { offered: proposal::offer_of(&offer) },
@@ -532,7 +555,7 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<Group, Refused> {
         let no_room = || (NotifyType::NO_PROPOSAL_CHOSEN, Failure::NoRoom, Some(met.child));
         let Met { child, selectors, choice, original } = met;
-        let QuickChoice { choice, spi, transport, lifetime, .. } = choice;
+        let QuickChoice { choice, spi, transport, lifetime, around, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
         let room = self.limit_children(env, sa);
@@ -544,6 +567,7 @@ impl<P: Provider> Ike<'_, P> {
             child.replaces = replaces;
         }
         self.agree_on(made, choice, spi, transport, false);
+        self.agree_on_around(made, around);
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.child = made.saturating_add(1);
             x.negotiation.selectors = selectors;
@@ -551,6 +575,7 @@ impl<P: Provider> Ike<'_, P> {
             x.group = choice.group;
             x.v1.lifetime = lifetime;
         }
+        self.reserve_around(env, made).map_err(|_| no_room())?;
         Ok(choice.group)
     }
 
@@ -602,6 +627,7 @@ impl<P: Provider> Ike<'_, P> {
         self.quick_derive(number, key_exchange.map(|(secret, _)| secret), &ni, &nr)?;
         let made = self.child(child).ok_or(Failure::Protocol)?;
         let (spi, config, transport) = (made.spi_in, made.config, made.transport);
+        let around = made.around.spi_in;
         let config = self.child_config(config).ok_or(Failure::Protocol)?;
         let implemented = self.implemented_for(sa);
         let encapsulated = self.encapsulates(sa);
@@ -621,11 +647,14 @@ impl<P: Provider> Ike<'_, P> {
                 let chosen = quick_choice(&offer, config, &implemented, encapsulated, modes);
                 let chosen = chosen.map_err(|_| NoRoom)?;
                 // The answer repeats what was chosen.
-                w.sa(|sa| proposal::answer_quick(sa, &chosen, spi))?;
+                w.sa(|sa| match &chosen.around {
+                    Some(ah) => bundle::answer(sa, &chosen, ah, (spi, around)),
+                    None => proposal::answer_quick(sa, &chosen, spi),
+                })?;
                 write_rest(w, &nr, key_exchange.map(|(_, public)| public))?;
                 [asked.id, asked.second_id].iter().flatten().try_for_each(|id| w.id(id))?;
                 ends.map_or(Ok(()), |ends| nat::write_original(w, ends))?;
-                write_lifetime(w, &chosen, config, spi)
+                write_lifetime(w, &chosen, config, (spi, around))
             },
         )
         .map_err(|_| Failure::NoRoom)
@@ -737,11 +766,11 @@ impl<P: Provider> Ike<'_, P> {
         let (sa, path, slot) = (x.sa, x.path, x.negotiation.child.checked_sub(1));
         let outbound = x.stage == Stage::Install(crate::event::Direction::Outbound);
         let child = slot.and_then(|slot| self.child(slot));
-        let child = child.map(|c| (c.config, c.choice.protocol(), c.spi_in));
-        let Some((config, protocol, spi)) = child else { return };
+        let child = child.map(|c| (c.config, Going::of(c)));
+        let Some((config, going)) = child else { return };
         self.refuse(Some(config.peer), Some(config), path, Failure::NotInstalled);
         if outbound {
-            let _ = self.v1_say_deleted(env, sa, protocol, spi);
+            let _ = self.v1_say_deleted(env, sa, going);
         } else {
             let cookies = self.v1_cookies(sa).unwrap_or_default();
             let _ = self.v1_say(env, sa, &mut |w| {
@@ -768,16 +797,23 @@ impl<P: Provider> Ike<'_, P> {
         let ours = x.ours;
         let child = x.negotiation.child.checked_sub(1).ok_or(Failure::Protocol)?;
         let made = &self.children.get(child as usize).ok_or(Failure::Protocol)?.child;
-        let (choice, spi_in, spi_out) = (made.choice, made.spi_in, made.spi_out);
-        let (spi_in, spi_out) = (Spi::new(spi_in), Spi::new(spi_out));
-        let (to_responder, to_initiator) = if ours { (spi_out, spi_in) } else { (spi_in, spi_out) };
-        let (Some(to_responder), Some(to_initiator)) = (to_responder, to_initiator) else {
-            return Err(Failure::Protocol);
+        let (choice, around) = (made.choice, made.around);
+        let ends = |spi_in, spi_out| {
+            let (spi_in, spi_out) = (Spi::new(spi_in), Spi::new(spi_out));
+            let (to_responder, to_initiator) =
+                if ours { (spi_out, spi_in) } else { (spi_in, spi_out) };
+            to_responder.zip(to_initiator).ok_or(Failure::Protocol)
         };
+        let (to_responder, to_initiator) = ends(made.spi_in, made.spi_out)?;
         let sa = &self.sas.get(x.sa as usize).ok_or(Failure::Protocol)?.sa;
         let skeyid_d = sa.keys.v1().ok_or(Failure::Protocol)?.keys.skeyid_d();
         let seed = Phase2Seed { prf: sa.choice.prf, skeyid_d, secret, ni, nr };
-        let keys = &mut x.negotiation.keys;
+        let Negotiation { keys, keys_around, .. } = &mut x.negotiation;
+        if around.integ != Integ::NONE {
+            let (to_responder, to_initiator) = ends(around.spi_in, around.spi_out)?;
+            seed.child::<P>(keys_around, Suite::ah(around.integ), to_responder, to_initiator)
+                .map_err(|_| Failure::Crypto)?;
+        }
         seed.child::<P>(keys, choice.suite, to_responder, to_initiator).map_err(|_| Failure::Crypto)
     }
 }
@@ -797,7 +833,11 @@ fn quick_choice<'a>(
         ModePolicy::RequireTransport => e.is_transport(),
         ModePolicy::PreferTransport => true,
     };
-    proposal::choose_quick(offer, config.proposals, implemented, &modes)
+    if config.around.is_empty() {
+        proposal::choose_quick(offer, config.proposals, implemented, &modes)
+    } else {
+        bundle::choose(offer, (config.proposals, config.around), implemented, &modes)
+    }
 }
 
 /// Nonce, and perhaps key exchange.
@@ -818,14 +858,14 @@ fn write_lifetime(
     w: &mut MessageWriter<'_>,
     chosen: &QuickChoice<'_>,
     config: &Child<'_>,
-    spi: u32,
+    (spi, around): (u32, u32),
 ) -> Result<(), NoRoom> {
     let ours = Lifetimes::of(&config.lifetime.hard);
     let agreed = ours.shorter(chosen.lifetime);
     if agreed == chosen.lifetime.shorter(Lifetimes::EMPTY) {
         return Ok(());
     }
-    let (mut data, spi) = ([0; 24], spi.to_be_bytes());
+    let mut data = [0; 24];
     let mut attributes = bytes::Writer::new(&mut data);
     for (unit, limit) in
         [(LifeType::SECONDS, agreed.seconds), (LifeType::KILOBYTES, agreed.kilobytes)]
@@ -840,9 +880,12 @@ fn write_lifetime(
             written.ok_or(NoRoom)?;
         }
     }
-    let protocol = if chosen.choice.suite.is_ah() { ProtocolId::AH } else { ProtocolId::ESP };
     let kind = NotifyType::RESPONDER_LIFETIME;
-    w.notify(&Notify::with_spi(protocol, &spi, kind, attributes.written()))
+    let around = chosen.around.map(|_| (ProtocolId::AH, around));
+    let inside = (proposal::protocol_of(chosen.choice.suite.is_ah()), spi);
+    [Some(inside), around].into_iter().flatten().try_for_each(|(protocol, spi)| {
+        w.notify(&Notify::with_spi(protocol, &spi.to_be_bytes(), kind, attributes.written()))
+    })
 }
 
 /// One identity for each side: IKEv1 has no more.

@@ -5,6 +5,7 @@ use core::time::Duration;
 use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
 
+use super::bundle::Going;
 use super::{Kind, Step};
 use crate::auth::{SIGNATURES, Untrusted};
 use crate::child_sa::{self, ChildState};
@@ -99,9 +100,9 @@ impl<P: Provider> Ike<'_, P> {
     /// Deletes a child, and tells the peer so. `false` if there is no room.
     fn v1_delete_child(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
         let Some(child) = self.child(number) else { return true };
-        let (protocol, spi, reason) = (child.choice.protocol(), child.spi_in, child.reason);
+        let (going, reason) = (Going::of(child), child.reason);
         let larval = child.state == ChildState::Larval;
-        if !larval && !self.v1_say_deleted(env, sa, protocol, spi) {
+        if !larval && !self.v1_say_deleted(env, sa, going) {
             return false;
         }
         if reason == DownReason::Rekeyed && !larval {
@@ -118,10 +119,10 @@ impl<P: Provider> Ike<'_, P> {
         while let Some(index) = next.checked_sub(1) {
             let Some(child) = self.child(index) else { break };
             next = child.next;
-            let (protocol, spi) = (child.choice.protocol(), child.spi_in);
+            let going = Going::of(child);
             let up = matches!(child.state, ChildState::Established | ChildState::Leaving);
             if up && self.free_exchanges.len() > 1 && self.buffers.free() > 1 {
-                let _ = self.v1_say_deleted(env, number, protocol, spi);
+                let _ = self.v1_say_deleted(env, number, going);
             }
         }
         let Some((spi_i, spi_r, reason)) = self.sa(number).map(|sa| (sa.spi_i, sa.spi_r, sa.down))

@@ -197,7 +197,7 @@ fn sad() {
         fn(_) -> _: Sad::new, Sad::max_window, Sad::inbound_in_use, Sad::outbound_in_use, Sad::poll_event;
         fn(_) -> _: inbound_sas, outbound_sas;
         fn(_, _) -> _: Sad::remove_inbound, Sad::remove_outbound, Sad::inbound, Sad::outbound;
-        fn(_, _, _) -> _: Sad::lookup;
+        fn(_, _, _) -> _: Sad::lookup, Sad::hidden, Sad::hide_inbound;
         fn(_, _, _, _) -> _: Sad::find, Sad::receiver, Sad::install_inbound_as, Sad::import;
         fn(_, _, _, _, _, _) -> _: Sad::export;
         fn(_, _) -> _: Sad::new_shard, Shard::new, Shard::of;

@@ -111,7 +111,7 @@ fn opened_together(sad: &mut Sad<'_>, packets: &mut [(Arrival, &mut [u8])], resu
 fn sizes() {
     reach! {
         fn(_) -> _: Overhead::of::<Toy>, Overhead::headroom, Overhead::tailroom;
-        fn(_, _) -> _: Overhead::tailroom_for, Overhead::sealed_len, Overhead::effective_mtu;
+        fn(_, _) -> _: Overhead::inside, Overhead::tailroom_for, Overhead::sealed_len, Overhead::effective_mtu;
         fn(_, _, _) -> _: Overhead::new, Overhead::tcp_mss, Overhead::in_mode;
         fn(_, _, _, _) -> _: Overhead::ah;
         fn(_) -> _: AhHeader::total_len, AhHeader::payload_len_of;

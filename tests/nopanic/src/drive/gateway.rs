@@ -4,7 +4,7 @@ use ::core::fmt::{Debug, Display};
 
 use ipsec::diagnosis::OneWay;
 use ipsec::{
-    Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
+    AhKeysLog, Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
     GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError,
     OutboundError, Part, Sent, SetupError, Sizes, Store,
 };
@@ -138,8 +138,8 @@ fn reports() {
         fn(_) -> _: <DropReason as From<&InboundError>>::from, <DropReason as From<&OpenError>>::from;
         fn(_) -> _: <DropReason as From<&DatagramError>>::from;
         fn(_) -> _: IkeKeysLog::encryption_i, IkeKeysLog::encryption_r, IkeKeysLog::integrity_i;
-        fn(_) -> _: IkeKeysLog::integrity_r, EspKeysLog::encryption, EspKeysLog::integrity;
-        fn(_, _) -> _: <IkeKeysLog as Debug>::fmt, <EspKeysLog as Debug>::fmt;
+        fn(_) -> _: IkeKeysLog::integrity_r, EspKeysLog::encryption, EspKeysLog::integrity, AhKeysLog::key;
+        fn(_, _) -> _: <IkeKeysLog as Debug>::fmt, <EspKeysLog as Debug>::fmt, <AhKeysLog as Debug>::fmt;
     }
 }
 
