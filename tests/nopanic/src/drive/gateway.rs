@@ -4,9 +4,9 @@ use ::core::fmt::{Debug, Display};
 
 use ipsec::diagnosis::OneWay;
 use ipsec::{
-    AhKeysLog, Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog, GatewayConfig,
-    GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError, OpenError,
-    OutboundError, Part, Sent, SetupError, Sizes, Store,
+    AhKeysLog, Authenticator, Counters, DatagramError, Discard, DropReason, EspKeysLog,
+    GatewayConfig, GatewayEvent, IkeKeysLog, Inbound, InboundError, Instant, ManualError,
+    OpenError, OutboundError, Part, Sent, SetupError, Sizes, Store,
 };
 use rand_core::CryptoRng;
 
