@@ -318,6 +318,19 @@ impl Phase1Proposal<'static> {
     }];
 }
 
+#[cfg(feature = "ikev1")]
+impl Peer<'_> {
+    /// Whether IKEv1 can be spoken as [`Peer::auth`] and [`V1::xauth`] say. In IKEv1, both sides prove themselves in the same way
+    /// (RFC 2409 section 5): by pre-shared keys; by a signature scheme of IKEv1
+    /// ([`SignatureScheme::RsaIkev1`](ipsec_core::crypto::SignatureScheme::RsaIkev1), `EcdsaIkev1`) that both may use, with a user only
+    /// RSA; or, where one side has nothing but a user, the other one by RSA. What is not so is refused at the start by
+    /// `ipsec::Gateway::new`.
+    #[must_use]
+    pub fn has_v1_method(&self) -> bool {
+        crate::v1::method_of(self, true).is_some()
+    }
+}
+
 impl Peer<'_> {
     /// How long an authentication is believed.
     pub(crate) const fn authenticated_for(&self) -> Duration {

@@ -80,6 +80,12 @@ pub enum CommandError {
     NoAddress,
     /// Local: the SA cannot move there: without MOBIKE, or to an address of the other IP version.
     Immovable,
+    /// Local: nothing that the peer's entry allows for IKE is implemented.
+    NothingToOffer,
+    /// Local: IKEv1 has no method of authentication for the peer's entry:
+    /// [`Peer::has_v1_method`](crate::config::Peer::has_v1_method).
+    #[cfg(feature = "ikev1")]
+    NoMethod,
     /// Capacity: a pool is exhausted.
     NoRoom,
 }
@@ -90,6 +96,9 @@ impl core::fmt::Display for CommandError {
             Self::Unknown => "no such peer, child or SA",
             Self::NoAddress => "the peer's address or ours is not configured",
             Self::Immovable => "the SA cannot move there",
+            Self::NothingToOffer => "nothing that is configured for IKE is implemented",
+            #[cfg(feature = "ikev1")]
+            Self::NoMethod => "IKEv1 has no such way of authentication for both sides",
             Self::NoRoom => "a pool is exhausted",
         })
     }

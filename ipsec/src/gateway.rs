@@ -75,6 +75,9 @@ pub enum SetupError {
     Window(ChildRef, u32),
     /// Local: one of the caller's policies is [`Action::Protect`].
     Protect,
+    /// Local: this peer is to speak IKEv1, which has no way of authentication for it: [`Peer::has_v1_method`](ipsec_ike::config::Peer::has_v1_method).
+    #[cfg(feature = "ikev1")]
+    NoMethod(u16),
     /// Local: more peers, or children of one peer, than 65,535.
     TooMany,
     /// Capacity: the memory has room for fewer policies than there are: this many are needed.
@@ -128,6 +131,10 @@ impl core::fmt::Display for SetupError {
                 "peer {}, child {}: the anti-replay window is larger than {max}, which the memory allows",
                 c.peer, c.child
             ),
+            #[cfg(feature = "ikev1")]
+            Self::NoMethod(peer) => {
+                write!(f, "peer {peer}: IKEv1 has no such way of authentication for both sides")
+            }
             Self::Protect => f.write_str("a policy besides the tunnels' own cannot protect"),
             Self::TooMany => f.write_str("more than 65,535 peers, or children of one peer"),
             Self::Policies(needed) => write!(f, "memory for {needed} policies is needed"),
@@ -251,6 +258,11 @@ impl<'r, P: Provider> Gateway<'r, P> {
         let max_window = self.sad.max_window();
         let peers = self.ike.config().peers;
         for (peer_number, peer) in peers.iter().enumerate() {
+            #[cfg(feature = "ikev1")]
+            if peer.versions.v1().is_some() && !peer.has_v1_method() {
+                let number = u16::try_from(peer_number).map_err(|_| SetupError::TooMany)?;
+                return Err(SetupError::NoMethod(number));
+            }
             for (child_number, child) in peer.children.iter().enumerate() {
                 let config = ChildRef {
                     peer: u16::try_from(peer_number).map_err(|_| SetupError::TooMany)?,

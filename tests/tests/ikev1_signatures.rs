@@ -3,14 +3,17 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, DownReason, Failure, GatewayEvent, Identity, LocalAuth, Phase1Mode, RemoteAuth,
-    SIGNATURE_SCHEMES, SigningKey, Untrusted, V1, Versions,
+    Auth, Config, DownReason, Failure, Gateway, GatewayConfig, GatewayEvent, Identity, LocalAuth,
+    Peer, Phase1Mode, Pools, RemoteAuth, SIGNATURE_SCHEMES, SetupError, SigningKey, Untrusted, V1,
+    Versions,
 };
 use ipsec_core::crypto::{Curve, HashId, SignatureScheme};
 use ipsec_ike::identity::ClaimedId;
 use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
-use ipsec_testkit::pair::{Jobs, Memory, Pair};
+use ipsec_testkit::pair::{Jobs, Memory, Pair, Vecs};
+use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::setup::{PSK, Setup, Side, leak, leak_all};
+use ipsec_testkit::toy::Toy;
 use ipsec_testkit::toy_keys::public_key;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -161,30 +164,42 @@ fn the_method_is_agreed_on_first() {
         let (_, b) = fails(&setup);
         assert!(matches!(b[0], Failure::Phase1Mismatch(_)), "{b:?}");
     }
-    // What IKEv2 alone can do: each side in its own way, or by signatures that IKEv1 does not have.
+}
+
+/// What IKEv2 alone can do, each side in its own way, or by signatures that IKEv1 does not have: refused at the start, where
+/// IKEv1 may be spoken.
+#[test]
+fn each_side_in_its_own_way() {
     for (local, schemes) in [
         (LocalAuth::Psk(PSK), SIGNATURE_SCHEMES),
         (with_certificate(Side::A, &[SignatureScheme::Ed25519]), SIGNATURE_SCHEMES),
         (with_certificate(Side::A, RSA), &[SignatureScheme::RsaPkcs1(HashId::Sha256)]),
     ] {
-        let mut setup = signed(8, V1::MAIN, RSA);
+        let plan = signed(8, V1::MAIN, RSA).a;
         let remote = RemoteAuth::Certificate { anchors: &[], schemes };
-        setup.a.peers[0].auth = Auth { local, remote };
-        let mut memory = Memory::new(&setup);
-        let mut pair = Pair::new(&setup, &mut memory);
-        assert!(pair.initiate(Side::A).is_err());
+        for (versions, refused) in [
+            (Versions::V2, false),
+            (Versions::V1(V1::MAIN), true),
+            (Versions::Either(V1::AGGRESSIVE), true),
+        ] {
+            let mut peers = plan.peers.clone();
+            peers[0] = Peer { versions, auth: Auth { local, remote }, ..peers[0] };
+            let ike = Config { peers: &peers, ..plan.config.ike };
+            let config = GatewayConfig { ike, ..plan.config };
+            let mut pools = Pools::<Toy, Vecs>::new(&plan.sizes);
+            let made = Gateway::new(&config, pools.lend(), &mut SeededRng::new(4));
+            let refused = refused.then_some(SetupError::NoMethod(0));
+            assert_eq!(made.err(), refused, "{versions:?}");
+        }
     }
 }
 
-/// Signing and verifying that take their time, in Main Mode on a network that loses messages. (A third message of Aggressive
-/// Mode that is lost is repeated only for the one repetition of the second.)
+/// Signing and verifying that take their time, on a network that loses messages.
 #[test]
 fn slow_signatures_only_take_longer() {
     for v1 in MODES {
         for millis in [1, 700, 5_000] {
-            let loss =
-                if v1.mode == Phase1Mode::Main { Chance::percent(10) } else { Chance::NEVER };
-            let weather = Weather { loss, ..Weather::FAIR };
+            let weather = Weather { loss: Chance::percent(10), ..Weather::FAIR };
             let setup = signed(millis, v1, RSA).weather(weather);
             let mut memory = Memory::new(&setup);
             let mut pair = Pair::new(&setup, &mut memory);

@@ -330,8 +330,7 @@ struct PeerTable {
     fragment_size: Option<Spanned<u16>>,
     #[serde(default)]
     encapsulation: Encapsulate,
-    #[serde(default)]
-    ike: Ike,
+    ike: Option<Spanned<Ike>>,
     #[serde(default)]
     ask: Vec<AskFor>,
     #[serde(default)]
@@ -430,6 +429,12 @@ pub(crate) struct Checker {
     keyring: Keyring,
 }
 
+impl PeerTable {
+    fn version(&self) -> Ike {
+        self.ike.as_ref().map_or(Ike::default(), |ike| *ike.get_ref())
+    }
+}
+
 impl Checker {
     fn settings(&mut self, file: FileTable) -> Option<Settings> {
         let FileTable { gateway, peer, policy, manual } = file;
@@ -518,6 +523,8 @@ impl Checker {
             );
         }
         let xauth = self.xauth(&peer);
+        let version = peer.version();
+        let ike_at = peer.ike.as_ref().map_or_else(|| peer.name.span(), Spanned::span);
         let mut identity = |text: Option<Spanned<String>>| match text {
             Some(text) if distinguished::is_name(text.get_ref()) => {
                 self.check(&text, distinguished::parse).map(|der| Identity::Dn(der.leak()))
@@ -601,7 +608,10 @@ impl Checker {
         config.force_encapsulation = matches!(peer.encapsulation, Encapsulate::Always);
         let v1 = V1 { xauth: xauth?, push: peer.push, ..V1::MAIN };
         let said = peer.proposals.is_some().then_some(config.proposals);
-        config.versions = versions(peer.ike, v1, said);
+        config.versions = versions(version, v1, said);
+        if config.versions.v1().is_some() && !config.has_v1_method() {
+            self.mistake(ike_at, NO_V1_METHOD);
+        }
         Some(config)
     }
 
@@ -630,7 +640,7 @@ impl Checker {
                 return None;
             }
         };
-        if matches!(peer.ike, Ike::V2) {
+        if matches!(peer.version(), Ike::V2) {
             self.mistake(at, "users are of IKEv1: `ike` has to say so");
         }
         Some(xauth)
@@ -866,6 +876,11 @@ impl Checker {
         self.mistakes.push(Mistake { span: Some(span), message: message.into() });
     }
 }
+
+/// What IKEv1 has, where `auth`, `signature`, `user` and so on ask for something else.
+const NO_V1_METHOD: &str = "IKEv1 has no such way to prove who both sides are: both have `psk`, or both sign with the same one of \
+    ikev1-rsa and ikev1-ecdsa-p256, -p384, -p521 (`signature` and `remote_signature`); with a user, only `psk` or ikev1-rsa; and \
+    where one side is \"user\", the other one signs with ikev1-rsa";
 
 /// The versions of IKE. Of proposals in the file, IKEv1 takes the ciphers in CBC mode, the hash and the group.
 fn versions(

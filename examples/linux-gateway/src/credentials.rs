@@ -329,6 +329,8 @@ mod tests {
                 "makes none of",
             ),
             ("auth = \"rawkey\"", "auth = \"rawkey\"\nsignature = [\"md5\"]", "`md5` is none of"),
+            ("auth = \"rawkey\"", "auth = \"rawkey\"\nike = \"v1-main\"", "IKEv1 has no such way"),
+            ("auth = \"rawkey\"", "auth = \"rawkey\"\nike = \"either\"", "IKEv1 has no such way"),
             ("auth = \"rawkey\"", "auth = \"rawkey\"\nremote_auth = \"cert\"", "`ca` is needed"),
         ] {
             let mistake = check(&folder, &good.replacen(was, is, 1)).err().unwrap_or_default();
@@ -353,7 +355,8 @@ mod tests {
             std::fs::write(folder.join(name), content).unwrap();
         }
         let readme = include_str!("../README.md");
-        let block = readme.split("```toml\n").nth(3).unwrap().split("```").next().unwrap();
+        let block = |n| readme.split("```toml\n").nth(n).unwrap().split("```").next().unwrap();
+        let (block, hybrid) = (block(3), block(4));
         let change = |text: &str, was: &str, is: &str| {
             assert_eq!(text.matches(was).count(), 1, "{was}");
             text.replace(was, is)
@@ -381,6 +384,12 @@ mod tests {
                 remote == "cert"
             );
         }
+        // And the user's host.
+        let text = format!("[gateway]\n{}", change(hybrid, "[[peer]]", sections));
+        let root = format!("\"{}\"", folder.join("root.pem").display());
+        std::fs::write(&file, change(&text, "\"root.pem\"", &root)).unwrap();
+        let settings = Settings::read(&file).unwrap_or_else(|e| panic!("{e}"));
+        assert!(matches!(settings.gateway.ike.peers[0].auth.local, LocalAuth::User));
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -26,6 +26,8 @@ pub(crate) mod transaction;
 mod vendor;
 mod xauth;
 
+pub(crate) use signature::method_of;
+
 use core::time::Duration;
 
 use ipsec_core::time::Instant;

@@ -76,9 +76,9 @@ impl<'r, P: Provider> Ike<'r, P> {
     ) -> Result<u32, CommandError> {
         let peer = self.config.peers.get(usize::from(config.peer)).ok_or(CommandError::Unknown)?;
         let v1 = peer.versions.v1().ok_or(CommandError::Unknown)?;
-        method_of(peer, true).ok_or(CommandError::Unknown)?;
+        method_of(peer, true).ok_or(CommandError::NoMethod)?;
         let group = proposal::first_group(v1.proposals, &Implemented::of::<P>())
-            .ok_or(CommandError::Unknown)?;
+            .ok_or(CommandError::NothingToOffer)?;
         if self.free_sas.is_empty() || self.buffers.free() < 4 {
             return Err(CommandError::NoRoom);
         }

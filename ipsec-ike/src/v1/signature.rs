@@ -34,7 +34,7 @@ const MAX_TRIES: u8 = 3;
 
 /// How both sides prove who they are, as phase 1 has it; `None` if it has no such way: unlike in IKEv2, both have the
 /// same. `ours`: we begin it.
-pub(super) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
+pub(crate) fn method_of(peer: &Peer<'_>, ours: bool) -> Option<AuthMethod> {
     // The initiator of phase 1 is the one with the user, or the responder is.
     let xauth = peer.versions.v1()?.user();
     let by_initiator = match xauth {

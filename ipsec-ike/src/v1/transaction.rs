@@ -654,6 +654,40 @@ mod tests {
         assert_eq!(two.server.established().count(), 0);
     }
 
+    /// RFC 2409 section 5: both sides prove themselves in the same way, or there is no way.
+    #[test]
+    fn no_way_to_prove_both_sides() {
+        use crate::config::{Auth, LocalAuth, RemoteAuth};
+        use crate::error::CommandError;
+        let psk = Auth::psk(b"the group's key");
+        let schemes = &[ipsec_core::crypto::SignatureScheme::RsaIkev1];
+        let signs = RemoteAuth::RawPublicKey { spki: &[], schemes };
+        let schemes = &[ipsec_core::crypto::SignatureScheme::Ed25519];
+        let other = LocalAuth::RawPublicKey {
+            spki: &[],
+            key: crate::config::SigningKey { id: 0, schemes },
+        };
+        for (auth, user, can) in [
+            (psk, Xauth::None, true),
+            (psk, Xauth::User(ASHA), true),
+            (Auth { remote: signs, ..psk }, Xauth::None, false),
+            (Auth { local: other, remote: signs }, Xauth::None, false),
+            (Auth { local: LocalAuth::User, remote: signs }, Xauth::None, false),
+            (Auth { local: LocalAuth::User, remote: signs }, Xauth::User(ASHA), true),
+            (Auth { local: LocalAuth::User, ..psk }, Xauth::User(ASHA), false),
+        ] {
+            let mut peer = entry(1, 2, user);
+            peer.auth = auth;
+            assert_eq!(peer.has_v1_method(), can, "{user:?}");
+            let mut rng = Counter(7);
+            let mut engine = engine(peer, &mut rng);
+            let env =
+                &mut Env { now: Instant::from_secs(1), rng: &mut rng, spis: &mut Spis(0x1000) };
+            let begun = engine.initiate(env, ChildRef { peer: 0, child: 0 });
+            assert_eq!(begun, if can { Ok(()) } else { Err(CommandError::NoMethod) }, "{user:?}");
+        }
+    }
+
     /// The same two, without a change, do get their tunnel.
     #[test]
     fn a_tunnel_when_the_user_is_known() {

@@ -87,7 +87,7 @@ impl<P: Provider> Ike<'_, P> {
             return Err(CommandError::NoAddress);
         }
         let group = proposal::first_ike_group(peer.proposals, &Implemented::of::<P>())
-            .ok_or(CommandError::Unknown)?;
+            .ok_or(CommandError::NothingToOffer)?;
         if self.free_sas.is_empty() || self.buffers.free() < 2 {
             return Err(CommandError::NoRoom);
         }

@@ -5,7 +5,7 @@ use ::core::net::IpAddr;
 
 use ipsec_core::bytes::Writer;
 use ipsec_ike::auth::{Authenticator, Credentials};
-use ipsec_ike::config::{User, V1, Versions, Xauth};
+use ipsec_ike::config::{Peer, User, V1, Versions, Xauth};
 use ipsec_ike::event::{Parameter, Phase1Mismatch};
 use ipsec_ike::wire::NoRoom;
 use ipsec_ike::wire::v1::{
@@ -42,7 +42,7 @@ fn read() {
         fn(_) -> _: Notify::parse, Notify::spi_u32, Notify::sequence;
         fn(_) -> _: SaPayload::parse, SaPayload::body, proposals, SaPayload::single;
         fn(_) -> _: transforms, Proposal::single, Proposal::spi_u32;
-        fn(_) -> _: WireError::notify, Versions::v1;
+        fn(_) -> _: WireError::notify, Versions::v1, Peer::has_v1_method;
         fn(_, _) -> _: <WireError as Display>::fmt, <WireError as Debug>::fmt, <Parameter as Display>::fmt;
         fn(_, _) -> _: <Credentials<'_> as Authenticator>::check_user, <User<'_> as Debug>::fmt, <Xauth<'_> as Debug>::fmt;
         fn(_, _) -> _: <V1<'_> as Debug>::fmt;
