@@ -1,5 +1,6 @@
 """pluto, libreswan's IKE daemon: its configuration, its events, and whack. It needs a kernel's IPsec, so it runs on a guest."""
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -21,16 +22,13 @@ CONNECTION = """
 conn {child.name}
   left={side.local}
   leftid=@{side.local_id}
-  leftsubnet={local}
   leftupdown=%disabled
   right={remote}
   rightid=@{side.remote_id}
-  rightsubnet={peers}
+  {more}
   authby={authby}
-  {own}
   ikev2={ikev2}
   aggressive={aggressive}
-  {algorithms}
   pfs={pfs}
   type={child.mode}
   encapsulation={encapsulation}
@@ -58,6 +56,7 @@ class Libreswan(Daemon):
         "loaded": r"added \S+ connection",
         "ike up": r"established IKE SA;|: IKE SA established",
         "ike rekeyed": r"rekeyed IKE SA",
+        "virtual ip": r"Received IPv4 address: \S+",
         "ike down": r"deleting state \(STATE_(?:V2_ESTABLISHED_IKE_SA|MAIN_[IR]\d|AGGR_[IR]\d)\)",
         "child up": r"established Child SA|IPsec SA established",
         "child rekeyed": r"rekeyed Child SA",
@@ -74,7 +73,7 @@ class Libreswan(Daemon):
         node.run(["sh", "-ec", f"[ -d {PROGRAMS} ] || mount --bind {LIBEXEC} /usr/libexec\n"
                                f"rm -rf {RUN}; cp -r {node.path('pluto')} {RUN}"])
         # Routes are the business of libreswan's script `_updown`, which does more than a guest can stand.
-        node.ip("route replace 192.168.1.0/24 via 10.8.0.1")
+        node.ip("route replace 192.168.1.0/24 via 10.8.0.1", "route replace 10.3.0.0/24 via 10.8.0.1")
         self.task = node.start([
             f"{PROGRAMS}/pluto", "--nofork", "--config", node.path("ipsec.conf"), "--secretsfile", node.path("ipsec.secrets"),
             "--rundir", RUN, "--nssdir", RUN, "--ipsecdir", RUN, "--logfile", node.path(self.LOG)], log="pluto.out")
@@ -116,21 +115,49 @@ class Libreswan(Daemon):
 def configuration(side, log, extra):
     v2, cert = side.version == "v2", side.auth == "cert"
     return SETUP.format(log=log) + "".join(CONNECTION.format(
-        child=child, side=side, local=",".join(child.local), peers=",".join(child.remote),
+        child=child, side=side, more="\n  ".join((*networks(child), *access(side), *algorithms(side.ike, child.esp),
+                                                  *(("leftcert=own", "leftsendcert=always") if cert else ()))),
         remote="%any" if side.remote == "any" else side.remote,
         authby="secret" if not cert else "ecdsa" if side.own.kind.startswith("ecdsa") else "rsasig",
-        own="leftcert=own\n  leftsendcert=always" if cert else "",
         ikev2="yes" if v2 else "no", aggressive="yes" if side.version == "v1-aggressive" else "no",
-        algorithms=algorithms(side.ike, child.esp),
         pfs="yes" if any(part.startswith(GROUPS) for suite in child.esp for part in suite.split("-")) else "no",
         encapsulation="yes" if side.encapsulation == "always" else "auto") + f"{extra}\n" for child in side.children)
 
 
+def networks(child):
+    """A network that is `dynamic` is the address that the pool gives."""
+    for end, networks in (("left", child.local), ("right", child.remote)):
+        if networks != ("dynamic",):
+            yield f"{end}subnet={','.join(networks)}"
+
+
+def access(side):
+    """Users and addresses of IKEv1. The client is the left end, or the right one."""
+    client, server = ("left", "right") if side.user or side.ask else ("right", "left")
+    if side.user or side.users:
+        yield from (f"{client}xauthclient=yes", f"{server}xauthserver=yes", "rekey=no")
+    if side.user:
+        yield f"leftusername={side.user[0]}"
+    if side.ask or side.pool:
+        yield from (f"{client}modecfgclient=yes", f"{server}modecfgserver=yes", f"modecfgpull={'no' if side.push else 'yes'}")
+    if side.pool:
+        pool, *dns = side.pool
+        yield from (f"rightaddresspool={pool}", f"modecfgdns={','.join(dns)}")
+
+
 def algorithms(ike, esp):
     """What is named of both; what is not is libreswan's own choice."""
-    def words(suites):
-        return ",".join("-".join(ALGORITHMS.get(part, part) for part in suite.split("-")) for suite in suites)
-    return "\n  ".join(f"{key}={words(suites)}" for key, suites in (("ike", ike), ("phase2alg", esp)) if suites)
+    for key, suites in (("ike", ike), ("phase2alg", esp)):
+        if suites:
+            yield f"{key}={','.join(map(words, suites))}"
+
+
+def words(suite):
+    """libreswan's words for a suite: a group stands behind a semicolon."""
+    parts = suite.split("-")
+    group = parts.pop() if parts[-1].startswith(GROUPS) else ""
+    named = "-".join(ALGORITHMS.get(part, part) for part in parts)
+    return f"{named};{ALGORITHMS.get(group, group)}" if group else named
 
 
 def secrets(side):
@@ -142,7 +169,8 @@ def secrets(side):
 
 def credentials(side, folder):
     """A data base with this side's key and certificates and with the authorities; the passwords of users."""
-    folder.mkdir(exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     base = ("-d", f"sql:{folder}")
     command("certutil", "-N", *base, "--empty-password")
     for number, file in enumerate(side.ca):

@@ -1,8 +1,12 @@
 """The cases with libreswan. Each boots a kernel, so one case is a whole life: set up, traffic, new keys, the end."""
+import re
 from dataclasses import replace
 
-from .cases import SIDE, V1, both_roles, certified, one_tunnel
+from .cases import ASHA, POOL, SIDE, V1, both_roles, certified, one_tunnel
 from .libreswan import Libreswan
+from .nodes import wait_until
+
+DPD = "  dpddelay=1s\n  dpdtimeout=5s\n  dpdaction=clear\n"
 
 
 def up(t, ours, peer=None, extra=""):
@@ -39,8 +43,9 @@ def libreswan_ecdsa(t):
 
 @both_roles
 def libreswan_rsa(t):
+    """pluto dies with no word, and we notice."""
     side, _ = certified(t, "rsa")
-    up(t, replace(side, dpd="1s", tries=2), extra="  dpddelay=1s\n  dpdtimeout=5s\n  dpdaction=clear\n")
+    up(t, replace(side, dpd="1s", tries=2), extra=DPD)
     t.peer.kill()
     t.ours.expect("silent", timeout=30)
 
@@ -60,8 +65,14 @@ def libreswan_v1_main(t):
 
 @both_roles
 def libreswan_v1_aggressive(t):
-    """With perfect forward secrecy, and ESP in UDP."""
-    up(t, replace(V1, version="v1-aggressive", encapsulation="always").with_child(esp=("aes256-sha256-modp2048",)))
+    """With perfect forward secrecy, and ESP in UDP. Each side asks whether the other lives; then pluto dies with no word, and we
+    notice."""
+    side = replace(V1, version="v1-aggressive", encapsulation="always", dpd="1s", tries=2)
+    up(t, side.with_child(esp=("aes256-sha256-modp2048",)), extra=DPD)
+    answered = re.compile(r"lastdpd=\S+\(seq in:[1-9]")
+    wait_until(lambda: any(map(answered.search, t.peer.ike_sas())), 10, "pluto has not been told that we live")
+    t.peer.kill()
+    t.ours.expect("silent", timeout=30)
     t.on_wire("udp esp")
 
 
@@ -70,3 +81,53 @@ def libreswan_v1_rsa(t):
     side, _ = certified(t, "rsa")
     up(t, replace(side, version=V1.version, ike=V1.ike))
     t.on_wire("esp")
+
+
+@both_roles
+def libreswan_v1_xauth(t):
+    """Whose host is the initiator is asked for a name and a password, and then given an address."""
+    t.kernel(Libreswan)
+    if t.role == "init":
+        ours = replace(V1, user=ASHA, ask=True, inner=()).with_child(local=("0.0.0.0/0",))
+        t.establish(ours, ours.mirrored(pool=POOL).with_child(remote=("dynamic",)))
+        given = t.ours.expect("given")
+        address = given.split("addresses=")[1].split()[0]
+        t.traffic(address)
+    else:
+        ours = replace(V1, users=(ASHA,), pool=POOL).with_child(remote=("10.3.0.0/24",))
+        t.establish(ours, ours.mirrored(ask=True).with_child(local=("dynamic",)))
+        address = t.peer.expect("virtual ip").split("address: ")[1].split("/")[0]
+        t.peer.node.ip(f"addr add {address}/32 dev lo")
+        t.traffic(peer=address)
+    t.on_wire("esp")
+
+
+def differ(t, side, peers):
+    """Sets up nothing, again and again: `peers` are what the peer is told, each with what we say then."""
+    t.kernel(Libreswan)
+    for peer, why in peers:
+        t.start(side, peer)
+        t.initiator().initiate()
+        t.ours.expect(why, timeout=15)
+        t.ours.forbid("child up")
+        t.ours.end()
+        t.peer.kill()
+
+
+@both_roles
+def libreswan_mismatch(t):
+    theirs = SIDE.mirrored()
+    differ(t, replace(SIDE, tries=2), (
+        (replace(theirs, psk="another secret"), "authentication failed"),
+        (replace(theirs, ike=("aes256-sha256-modp2048",)), "no ike proposal"),
+        (theirs.with_child(esp=("aes256-sha256",)), "no child proposal")))
+
+
+@both_roles
+def libreswan_v1_mismatch(t):
+    theirs, init = V1.mirrored(), t.role == "init"
+    differ(t, replace(V1, tries=2), (
+        (replace(theirs, psk="another secret"), "v1 psk refused" if init else "authentication failed"),
+        (replace(theirs, ike=("aes256-sha256-modp2048",)), "v1 encryption refused" if init else "v1 encryption differs"),
+        (theirs.with_child(esp=("aes128gcm16-modp2048",)), "v1 child refused" if init else "v1 pfs differs")))
+

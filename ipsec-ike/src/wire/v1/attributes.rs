@@ -6,6 +6,7 @@ use ipsec_core::bytes::{Reader, Writer};
 use super::super::NoRoom;
 use super::super::sa::ATTRIBUTE_FORMAT;
 use super::WireError;
+use super::chain::ALIGNMENT;
 use super::compose::MessageWriter;
 use super::iana::{ConfigAttribute, ConfigType, PayloadType};
 
@@ -139,9 +140,16 @@ impl<'a> AttributesPayload<'a> {
         let mut r = Reader::new(body);
         let [kind, _] = r.array()?;
         let identifier = r.u16()?;
-        let attributes = Attributes::parse(r.rest())?;
+        let attributes = (0..ALIGNMENT).find_map(|padding| without(r.rest(), padding))?;
         Some(Self { kind: ConfigType(kind), identifier, attributes })
     }
+}
+
+/// Attributes before so many octets of zero. libreswan before 5.2 has what aligns its message (RFC 2408 section 3.6) within its
+/// payload.
+fn without(bytes: &[u8], padding: usize) -> Option<Attributes<'_>> {
+    let (attributes, padding) = bytes.split_at_checked(bytes.len().checked_sub(padding)?)?;
+    if padding.iter().all(|octet| *octet == 0) { Attributes::parse(attributes) } else { None }
 }
 
 impl<'b> MessageWriter<'b> {
@@ -195,5 +203,19 @@ mod tests {
             assert_eq!(AttributesPayload::parse(&body), Err(error));
         }
         assert!(AttributesPayload::parse(&[1, 0, 0]).is_err());
+    }
+    /// What libreswan 4.10 answers to Mode Config: two octets behind the last attribute (RFC 2408 section 3.6).
+    #[test]
+    fn attributes_that_are_aligned() {
+        let body = [
+            2, 0, 0xd0, 0x57, 0, 1, 0, 4, 10, 3, 0, 1, 0, 2, 0, 4, 255, 255, 255, 0, 0, 3, 0, 4,
+            10, 3, 0, 53, 0x70, 4, 0, 14, 192, 168, 2, 0, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        let payload = AttributesPayload::parse(&body).unwrap();
+        assert_eq!(payload.value(ConfigAttribute::INTERNAL_IP4_ADDRESS), Some(&[10, 3, 0, 1][..]));
+        assert_eq!(payload.attributes.iter().count(), 4);
+        let mut other = body;
+        other[47] = 1;
+        assert!(AttributesPayload::parse(&other).is_err());
     }
 }

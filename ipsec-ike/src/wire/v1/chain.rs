@@ -8,7 +8,7 @@ use super::WireError;
 use super::iana::PayloadType;
 
 /// Of the length of a message.
-const ALIGNMENT: usize = 4;
+pub(super) const ALIGNMENT: usize = 4;
 
 /// One payload: its type and its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
