@@ -887,6 +887,28 @@ def v1_transport(t):
     v1_on_kernel(t, replace(V1, inner=(), children=(HOSTS,)), "esp", "TRANSPORT", "10.8.0.1", "10.8.0.2")
 
 
+@case
+def v1_transport_nat(t):
+    """Transport mode behind a NAT (RFC 3947 section 5): the addresses that the other side sees are others inside."""
+    t.needs_gateway("kernel-libipsec has no transport mode")
+    t.role = "init"
+    t.kernel()
+    t.hide("10.7.0.1")
+    ours = replace(V1, local="10.7.0.1", inner=(), children=(replace(HOSTS, local=("10.7.0.1/32",)),))
+    theirs = ours.mirrored(remote="any").with_child(local=("dynamic",), remote=("dynamic",))
+    t.establish(ours, theirs)
+    t.peer.expect("nat there")
+    t.peer.expect("nat-oa received")
+    t.peer.expect("nat-oa sent")
+    child, = t.peer.children()
+    if "TRANSPORT" not in child:
+        raise Failure(f"not transport mode: {child.strip()}")
+    t.ping("10.7.0.1", "10.8.0.2")
+    t.ping("10.8.0.2", "10.8.0.1", node=t.peer.node)
+    t.transfer("10.7.0.1", "10.8.0.2")
+    t.on_wire("udp esp", ours="10.8.0.1")
+
+
 def v1_by_certificates(t, scheme, kind, links=1, version="v1-main"):
     t.pair()
     side, _ = certified(t, kind, links)
@@ -934,6 +956,17 @@ def v1_fragmentation(t):
     t.ours.node.ip("link set ipsec0 mtu 1180")
     t.traffic()
     refuse(t.capture.count(), "fragment")
+
+
+@both_roles
+def v1_fragmentation_force(t):
+    """charon does not ask what we can, and cuts what is in the clear, too."""
+    t.pair()
+    side = replace(V1, ike=("aes128-sha256-modp4096",), fragment_size=400)
+    t.establish(side, side.mirrored(force=True))
+    t.peer.expect("v1 fragments sent")
+    t.peer.expect("v1 fragments received")
+    t.traffic()
 
 
 @both_roles
@@ -1015,6 +1048,16 @@ def fragmentation(t):
     t.short_path(1280)
     side, _ = certified(t, "rsa4096", links=2)
     t.establish(side, side.mirrored(fragment_size=600))
+    fragmented(t)
+
+
+@both_roles
+def fragmentation_force(t):
+    """charon does not ask what we can."""
+    t.pair()
+    t.short_path(1280)
+    side, _ = certified(t, "rsa4096")
+    t.establish(side, side.mirrored(fragment_size=600, force=True))
     fragmented(t)
 
 

@@ -134,6 +134,8 @@ class Charon(Daemon):
         "proven by pss": r"with RSA_EMSA_PSS\S* successful",
         "proven by ecdsa": r"with ECDSA_WITH_SHA\d+_DER successful",
         "proven by older ecdsa": r"with ECDSA-256 signature successful",
+        "nat-oa received": r"parsed QUICK_MODE re\S+ \d+ \[ .*NAT-OA NAT-OA \]",
+        "nat-oa sent": r"generating QUICK_MODE re\S+ \d+ \[ .*NAT-OA NAT-OA \]",
         "v1 fragments sent": r"splitting IKE message",
         "v1 fragments received": r"received fragment #\d+, reassembled fragmented IKE message",
         "proven by v1 rsa": r"with RSA_EMSA_PKCS1_NULL successful",
@@ -237,7 +239,7 @@ def configuration(side):
         version=side.version[1], aggressive="yes" if side.version == "v1-aggressive" else "no",
         encap="yes" if side.encapsulation == "always" else "no", mobike="yes" if side.mobike else "no",
         childless="force" if side.childless else "allow", reauth=side.renew or "0s",
-        fragmentation="yes" if side.fragment_size else "no")
+        fragmentation="force" if side.force else "yes" if side.fragment_size else "no")
 
 
 def credentials(side, folder):

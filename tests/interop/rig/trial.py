@@ -76,6 +76,18 @@ class Trial:
         self.map_ports("20000-29999")
         self.daemons(ours, peer)
 
+    def hide(self, address):
+        """Our machine has this address besides, which its own NAT hides behind that of the wire."""
+        need("nft")
+        self.ours.node.ip(f"addr add {address}/32 dev lo")
+        self.ours.node.run(["nft", f"""
+            table ip nat {{
+              chain postrouting {{
+                type nat hook postrouting priority srcnat
+                oifname wan ip saddr {address} meta l4proto udp masquerade to :20000-29999
+              }}
+            }}"""])
+
     def map_ports(self, ports):
         """The router's NAT: UDP leaves from these ports of 10.8.0.254; nothing gets in unasked."""
         self.router.run(["nft", f"""
@@ -236,6 +248,11 @@ class Trial:
         for direction, task in zip(("ours to peer", "peer to ours"), pings):
             no_loss(direction, finished(task, "ping"))
         self.transfer(ours, peer)
+
+    def ping(self, source, target, node=None):
+        """From one side, ours unless told otherwise; nothing is lost."""
+        task = (node or self.ours.node).start([*PROBE, "ping", source, target, "4", "0.05"])
+        no_loss(f"{source} to {target}", finished(task, "ping"))
 
     def transfer(self, ours=OURS, peer=PEER):
         """A TCP connection to port 5001 of the peer, which carries TRANSFER octets in both directions."""
