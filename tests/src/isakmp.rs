@@ -3,7 +3,10 @@
 use std::vec;
 use std::vec::Vec;
 
+use ipsec::GatewayEvent;
 use ipsec_core::crypto::{Encr, HashId, Prf, PrfId, Provider, Suite};
+
+use crate::pair::Node;
 
 const HEADER_LEN: usize = 28;
 const HASH: u8 = 8;
@@ -38,6 +41,24 @@ pub struct Clear {
 }
 
 impl IsakmpKeys {
+    /// Those of the last SA of a node that logs its keys.
+    ///
+    /// # Panics
+    /// If it has logged none.
+    pub fn logged<P: Provider>(node: &Node<'_, P>) -> Self {
+        let logged = node.events.iter().rev().find_map(|(_, event)| match event {
+            GatewayEvent::IkeKeys(keys) => Some(keys),
+            _ => None,
+        });
+        let Some(keys) = logged else { panic!("{:?} logs no keys", node.side) };
+        Self {
+            cookies: (keys.initiator_spi, keys.responder_spi),
+            suite: keys.suite,
+            key: keys.encryption_i().to_vec(),
+            skeyid_a: keys.integrity_i().to_vec(),
+        }
+    }
+
     /// Whether a message is of this SA, and encrypted.
     pub fn is_of(&self, message: &[u8]) -> bool {
         let cookies = [self.cookies.0.to_be_bytes(), self.cookies.1.to_be_bytes()].concat();
@@ -135,7 +156,7 @@ impl IsakmpKeys {
         let prf = P::Prf::new(prf, &self.skeyid_a).ok()?;
         match before.len() {
             _ if clear.exchange != 32 => prf.compute(&[&id, &clear.payloads], &mut out),
-            0 => prf.compute(&[&id, &clear.payloads], &mut out),
+            0 | 3 => prf.compute(&[&id, &clear.payloads], &mut out),
             1 => prf.compute(&[&id, &nonce(0)?, &clear.payloads], &mut out),
             _ => prf.compute(&[&[0], &id, &nonce(0)?, &nonce(1)?], &mut out),
         }

@@ -4,13 +4,12 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, ChildProposal, Endpoint, Failure, GatewayEvent, Group, Phase1Proposal, PrfId, Suite, V1,
-    Versions,
+    Auth, ChildProposal, Endpoint, Failure, Group, Phase1Proposal, PrfId, Suite, V1, Versions,
 };
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::isakmp::{Clear, IsakmpKeys};
 use ipsec_testkit::link::{Datagram, Verdict};
-use ipsec_testkit::pair::{Memory, Node, Pair};
+use ipsec_testkit::pair::{Memory, Pair};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, Setup, Side};
 use ipsec_testkit::toy::Toy;
@@ -124,26 +123,12 @@ fn unharmed(setup: &Setup, datagrams: impl IntoIterator<Item = Datagram>) -> usi
     refused
 }
 
-fn keys_of(node: &Node<'_, Toy>) -> IsakmpKeys {
-    let keys = node.events.iter().rev().find_map(|(_, event)| match event {
-        GatewayEvent::IkeKeys(keys) => Some(keys.clone()),
-        _ => None,
-    });
-    let keys = keys.expect("keys are logged");
-    IsakmpKeys {
-        cookies: (keys.initiator_spi, keys.responder_spi),
-        suite: keys.suite,
-        key: keys.encryption_i().to_vec(),
-        skeyid_a: keys.integrity_i().to_vec(),
-    }
-}
-
 /// The next message of an exchange, under the keys that A has.
 fn sealed(pair: &Pair<'_, Toy>, exchange: u8, id: u32, payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
     let (first, payloads) = chain(payloads);
     let message = Clear { exchange, flags: 0, id, first, payloads };
-    keys_of(&pair.a).seal::<Toy>(&said, None, &message).unwrap()
+    IsakmpKeys::logged(&pair.a).seal::<Toy>(&said, None, &message).unwrap()
 }
 
 /// B gets these messages of its authenticated peer, each an exchange of its own, and keeps IKE SA and tunnel. Gives how
@@ -239,7 +224,7 @@ fn the_commit_bit() {
         let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
         let (first, payloads) = chain(&payloads);
         let message = Clear { exchange, flags: 2, id: exchange.into(), first, payloads };
-        let message = keys_of(&pair.a).seal::<Toy>(&said, None, &message).unwrap();
+        let message = IsakmpKeys::logged(&pair.a).seal::<Toy>(&said, None, &message).unwrap();
         let now = pair.now();
         pair.b.take(now, &from(Side::A, message)).unwrap();
         pair.flush(Side::B);
@@ -541,7 +526,7 @@ fn cve_2023_38712_cve_2009_0790_a_deletion_and_more() {
     let mut memory = Memory::<Toy>::of(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.bring_up();
-    let keys = keys_of(&pair.a);
+    let keys = IsakmpKeys::logged(&pair.a);
     let cookies = [keys.cookies.0.to_be_bytes(), keys.cookies.1.to_be_bytes()].concat();
     let ike = (DELETE, [&[0, 0, 0, 1, 1, 16, 0, 1][..], &cookies].concat());
     let esp = (DELETE, vec![0, 0, 0, 1, 3, 4, 0, 2, 0, 0, 0x77, 1, 0, 0, 0x77, 2]);
@@ -709,7 +694,7 @@ fn cve_2019_10155_the_hash_of_an_informational() {
     let mut memory = Memory::<Toy>::of(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.bring_up();
-    let keys = keys_of(&pair.a);
+    let keys = IsakmpKeys::logged(&pair.a);
     let cookies = [keys.cookies.0.to_be_bytes(), keys.cookies.1.to_be_bytes()].concat();
     let delete = (DELETE, [&[0, 0, 0, 1, 1, 16, 0, 1][..], &cookies].concat());
     let message = sealed(&pair, INFORMATIONAL, 7, &[delete]);

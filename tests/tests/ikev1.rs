@@ -8,12 +8,15 @@ use ipsec::{
 };
 use ipsec_core::crypto::{Encr, Integ};
 use ipsec_rustcrypto::RustCrypto;
-use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
+use ipsec_testkit::isakmp::{Clear, IsakmpKeys};
+use ipsec_testkit::link::{Captured, Chance, Datagram, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
 use ipsec_testkit::setup::{Setup, Side, leak_all};
+use ipsec_testkit::toy::Toy;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const MOMENT: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 
 const PFS: &[ChildProposal<'static>] = &[ChildProposal {
@@ -43,7 +46,7 @@ fn works<P: Provider>(setup: &Setup) {
 /// RFC 2409 sections 5.4 and 5.5: a tunnel under a pre-shared key, without and with perfect forward secrecy.
 #[test]
 fn main_mode_brings_up_a_tunnel() {
-    works::<ipsec_testkit::toy::Toy>(&main_mode(1));
+    works::<Toy>(&main_mode(1));
     works::<RustCrypto>(&main_mode(2));
     works::<RustCrypto>(&main_mode(3).children(|child| child.proposals = PFS));
 }
@@ -67,7 +70,7 @@ fn main_mode_behind_a_nat() {
 
 #[test]
 fn aggressive_mode_brings_up_a_tunnel() {
-    works::<ipsec_testkit::toy::Toy>(&aggressive(1));
+    works::<Toy>(&aggressive(1));
     works::<RustCrypto>(&aggressive(2).children(|child| child.proposals = PFS));
     let setup = aggressive(4).behind_nat();
     let mut memory = Memory::new(&setup);
@@ -141,7 +144,7 @@ fn versions_do_not_meet() {
         let mut setup = Setup::new(7);
         setup.a.peers[0].versions = a;
         setup.b.peers[0].versions = b;
-        works::<ipsec_testkit::toy::Toy>(&setup);
+        works::<Toy>(&setup);
     }
 }
 
@@ -397,6 +400,60 @@ fn the_third_message_of_aggressive_mode_is_lost_again_and_again() {
     pair.ping();
     assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
     pair.close_and_check(Side::A);
+}
+
+/// RFC 2408 section 3.1: a responder that has set the commit bit is waited for, and not for ever. CONNECTED comes in an
+/// Informational exchange with the message ID of Quick Mode, or as its fourth message.
+#[test]
+fn the_commit_bit() {
+    const QUICK: u8 = 32;
+    const INFORMATIONAL: u8 = 5;
+    for (comes, exchange, other) in
+        [(false, 0, 0), (true, INFORMATIONAL, 0), (true, QUICK, 0), (false, INFORMATIONAL, 1)]
+    {
+        let mut setup = main_mode(20);
+        setup.a.config.ike.key_log = true;
+        let responder = setup.b.address;
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.link.set_hook(move |_, d| {
+            if d.source.address == responder && d.bytes[18] == QUICK {
+                d.bytes[19] |= 2;
+            }
+            Verdict::Pass
+        });
+        pair.initiate(Side::A).unwrap();
+        assert!(pair.wait(SECOND, |pair| pair.b.is_up()));
+        pair.run_for(MOMENT);
+        pair.link.clear_hook();
+        assert!(!pair.a.is_up());
+        let said: Vec<_> = pair.link.tap().iter().map(|c| c.datagram.clone()).collect();
+        let bytes: Vec<&[u8]> = said.iter().map(|d| &d.bytes[..]).collect();
+        let quick: Vec<_> = said.iter().filter(|d| d.bytes[18] == QUICK).collect();
+        assert_eq!(quick.len(), 3);
+        if exchange != 0 {
+            let id = u32::from_be_bytes(*quick[0].bytes[20..].first_chunk().unwrap()) ^ other;
+            let payloads = [&[0, 0, 0, 16, 0, 0, 0, 1, 3, 4, 0x40, 0][..], &[9; 4]].concat();
+            let message = Clear { exchange, flags: 0, id, first: 11, payloads };
+            // An Informational exchange begins a chain of its own.
+            let instead = Some(&quick[0].bytes[..]).filter(|_| exchange == INFORMATIONAL);
+            let bytes = IsakmpKeys::logged(&pair.a).seal::<Toy>(&bytes, instead, &message).unwrap();
+            let (a, b) = (quick[0].source, quick[0].destination);
+            // The hash is in the first blocks.
+            let mut forged = bytes.clone();
+            forged[40] ^= 1;
+            pair.deliver(Side::A, &Datagram::udp(b, a, forged));
+            assert!(!pair.a.is_up());
+            pair.deliver(Side::A, &Datagram::udp(b, a, bytes));
+        }
+        assert_eq!(pair.a.is_up(), comes, "{exchange} {other}");
+        // It has waited long enough.
+        assert!(pair.wait(SECOND, Pair::is_up), "{}", pair.log());
+        pair.ping();
+        let third = |d: &&Captured| d.datagram.bytes == quick[2].bytes;
+        assert_eq!(pair.link.tap().iter().filter(third).count(), if comes { 1 } else { 2 });
+        pair.close_and_check(Side::A);
+    }
 }
 
 /// Losses, repetitions, another order: everything comes up all the same, and in the end nothing is left.

@@ -53,6 +53,9 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(error) = collected.error() {
             self.quick_refused(env, sa, error.kind);
         }
+        if collected.notify(NotifyType::CONNECTED).is_some() {
+            self.commit_notified(env, sa, id);
+        }
         for delete in collected.deletes() {
             let protocol = wire::ProtocolId(match delete.protocol {
                 ProtocolId::AH => wire::ProtocolId::AH.0,

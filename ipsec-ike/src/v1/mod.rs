@@ -6,6 +6,7 @@
 
 mod aggressive;
 pub(crate) mod bundle;
+mod commit;
 mod disturbed;
 pub(crate) mod fragment;
 mod informational;

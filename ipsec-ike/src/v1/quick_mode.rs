@@ -20,6 +20,7 @@ use ipsec_core::selector::{Selectors, TrafficSelector};
 use ipsec_core::time::Instant;
 
 use super::bundle::{self, Going};
+use super::commit;
 use super::keymat::Phase2Seed;
 use super::message::{Arrived, Hashed};
 use super::nat::{self, NatTraversal};
@@ -198,6 +199,9 @@ impl<P: Provider> Ike<'_, P> {
             (true, Stage::Response, Step::Second) => {
                 self.quick_second(env, sa, number, arrived, datagram)
             }
+            (true, Stage::Response, Step::Fourth) => {
+                self.commit_received(env, sa, number, arrived, datagram)
+            }
             (false, Stage::Response, Step::Third) => {
                 self.quick_third(env, sa, number, arrived, datagram)
             }
@@ -228,6 +232,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(x) = self.contexts.get(number) {
             x.v1.iv = opened.iv;
             x.v1.received = arrived.hash;
+            x.v1.step = commit::awaited(&arrived.header);
         }
         if let Err(failure) = self.quick_take_answer(number, child, group, &collected) {
             // The responder has it already, and receives on it.
@@ -697,7 +702,9 @@ impl<P: Provider> Ike<'_, P> {
     pub(crate) fn quick_receives(&mut self, env: &mut Env<'_>, number: u32) {
         let node = self.context_node(number);
         let Some(x) = self.contexts.get(number) else { return };
-        if x.ours {
+        if x.ours && x.v1.step == Step::Fourth {
+            self.send_request(env, number);
+        } else if x.ours {
             x.stage = Stage::Install(crate::event::Direction::Outbound);
             x.install_told = false;
             self.events.push(node);
@@ -734,10 +741,15 @@ impl<P: Provider> Ike<'_, P> {
             self.quick_leave(env, old, ours);
         }
         if ours {
-            if let Some(x) = self.contexts.get(number) {
-                x.v1.step = Step::Done;
+            let said = self.contexts.get(number).is_some_and(|x| {
+                x.stage = Stage::Answered;
+                core::mem::replace(&mut x.v1.step, Step::Done) == Step::Fourth
+            });
+            if said {
+                self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
+            } else {
+                self.send_response(env, number, HANDSHAKE_TIMEOUT);
             }
-            self.send_response(env, number, HANDSHAKE_TIMEOUT);
         } else {
             self.end_exchange(env, number);
         }

@@ -183,6 +183,10 @@ impl<P: Provider> Ike<'_, P> {
     fn v1_repeat(&mut self, env: &mut Env<'_>, number: u32, kind: Kind) {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, step, ours) = (x.sa, x.v1.step, x.ours);
+        if kind == Kind::QuickMode && step == Step::Fourth {
+            x.v1.step = Step::Second;
+            return self.commit_over(env, number);
+        }
         let doubted = !x.failure.is_nothing();
         let Some(mut rules) = self.peer_of(sa).map(|p| p.retransmission) else { return };
         let handshake = self.contexts.handshake(number);
