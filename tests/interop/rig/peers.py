@@ -1,10 +1,11 @@
-"""The cases with libreswan. Each boots a kernel, so one case is a whole life: set up, traffic, new keys, the end."""
+"""The cases with libreswan and iked. Each boots a kernel, so one case is a whole life: set up, traffic, new keys, the end."""
 import re
 from dataclasses import replace
 
 from .cases import ASHA, POOL, SIDE, V1, both_roles, certified, one_tunnel
 from .libreswan import Libreswan
 from .nodes import wait_until
+from .openiked import Openiked
 
 DPD = "  dpddelay=1s\n  dpdtimeout=5s\n  dpdaction=clear\n"
 
@@ -131,3 +132,40 @@ def libreswan_v1_mismatch(t):
         (replace(theirs, ike=("aes256-sha256-modp2048",)), "v1 encryption refused" if init else "v1 encryption differs"),
         (theirs.with_child(esp=("aes128gcm16-modp2048",)), "v1 child refused" if init else "v1 pfs differs")))
 
+
+
+
+# iked
+
+IKED = ("aes256-sha512",)    # iked 7.2 has Linux do neither AES-GCM nor HMAC-SHA2-256
+
+
+@both_roles
+def iked_psk(t):
+    """We make new keys for the child SA and for the IKE SA; the initiator ends it. Where iked began the IKE SA, it does not
+    answer our delete of the old one (it takes those of the initiator only), and the new one goes on."""
+    t.kernel(Openiked)
+    t.establish(SIDE.with_child(esp=IKED))
+    t.traffic()
+    with t.flood():
+        t.ours.rekey_child()
+        t.expect("child rekeyed")
+        t.ours.rekey_ike()
+        t.expect("ike rekeyed")
+    t.traffic()
+    t.initiator().terminate()
+    t.expect("ike down")
+    t.on_wire("esp")
+
+
+@both_roles
+def iked_ecdsa(t):
+    """iked makes new keys for the child SA, whose lifetime is short there."""
+    side, _ = certified(t)
+    t.kernel(Openiked)
+    side = side.with_child(esp=IKED)
+    t.establish(side, side.mirrored().with_child(lifetime="5s"))
+    with t.flood():
+        t.expect("child rekeyed", timeout=20)
+    t.traffic()
+    t.on_wire("esp")
