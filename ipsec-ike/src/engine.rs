@@ -121,6 +121,9 @@ pub struct Ike<'r, P: Provider> {
     /// SAs by their peer: see [`Ike::file_sa`].
     pub(crate) by_peer: HashIndex<'r>,
     pub(crate) half_open_count: usize,
+    /// The next handshake that may have to give way.
+    #[cfg(feature = "ikev1")]
+    pub(crate) crowd_next: u32,
     pub(crate) cookies: CookieSecrets,
     /// The one answer that belongs to no exchange.
     pub(crate) reply: Reply,
@@ -197,6 +200,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             addresses: &mut [],
             leases,
             half_open_count: 0,
+            #[cfg(feature = "ikev1")]
+            crowd_next: 0,
             cookies: CookieSecrets::EMPTY,
             reply: Reply { message: BufferId::NONE, path: Path::UNSPECIFIED },
             refusal: None,

@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use ipsec::{
     ChildRef, CommandError, DatagramError, Endpoint, Failure, Identity, InboundError, Peer,
-    Retransmission, Sizes,
+    Retransmission, Sizes, V1, Versions,
 };
 use ipsec_ike::wire::NotifyType;
 use ipsec_testkit::engines::{self, Engines};
-use ipsec_testkit::link::Datagram;
+use ipsec_testkit::link::{Datagram, Verdict};
 use ipsec_testkit::pair::{Jobs, Memory, Pair, Sent};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::setup::{
@@ -31,9 +31,13 @@ struct Flood {
 
 impl Flood {
     fn new() -> Self {
-        let setup = Setup::new(99);
-        let mut memory = Memory::new(&setup);
-        let mut pair = Pair::new(&setup, &mut memory);
+        Self::of(&Setup::new(99))
+    }
+
+    /// What A begins with.
+    fn of(setup: &Setup) -> Self {
+        let mut memory = Memory::new(setup);
+        let mut pair = Pair::new(setup, &mut memory);
         pair.initiate(Side::A).unwrap();
         let template = pair.link.tap()[0].datagram.bytes.clone();
         Self { template, chance: SeededRng::new(99) }
@@ -490,6 +494,64 @@ fn a_flood_from_one_address_does_not_keep_others_out() {
             });
         }
     }
+}
+
+/// IKEv1 has no cookies: of a flood of first messages, those that have had the time of a round trip give way to the next one, so
+/// that an honest one gets in. Whoever has shown to be there stays, however long it takes.
+#[test]
+fn a_flood_of_main_mode_gives_way() {
+    const MAIN_MODE: u8 = 2;
+    let mut setup = open_to_all(14).peers(|peer| {
+        peer.retransmission = PATIENT;
+        peer.versions = Versions::V1(V1::MAIN);
+    });
+    setup.b.sizes.handshakes = 40;
+    setup.b.sizes.ike_sas = 42;
+    setup.b.sizes.buffers = 100;
+    let (honest, mut fifth) = (setup.a.address, 0);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    // Its proof is lost again and again.
+    pair.link.set_hook(move |_, d| {
+        let proof = d.source.address == honest && (d.bytes[18], d.bytes[19]) == (MAIN_MODE, 1);
+        fifth += u32::from(proof);
+        if proof && fifth < 4 { Verdict::Drop } else { Verdict::Pass }
+    });
+    let mut flood = Flood::of(&setup);
+    let mut refused = 0;
+    let mut strangers = |pair: &mut Pair<'_>, time: Duration| {
+        for _ in 0..time.as_millis() / 20 {
+            let now = pair.now();
+            refused += usize::from(pair.b.take(now, &flood.stranger()) == Err(NO_ROOM));
+            pair.flush(Side::B);
+            pair.run_for(Duration::from_millis(20));
+        }
+    };
+    strangers(&mut pair, 20 * SECOND);
+    let half_open = pair.b.statistics().handshakes;
+    assert!((12..=15).contains(&half_open), "{half_open}");
+    pair.initiate(Side::A).unwrap();
+    strangers(&mut pair, 5 * SECOND);
+    assert!(
+        pair.is_up(),
+        "{:?}
+{}",
+        pair.b.statistics(),
+        pair.a.log()
+    );
+    assert!(pair.a.failures().is_empty() && pair.b.failures().is_empty());
+    goes_on(&mut pair, Side::A);
+    // It gives way only to so many.
+    let mut others = Flood::of(&setup);
+    let taken = (0..50).filter(|_| {
+        let now = pair.now();
+        pair.b.take(now, &others.stranger()).is_ok()
+    });
+    assert!(taken.count() <= 15);
+    pair.flush(Side::B);
+    pair.run_for(MINUTE);
+    assert_eq!(refused, 0);
+    pair.close_and_check(Side::A);
 }
 
 /// Few SAs and few buffers: a flood does not take the last of them.

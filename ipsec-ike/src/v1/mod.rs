@@ -7,6 +7,7 @@
 mod aggressive;
 pub(crate) mod bundle;
 mod commit;
+mod crowd;
 mod disturbed;
 pub(crate) mod fragment;
 mod informational;

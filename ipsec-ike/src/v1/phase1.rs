@@ -267,13 +267,13 @@ impl<'r, P: Provider> Ike<'r, P> {
         let (choice, lifetime) = (chosen.choice, chosen.lifetime);
         let source = self.source_of(path.remote.address);
         let unproven = self.half_open_from(source, false, PER_SOURCE);
-        // The rest is for those who return a cookie of IKEv2.
-        let half = self.half_open_count.saturating_mul(2) >= self.half_open_limit();
-        if unproven >= PER_SOURCE.min(self.half_open_limit().div_ceil(2))
-            || (half && self.half_open_limit() > 2)
-            || self.buffers.free() < 4
-            || self.free_sas.len() < 2
-        {
+        if unproven >= PER_SOURCE.min(self.half_open_limit().div_ceil(2)) {
+            return Err(DatagramError::NoRoom);
+        }
+        if !aggressive && self.is_crowded() {
+            self.crowd_yields(env);
+        }
+        if self.is_crowded() {
             return Err(DatagramError::NoRoom);
         }
         if aggressive && collected.ke.map(<[u8]>::len) != choice.group.public_len() {
