@@ -30,7 +30,7 @@ pub(crate) fn advice(
             "; if it is one of yours, give `remote` its address, or \"any\"".into()
         }
         Failure::NoProposal { offered } => offers(offered, peer, child),
-        Failure::ProposalRefused => {
+        Failure::ProposalRefused | Failure::Refused(NotifyType::NO_PROPOSAL_CHOSEN) => {
             let ours = ours(peer, child);
             format!("; we offer {}: take one of the peer's into `proposals`", list(ours.iter()))
         }
@@ -43,7 +43,10 @@ pub(crate) fn advice(
                 "; `proposals` here name {groups}: name the same group on both sides, or none on both"
             )
         }
-        Failure::NoSelectors { .. } | Failure::SelectorsRefused | Failure::NotNarrowed { .. } => {
+        Failure::NoSelectors { .. }
+        | Failure::SelectorsRefused
+        | Failure::Refused(NotifyType::TS_UNACCEPTABLE)
+        | Failure::NotNarrowed { .. } => {
             let children = match child {
                 Some(child) => std::slice::from_ref(child),
                 None => peer.map_or(&[][..], |peer| peer.children),
@@ -320,6 +323,9 @@ mod tests {
         ] {
             assert!(said.contains(part), "{said}");
         }
+        let failure = Failure::Refused(NotifyType::NO_PROPOSAL_CHOSEN);
+        let said = advice(&failure, Some(&peer), Some(&Child::new("lan", &[], &[])));
+        assert!(said.starts_with("; we offer AES-GCM-16-"), "{said}");
         let failure = Failure::Untrusted {
             claimed: ipsec::ipsec_ike::identity::ClaimedId::of(
                 &Identity::Fqdn("x").payload(&mut [0; 16]),

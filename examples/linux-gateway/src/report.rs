@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use ipsec::ipsec_ike::wire::TransformType;
+use ipsec::ipsec_ike::wire::{NotifyType, TransformType};
 use ipsec::{
     ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent, IkeAgreed, IkeId,
     ManualId, Path, Peer,
@@ -302,6 +302,8 @@ fn is_about_child(failure: &Failure, is_up: bool) -> bool {
         }
         Failure::PfsMismatch { .. } | Failure::PfsRefused { .. } => true,
         Failure::SinglePairRequired | Failure::InvalidSelectors => true,
+        // Some peers, such as iked, refuse an IKE SA in IKE_AUTH for the sake of its first child.
+        Failure::Refused(NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::TS_UNACCEPTABLE) => true,
         // Only what is offered for IKE has a pseudo-random function.
         Failure::NoProposal { offered } => {
             !offered.iter().any(|transform| transform.kind == TransformType::PRF)
@@ -340,5 +342,16 @@ mod tests {
         assert_eq!((names.find_peer("mumbai"), names.find_peer("lan").is_err()), (Ok(1), true));
         let order: Vec<String> = names.children().iter().map(|c| names.child(*c)).collect();
         assert_eq!(order, ["delhi/lan", "delhi/voice", "mumbai/lan"]);
+    }
+    #[test]
+    fn what_is_about_a_child() {
+        let refused = |kind, is_up| is_about_child(&Failure::Refused(kind), is_up);
+        assert!(refused(NotifyType::NO_PROPOSAL_CHOSEN, false));
+        assert!(refused(NotifyType::TS_UNACCEPTABLE, false));
+        assert!(
+            !refused(NotifyType::INVALID_SYNTAX, false)
+                && refused(NotifyType::INVALID_SYNTAX, true)
+        );
+        assert!(!is_about_child(&Failure::ProposalRefused, false));
     }
 }

@@ -31,7 +31,7 @@ class Gateway(Daemon):
         "unknown issuer": r"reason=authentication of \S+ failed: nobody whom we trust has issued",
         "wrong method": r"reason=the peer authenticates itself by",
         "no ike proposal": r"ike failed peer=\S+ reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
-        "no child proposal": r"child failed child=delhi/lan reason=.*proposal.*; we (allow|offer) AES-GCM-16-128",
+        "no child proposal": r"child failed child=delhi/lan reason=.*(proposal|NO_PROPOSAL_CHOSEN).*; we (allow|offer) AES-GCM-16-128",
         "user refused": r"ike failed peer=\S+ reason=the peer refuses our user's name or password|child failed child=\S+ reason=the peer refuses our user's name or password",
         "user unknown": r"ike failed peer=\S+ reason=no user asha with this password is known here",
         "given": r"given peer=\S+ addresses=\S+",

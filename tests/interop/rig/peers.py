@@ -103,34 +103,35 @@ def libreswan_v1_xauth(t):
     t.on_wire("esp")
 
 
-def differ(t, side, peers):
+def differ(t, side, *peers):
     """Sets up nothing, again and again: `peers` are what the peer is told, each with what we say then."""
-    t.kernel(Libreswan)
     for peer, why in peers:
         t.start(side, peer)
         t.initiator().initiate()
         t.ours.expect(why, timeout=15)
         t.ours.forbid("child up")
         t.ours.end()
-        t.peer.kill()
+        t.peer.end()
 
 
 @both_roles
 def libreswan_mismatch(t):
     theirs = SIDE.mirrored()
-    differ(t, replace(SIDE, tries=2), (
-        (replace(theirs, psk="another secret"), "authentication failed"),
-        (replace(theirs, ike=("aes256-sha256-modp2048",)), "no ike proposal"),
-        (theirs.with_child(esp=("aes256-sha256",)), "no child proposal")))
+    t.kernel(Libreswan)
+    differ(t, replace(SIDE, tries=2),
+           (replace(theirs, psk="another secret"), "authentication failed"),
+           (replace(theirs, ike=("aes256-sha256-modp2048",)), "no ike proposal"),
+           (theirs.with_child(esp=("aes256-sha256",)), "no child proposal"))
 
 
 @both_roles
 def libreswan_v1_mismatch(t):
     theirs, init = V1.mirrored(), t.role == "init"
-    differ(t, replace(V1, tries=2), (
-        (replace(theirs, psk="another secret"), "v1 psk refused" if init else "authentication failed"),
-        (replace(theirs, ike=("aes256-sha256-modp2048",)), "v1 encryption refused" if init else "v1 encryption differs"),
-        (theirs.with_child(esp=("aes128gcm16-modp2048",)), "v1 child refused" if init else "v1 pfs differs")))
+    t.kernel(Libreswan)
+    differ(t, replace(V1, tries=2),
+           (replace(theirs, psk="another secret"), "v1 psk refused" if init else "authentication failed"),
+           (replace(theirs, ike=("aes256-sha256-modp2048",)), "v1 encryption refused" if init else "v1 encryption differs"),
+           (theirs.with_child(esp=("aes128gcm16-modp2048",)), "v1 child refused" if init else "v1 pfs differs"))
 
 
 
@@ -142,9 +143,11 @@ IKED = ("aes256-sha512",)    # iked 7.2 has Linux do neither AES-GCM nor HMAC-SH
 
 @both_roles
 def iked_psk(t):
-    """We make new keys for the child SA and for the IKE SA; the initiator ends it. Where iked began the IKE SA, it does not
+    """Nothing comes of different algorithms, and we say why. Of the same, a tunnel does: we make new keys for the child SA and
+    for the IKE SA; the initiator ends it. Where iked began the IKE SA, it does not
     answer our delete of the old one (it takes those of the initiator only), and the new one goes on."""
     t.kernel(Openiked)
+    differ(t, SIDE, (SIDE.mirrored().with_child(esp=IKED), "no child proposal"))
     t.establish(SIDE.with_child(esp=IKED))
     t.traffic()
     with t.flood():
