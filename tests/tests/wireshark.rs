@@ -6,13 +6,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use ipsec_core::crypto::{PacketCipher, Provider, Shape, Suite, Work};
+use ipsec::{GatewayEvent, V1, Versions};
+use ipsec_core::crypto::{Integ, PacketCipher, Provider, Shape, Suite, Work};
 use ipsec_core::path::Endpoint;
 use ipsec_core::time::Instant;
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::keylog::{EspKeys, IkeKeys};
 use ipsec_testkit::link::Datagram;
+use ipsec_testkit::pair::{Memory, Pair};
 use ipsec_testkit::pcap::{Pcap, packet};
+use ipsec_testkit::setup::Setup;
 
 type Cipher = <RustCrypto as Provider>::Cipher;
 
@@ -223,4 +226,43 @@ fn ike_is_decrypted_with_logged_keys() {
         let complaints = tshark.read(&pcap, "isakmp && _ws.expert", &["_ws.expert.message"]);
         assert_eq!(complaints.len(), 1, "a damaged message goes unnoticed");
     }
+}
+
+/// RFC 2408 section 4.2: AH and ESP of a bundle are two proposals of one number, in what we offer and in what we answer.
+#[test]
+fn a_bundle_is_two_proposals_of_one_number() {
+    let Some(tshark) = Tshark::new("bundle") else { return };
+    let mut setup = Setup::new(1)
+        .peers(|peer| peer.versions = Versions::V1(V1::MAIN))
+        .children(|child| child.around = &[Integ::HMAC_SHA2_256_128])
+        .sizes(|sizes| sizes.manual = sizes.children);
+    setup.a.config.ike.key_log = true;
+    let mut memory = Memory::<RustCrypto>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    let keys = pair.a.events.iter().find_map(|(_, event)| match event {
+        GatewayEvent::IkeKeys(keys) => Some(keys),
+        _ => None,
+    });
+    let keys = keys.unwrap();
+    let line = IkeKeys {
+        spi_i: keys.initiator_spi,
+        spi_r: keys.responder_spi,
+        suite: keys.suite,
+        sk_ei: keys.encryption_i(),
+        sk_er: keys.encryption_r(),
+        sk_ai: keys.integrity_i(),
+        sk_ar: keys.integrity_r(),
+    };
+    tshark.keys("ikev1_decryption_table", &[line.line_v1()]);
+    let capture = pair.transcript();
+    let fields = ["isakmp.prop.number", "isakmp.prop.protoid", "isakmp.ipsec.attr.encap_mode"];
+    let quick = "isakmp.exchangetype == 32 && isakmp.prop.number";
+    // AH is protocol 2, ESP is 3; tunnel mode is 1, transport mode is 2. There are three suites of ESP.
+    assert_eq!(tshark.read(&capture, quick, &fields)[1..], ["1,1 2,3 1,1"]);
+    let offered = &tshark.read(&capture, quick, &fields)[0];
+    assert!(offered.starts_with("1,1,2,2 2,3,2,3 1,1"), "{offered}");
+    let packets = tshark.read(&capture, "ah", &["ip.proto", "ah.next_header", "esp.sequence"]);
+    assert!(packets.len() >= 2 && packets.iter().all(|p| p.starts_with("51 50 ")), "{packets:?}");
 }

@@ -108,8 +108,11 @@ impl Settings {
             all.push((local, Kind::Udp, ports.ike));
             all.push((local, Kind::Udp, ports.nat));
             all.push((local, Kind::Esp, 0));
-            let proposals = peer.children.iter().flat_map(|child| child.proposals);
-            if proposals.flat_map(|proposal| proposal.suites).any(Suite::is_ah) {
+            let by_ah = |child: &Child<'_>| {
+                let suites = child.proposals.iter().flat_map(|proposal| proposal.suites);
+                !child.around.is_empty() || suites.into_iter().any(Suite::is_ah)
+            };
+            if peer.children.iter().any(by_ah) {
                 all.push((local, Kind::Ah, 0));
             }
         }
@@ -388,6 +391,7 @@ struct ChildTable {
     mode: ChildMode,
     proposals: Option<Spanned<Vec<Spanned<String>>>>,
     ah_proposals: Option<Spanned<Vec<Spanned<String>>>>,
+    ah_around: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     ah_align8: bool,
     lifetime: Option<Spanned<String>>,
@@ -567,8 +571,9 @@ impl Checker {
             self.mistake(tries.span(), "at least 1: datagrams get lost");
         }
         let mut names = Vec::new();
+        let only_v1 = matches!(peer.ike, Ike::V1Main | Ike::V1Aggressive);
         let children: Vec<Option<Child<'static>>> =
-            peer.child.iter().map(|child| self.child(child, &mut names)).collect();
+            peer.child.iter().map(|child| self.child(child, &mut names, only_v1)).collect();
 
         let children: Vec<Child<'static>> = children.into_iter().collect::<Option<_>>()?;
         let (auth, subject) = auth?;
@@ -683,7 +688,13 @@ impl Checker {
         Some(pool)
     }
 
-    fn child(&mut self, child: &ChildTable, names: &mut Vec<String>) -> Option<Child<'static>> {
+    /// `only_v1`: its peer speaks IKEv1 and nothing else.
+    fn child(
+        &mut self,
+        child: &ChildTable,
+        names: &mut Vec<String>,
+        only_v1: bool,
+    ) -> Option<Child<'static>> {
         let name = self.name(&child.name, names);
         let local = self.some(&child.local, selector);
         let remote = self.some(&child.remote, selector);
@@ -702,12 +713,24 @@ impl Checker {
                 _ => None,
             },
         };
+        let around = child.ah_around.as_ref().map(|list| {
+            if !only_v1 {
+                self.mistake(list.span(), "AH around ESP is for IKEv1: ike = \"v1-main\"");
+            }
+            self.some(list, keywords::integ)
+        });
+        if let (Some(list), Some(_)) = (&child.ah_proposals, &around) {
+            self.mistake(list.span(), "AH alone, or `ah_around` ESP: choose one");
+        }
         let time = self.lifetime(child.lifetime.as_ref(), 3600);
         let bytes = self.limit(child.lifetime_bytes.as_ref());
         let packets = self.limit(child.lifetime_packets.as_ref());
 
         let mut config = Child::new(name?, local?, remote?);
         config.proposals = proposals?;
+        if let Some(around) = around {
+            config.around = around?;
+        }
         config.replay_window = WINDOW;
         config.mode = match child.mode {
             ChildMode::Tunnel => ModePolicy::Tunnel,
@@ -1034,6 +1057,7 @@ fn port_range(text: &str) -> Result<PortRange, String> {
 mod tests {
     use super::*;
     use ipsec::Group;
+    use ipsec::ipsec_core::crypto::Integ;
 
     const GOOD: &str = r#"
 [gateway]
@@ -1342,6 +1366,30 @@ sequence_out = 5
         assert_eq!(child.mode, ModePolicy::RequireTransport);
         assert!(child.proposals[1].suites[0].is_ah() && child.proposals[1].esn);
         assert!(settings.listening().iter().any(|(_, kind, _)| *kind == Kind::Ah));
+    }
+
+    #[test]
+    fn ah_around_esp_is_for_ikev1() {
+        let named = |text: &str, also: &str| {
+            let child = format!("name = \"lan\"\nah_around = [\"sha1\", \"sha256\"]{also}");
+            text.replace("name = \"lan\"", &child)
+        };
+        let v1 = GOOD.replace("[[peer]]", "[[peer]]\nike = \"v1-main\"");
+        let settings = parse(&named(&v1, "")).unwrap();
+        let around = settings.gateway.ike.peers[0].children[0].around;
+        assert_eq!(around, [Integ::HMAC_SHA1_96, Integ::HMAC_SHA2_256_128]);
+        assert!(settings.listening().iter().any(|(_, kind, _)| *kind == Kind::Ah));
+        for (text, says) in [
+            (named(GOOD, ""), "peer.child.ah_around: AH around ESP is for IKEv1"),
+            (named(&v1, "\nah_proposals = [\"sha1\"]"), "peer.child.ah_proposals: AH alone, or"),
+            (
+                named(&v1, "").replace("sha256\"]", "sha3\"]"),
+                "ah_around: `sha3` is no algorithm of AH",
+            ),
+        ] {
+            let said = parse(&text).map(|_| ()).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
     }
 
     #[test]

@@ -142,12 +142,15 @@ fn sizes(settings: &Settings) -> Sizes {
     let most = tunnels.max(peers.len());
     let usual = Sizes::for_tunnels(most);
     let handshakes = usual.handshakes + HANDSHAKES;
+    // Children of one peer are rekeyed one after the other, but several peers may have one address.
+    let children = 3 * most + 8;
+    let manual = settings.manual.iter().map(|manual| manual.protections().count()).sum::<usize>();
+    let bundles = peers.iter().flat_map(|peer| peer.children).any(|c| !c.around.is_empty());
     Sizes {
         ike_sas: usual.ike_sas + HANDSHAKES,
         handshakes,
-        // Children of one peer are rekeyed one after the other, but several peers may have one address.
-        children: 3 * most + 8,
-        manual: settings.manual.iter().map(|manual| manual.protections().count()).sum(),
+        children,
+        manual: manual + if bundles { children } else { 0 },
         policies: tunnels
             + settings.gateway.before.len()
             + settings.manual.len()
@@ -703,6 +706,7 @@ impl Daemon<'_> {
             GatewayEvent::EspKeys(keys) => {
                 if let Some(log) = &mut self.key_log {
                     log.esp(keys);
+                    log.ah(keys);
                 }
             }
             GatewayEvent::Failed { peer: None, path, failure, .. } => {

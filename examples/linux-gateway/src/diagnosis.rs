@@ -43,6 +43,12 @@ pub(crate) fn advice(
                 "; `proposals` here name {groups}: name the same group on both sides, or none on both"
             )
         }
+        Failure::BundleMismatch { ours: true } => {
+            "; leave `ah_around` out here, or give the peer AH besides ESP".into()
+        }
+        Failure::BundleMismatch { ours: false } => {
+            "; give `ah_around` the peer's algorithm of AH".into()
+        }
         Failure::NoSelectors { .. }
         | Failure::SelectorsRefused
         | Failure::Refused(NotifyType::TS_UNACCEPTABLE)

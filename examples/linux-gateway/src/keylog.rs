@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -13,6 +14,7 @@ pub(crate) struct KeyLog {
     ike_v1: File,
     ike: File,
     esp: File,
+    ah: File,
 }
 
 impl KeyLog {
@@ -26,6 +28,7 @@ impl KeyLog {
             ike_v1: open("ikev1_decryption_table")?,
             ike: open("ikev2_decryption_table")?,
             esp: open("esp_sa")?,
+            ah: open("ah_sa")?,
         })
     }
 
@@ -49,11 +52,7 @@ impl KeyLog {
 
     /// Adds the keys of one direction of a child SA.
     pub(crate) fn esp(&mut self, keys: &EspKeysLog) {
-        let (local, remote) = (keys.path.local.address, keys.path.remote.address);
-        let (source, destination) = match keys.direction {
-            Direction::Inbound => (remote, local),
-            Direction::Outbound => (local, remote),
-        };
+        let (source, destination) = ends(keys);
         let line = EspKeys {
             source,
             destination,
@@ -66,9 +65,28 @@ impl KeyLog {
         append(&mut self.esp, line, "a child SA");
     }
 
+    /// Adds the key of AH around a child SA, if there is one: source, destination, SPI, algorithm and key. Wireshark, which
+    /// checks no AH, has no use for it.
+    pub(crate) fn ah(&mut self, keys: &EspKeysLog) {
+        let Some(ah) = &keys.around else { return };
+        let (source, destination) = ends(keys);
+        let key: String = ah.key().iter().map(|byte| format!("{byte:02x}")).collect();
+        let line = format!("{source},{destination},0x{},{},0x{key}", ah.spi, ah.integ);
+        append(&mut self.ah, Some(line), "AH");
+    }
+
     /// Adds a line about ESP; `None` stands for what Wireshark cannot decrypt.
     pub(crate) fn line(&mut self, line: Option<String>, what: &str) {
         append(&mut self.esp, line, what);
+    }
+}
+
+/// From where to where the packets of an SA go.
+fn ends(keys: &EspKeysLog) -> (IpAddr, IpAddr) {
+    let (local, remote) = (keys.path.local.address, keys.path.remote.address);
+    match keys.direction {
+        Direction::Inbound => (remote, local),
+        Direction::Outbound => (local, remote),
     }
 }
 

@@ -81,6 +81,13 @@ pub(crate) fn ah(text: &str) -> Result<ChildProposal<'static>, String> {
     Ok(parts.child(suites))
 }
 
+/// An algorithm of AH.
+pub(crate) fn integ(word: &str) -> Result<Integ, String> {
+    let integ = Integ::from_keyword(word);
+    let integ = integ.filter(|integ| RustCrypto::INTEGS.contains(integ));
+    integ.ok_or_else(|| format!("`{word}` is no algorithm of AH, like sha256 or aes128gmac"))
+}
+
 /// The words of a proposal, by kind.
 #[derive(Default)]
 struct Parts {

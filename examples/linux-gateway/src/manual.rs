@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::ops::Range;
 
-use ipsec::ipsec_core::crypto::Integ;
 use ipsec::ipsec_core::mode::AddressPair;
 use ipsec::ipsec_core::sa::{AhAlign, Protocol};
 use ipsec::ipsec_core::selector::{MAX_SELECTORS, SelectorList};
@@ -17,6 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::config::{self, Checker, WINDOW};
+use crate::keywords;
 
 /// One table without mistakes.
 pub(crate) struct ManualSettings {
@@ -129,7 +129,8 @@ impl ManualSettings {
         let esp = table.esp.as_ref().map(|words| checker.check(words, esp));
         let align = if table.ah_align8 { AhAlign::Eight } else { AhAlign::Standard };
         let ah = table.ah.as_ref().map(|word| {
-            checker.check(word, |word| integ(word).map(|integ| Algorithms::Ah(integ, align)))
+            checker
+                .check(word, |word| keywords::integ(word).map(|integ| Algorithms::Ah(integ, align)))
         });
         let [first, second] = match (esp, ah) {
             (None, None) => {
@@ -319,13 +320,6 @@ fn esp(words: &str) -> Result<Algorithms, String> {
         true => Ok(Algorithms::Esp(suite)),
         false => Err(format!("`{words}` is not supported")),
     }
-}
-
-/// An algorithm of AH.
-fn integ(word: &str) -> Result<Integ, String> {
-    let integ = Integ::from_keyword(word);
-    let integ = integ.filter(|integ| RustCrypto::INTEGS.contains(integ));
-    integ.ok_or_else(|| format!("`{word}` is no algorithm of AH, like sha256 or aes128gmac"))
 }
 
 fn sas(

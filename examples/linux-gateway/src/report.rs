@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use ipsec::ipsec_ike::wire::{NotifyType, TransformType};
 use ipsec::{
-    ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent, IkeAgreed, IkeId,
-    ManualId, Path, Peer,
+    AgreedAround, ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent,
+    IkeAgreed, IkeId, ManualId, Path, Peer,
 };
 use ipsec_rustcrypto::RustCrypto;
 
@@ -274,7 +274,11 @@ fn ike_agreed(agreed: &IkeAgreed) -> String {
 
 fn child_agreed(agreed: &ChildAgreed) -> String {
     let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, .. } = agreed;
-    let ChildAgreed { additional, encapsulated, transport, .. } = agreed;
+    let ChildAgreed { additional, encapsulated, transport, around, .. } = agreed;
+    let around = around.map_or_else(String::new, |around| {
+        let AgreedAround { integ, inbound_spi, outbound_spi } = around;
+        format!(" ah={integ} ah_spi_in={inbound_spi} ah_spi_out={outbound_spi}")
+    });
     let pfs = match *group {
         ipsec::Group::NONE => String::new(),
         group => format!(", {group}{}", more(additional)),
@@ -283,7 +287,7 @@ fn child_agreed(agreed: &ChildAgreed) -> String {
     let udp = if *encapsulated { "udp" } else { "none" };
     let mode = if *transport { "transport" } else { "tunnel" };
     format!(
-        "spi_in={inbound_spi} spi_out={outbound_spi} suite={suite}{pfs}{esn} encapsulation={udp} mode={mode}"
+        "spi_in={inbound_spi} spi_out={outbound_spi} suite={suite}{pfs}{esn} encapsulation={udp} mode={mode}{around}"
     )
 }
 
@@ -304,6 +308,7 @@ fn is_about_child(failure: &Failure, is_up: bool) -> bool {
         Failure::SinglePairRequired | Failure::InvalidSelectors => true,
         // Some peers, such as iked, refuse an IKE SA in IKE_AUTH for the sake of its first child.
         Failure::Refused(NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::TS_UNACCEPTABLE) => true,
+        Failure::BundleMismatch { .. } | Failure::AhBehindNat => true,
         // Only what is offered for IKE has a pseudo-random function.
         Failure::NoProposal { offered } => {
             !offered.iter().any(|transform| transform.kind == TransformType::PRF)

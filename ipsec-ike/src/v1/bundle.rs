@@ -58,6 +58,11 @@ impl Going {
         let protocol = protocol_of(child.choice.suite.is_ah());
         Self { protocol, spi: child.spi_in, around: child.around.spi_in }
     }
+
+    /// How many messages tell it.
+    pub(super) const fn messages(self) -> usize {
+        if self.around == 0 { 1 } else { 2 }
+    }
 }
 
 /// What is chosen of the AH of a bundle.
@@ -306,6 +311,30 @@ mod tests {
         mode: Encapsulation,
     ) -> Result<QuickChoice<'a>, Unmet> {
         choose(offer, (core::slice::from_ref(ours), AROUND), &CAN, &|e| e == mode)
+    }
+
+    /// What racoon offered, decrypted.
+    const RACOON: [u8; 84] = [
+        0, 0, 0, 1, 0, 0, 0, 1, // DOI, situation
+        2, 0, 0, 36, 1, 2, 4, 1, 0x01, 0x44, 0xfd, 0x4e, // proposal 1, AH
+        0, 0, 0, 24, 1, 3, 0, 0, 0x80, 1, 0, 1, 0x80, 2, 0x0e, 0x10, 0x80, 4, 0, 2, 0x80, 5, 0, 2,
+        0, 0, 0, 40, 1, 3, 4, 1, 0x0b, 0xba, 0xc6, 0xee, // proposal 1, ESP
+        0, 0, 0, 28, 1, 12, 0, 0, 0x80, 1, 0, 1, 0x80, 2, 0x0e, 0x10, 0x80, 4, 0, 1, 0x80, 6, 0,
+        128, 0x80, 5, 0, 2,
+    ];
+
+    #[test]
+    fn an_offer_of_racoon() {
+        let offer = SaPayload::parse(&RACOON).unwrap();
+        let chosen = pick(&offer, &OURS, TUNNEL).unwrap();
+        let around = chosen.around.unwrap();
+        assert_eq!((chosen.spi.get(), around.spi.get()), (0x0bba_c6ee, 0x0144_fd4e));
+        assert_eq!((chosen.choice.suite, around.integ), (SHA1, Integ::HMAC_SHA1_96));
+        // The answer differs in the SPIs only.
+        let mut expected = RACOON;
+        expected[16..20].copy_from_slice(&[0, 0, 0x33, 0x33]);
+        expected[52..56].copy_from_slice(&[0, 0, 0x44, 0x44]);
+        assert_eq!(body(|w| answer(w, &chosen, &around, (0x4444, 0x3333))), expected);
     }
 
     /// What racoon offers, with and without `complex_bundle`, and what others do: AH before ESP or behind it, in tunnel or in

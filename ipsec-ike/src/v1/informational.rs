@@ -294,14 +294,11 @@ impl<P: Provider> Ike<'_, P> {
 
     // ---- deletes ----
 
-    /// Tells the peer that a child is gone: of a bundle both, in a payload each (RFC 2408 section 3.15).
+    /// Tells the peer that a child is gone: of a bundle both, in a payload each (RFC 2408 section 3.15), and a message each:
+    /// racoon's hash covers only the first payload. `false` if there is no room.
     pub(super) fn v1_say_deleted(&mut self, env: &mut Env<'_>, sa: u32, going: Going) -> bool {
         let Going { protocol, spi, around } = going;
-        self.v1_say(env, sa, &mut |w| {
-            if around != 0 {
-                w.delete(ProtocolId::AH, &[around])?;
-            }
-            w.delete(protocol, &[spi])
-        })
+        let mut say = |protocol, spi| self.v1_say(env, sa, &mut |w| w.delete(protocol, &[spi]));
+        (around == 0 || say(ProtocolId::AH, around)) && say(protocol, spi)
     }
 }

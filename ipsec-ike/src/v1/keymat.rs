@@ -463,6 +463,7 @@ mod tests {
     use crate::wire::HEADER_LEN;
     use crate::wire::v1::testdata::{CONVERSATIONS, Conversation, PSK, bytes as hex};
     use crate::wire::v1::{Collected, ExchangeType, Message, Payloads};
+    use ipsec_core::crypto::Integ;
     use ipsec_rustcrypto::RustCrypto;
 
     extern crate std;
@@ -793,6 +794,42 @@ mod tests {
         // kernel-libipsec pretends that there is a NAT, by a wrong hash of the sender's endpoint.
         assert!(sun.matches(&sent(&request)[0]) && moon.matches(&sent(&answer)[0]));
         assert!(!sun.matches(&sent(&request)[1]) && !moon.matches(&sent(&request)[1]));
+    }
+
+    /// RFC 2409 section 5.5, as racoon understands it: of a bundle, each SA has keying material of its own protocol and SPI,
+    /// here longer than one output of the function. As its log told it.
+    #[test]
+    fn keying_material_of_racoon() {
+        let skeyid_d = hex("d2235f124c68adec2df52978845deac945992a4653fa42d529754bdad3fb6f2e");
+        let ni = hex("d84eaaf6472e99dfd756ac9235f9fdfb0aa95bb9564e8aebf66cbae5e819c33a");
+        let nr = hex("ee8373389a6dd1fe0d590fc4c69afb93");
+        let prf = PrfId::HMAC_SHA2_256;
+        let seed = Phase2Seed { prf, skeyid_d: &skeyid_d, secret: None, ni: &ni, nr: &nr };
+        let (ah, esp) = (Suite::ah(Integ::HMAC_SHA1_96), Suite::AES_128_CBC_SHA256);
+        for (suite, spis, expected) in [
+            (
+                ah,
+                [0x0ef0_6ff4, 0x5b2a_f821],
+                [
+                    "3ecf72ff8e23e1e77c7b7801a31f6fd67a4f90b1",
+                    "ba7545e27134f6899b14f653ca9902228bd735c4",
+                ],
+            ),
+            (
+                Suite { integ: Integ::HMAC_SHA1_96, ..esp },
+                [0x0054_c7a9, 0x9631_e9c0],
+                [
+                    "e2cf9482d12ac365dadbb79795556effdb8dca2bab51a1c7168500e085c66e4fc0edd32f",
+                    "aa426a3718f2c5ea3bc6336b46850ffbd459717613476db3a2dd9c2f94512136406ac4c3",
+                ],
+            ),
+        ] {
+            let mut keys = ChildKeys::EMPTY;
+            let [one, other] = spis.map(|spi| Spi::new(spi).unwrap());
+            seed.child::<RustCrypto>(&mut keys, suite, one, other).unwrap();
+            assert_eq!(keys.of(Role::Initiator), hex(expected[0]));
+            assert_eq!(keys.of(Role::Responder), hex(expected[1]));
+        }
     }
 
     #[test]

@@ -121,7 +121,8 @@ impl<P: Provider> Ike<'_, P> {
             next = child.next;
             let going = Going::of(child);
             let up = matches!(child.state, ChildState::Established | ChildState::Leaving);
-            if up && self.free_exchanges.len() > 1 && self.buffers.free() > 1 {
+            let room = self.free_exchanges.len().min(self.buffers.free());
+            if up && room > going.messages() {
                 let _ = self.v1_say_deleted(env, number, going);
             }
         }

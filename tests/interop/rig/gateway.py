@@ -150,6 +150,8 @@ def peer(side):
         keys = {"name": child.name, "local": list(child.local), "remote": list(child.remote),
                 "mode": child.mode, "lifetime": child.lifetime}
         keys["ah_proposals" if child.ah else "proposals"] = list(child.ah or child.esp)
+        if child.around:
+            keys.update(ah_around=list(child.around), ah_align8=True)
         if child.lifetime_packets:
             keys["lifetime_packets"] = child.lifetime_packets
         yield "[[peer.child]]", keys

@@ -11,6 +11,7 @@ class Child:
     remote: tuple = ("192.168.2.0/24",)
     esp: tuple = ("aes128gcm16",)
     ah: tuple = ()    # in place of ESP
+    around: tuple = ()    # algorithms of AH around ESP, of IKEv1
     mode: str = "tunnel"
     lifetime: str = "1h"
     lifetime_packets: int = 0

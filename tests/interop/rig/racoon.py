@@ -1,0 +1,95 @@
+"""racoon, the IKE daemon of ipsec-tools, which negotiates bundles: its configuration, its events, and setkey's policies. It
+needs a kernel's IPsec, so it runs on a guest, whose policies have it begin."""
+import shutil
+
+from . import Skip
+from .daemon import Daemon
+
+CONFIGURATION = """\
+path pre_shared_key "{psk}";
+path pidfile "{pid}";
+{bundles}
+listen {{
+  isakmp {side.local} [500];
+  adminsock disabled;
+}}
+remote {side.remote} {{
+  exchange_mode main;
+  lifetime time 4 hour;
+  proposal_check obey;
+  nat_traversal off;
+  dpd_delay {dpd};
+  dpd_retry 1;
+  dpd_maxfail 3;
+  proposal {{
+    encryption_algorithm aes 128;
+    hash_algorithm sha256;
+    authentication_method pre_shared_key;
+    dh_group modp2048;
+  }}
+}}
+sainfo anonymous {{
+  {pfs}
+  lifetime time 1 hour;
+  encryption_algorithm aes 128;
+  authentication_algorithm hmac_sha1;
+  compression_algorithm deflate;
+}}
+"""
+
+# For one direction: ESP first, and AH around it.
+POLICY = """\
+spdadd {source} {target} any -P {way} ipsec
+  esp/{mode}/{ends}/require
+  ah/transport/{ends}/require;
+"""
+
+
+class Racoon(Daemon):
+    NEEDS = ()
+    LOG = "racoon.log"
+    EVENTS = {
+        "ready": r"used as isakmp port",
+        "ike up": r"ISAKMP-SA established",
+        "ike down": r"ISAKMP-SA (?:deleted|expired)|purged ISAKMP-SA|purging ISAKMP-SA",
+        "child up": r"IPsec-SA established: ESP/",
+        "ah up": r"IPsec-SA established: AH/",
+        "child down": r"purged IPsec-SA proto_id=ESP|deleting a generated policy",
+    }
+
+    @staticmethod
+    def needed():
+        if not shutil.which("racoon") or not shutil.which("setkey"):
+            raise Skip("racoon and setkey of ipsec-tools, which Debian 12 does not have, are not in PATH")
+
+    def start(self, side, extra=""):
+        """With the algorithms of `CONFIGURATION`; `side` has the rest."""
+        folder, node = self.node.folder, self.node
+        self.side = side
+        child, = side.children
+        node.run(["/run/modprobe", "-a", "af_key", "ah4", "cbc", "hmac", "sha1_generic", "authenc", "echainiv"])
+        (folder / "psk.txt").write_text(f"{side.remote} {side.psk}\n")
+        (folder / "psk.txt").chmod(0o600)
+        ends = f"{side.local}-{side.remote}", f"{side.remote}-{side.local}"
+        networks = child.local[0], child.remote[0]
+        (folder / "policies").write_text("flush;\nspdflush;\n" + "".join(
+            POLICY.format(source=source, target=target, way=way, ends=end, mode=child.mode)
+            for (source, target), way, end in ((networks, "out", ends[0]), (networks[::-1], "in", ends[1]))))
+        (folder / "racoon.conf").write_text(CONFIGURATION.format(
+            side=side, psk=node.path("psk.txt"), pid=node.path("racoon.pid"), dpd=side.dpd.removesuffix("s"),
+            pfs="pfs_group modp2048;" if "modp2048" in child.esp[0] else "", bundles="complex_bundle on;"))
+        if child.mode == "tunnel":
+            node.ip(f"route replace {child.remote[0]} via {side.remote}")
+        node.run([shutil.which("setkey"), "-f", node.path("policies")])
+        self.task = node.start([shutil.which("racoon"), "-F", "-v", "-f", node.path("racoon.conf"), "-l", node.path(self.LOG)],
+                               log="racoon.out")
+        self.expect("ready")
+
+    def initiate(self, child="lan"):
+        """Traffic asks for it."""
+        there, here = (of.split("/")[0].removesuffix(".0") for of in (self.side.children[0].remote[0], self.side.children[0].local[0]))
+        ends = (f"{there}.1", f"{here}.1") if self.side.children[0].mode == "tunnel" else (there, here)
+        self.node.run(["ping", "-c1", "-W1", "-I", ends[1], ends[0]], check=False)
+
+    def associations(self):
+        return self.node.run([shutil.which("setkey"), "-D"])
