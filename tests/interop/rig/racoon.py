@@ -1,6 +1,7 @@
 """racoon, the IKE daemon of ipsec-tools, which negotiates bundles: its configuration, its events, and setkey's policies. It
 needs a kernel's IPsec, so it runs on a guest, whose policies have it begin."""
 import shutil
+from ipaddress import ip_network
 
 from . import Skip
 from .daemon import Daemon
@@ -8,10 +9,9 @@ from .daemon import Daemon
 CONFIGURATION = """\
 path pre_shared_key "{psk}";
 path pidfile "{pid}";
-{bundles}
+complex_bundle on;
 listen {{
   isakmp {side.local} [500];
-  adminsock disabled;
 }}
 remote {side.remote} {{
   exchange_mode main;
@@ -51,10 +51,11 @@ class Racoon(Daemon):
     EVENTS = {
         "ready": r"used as isakmp port",
         "ike up": r"ISAKMP-SA established",
-        "ike down": r"ISAKMP-SA (?:deleted|expired)|purged ISAKMP-SA|purging ISAKMP-SA",
+        "ike down": r"ISAKMP-SA deleted",
+        "ah down": r"purged IPsec-SA proto_id=AH",
         "child up": r"IPsec-SA established: ESP/",
         "ah up": r"IPsec-SA established: AH/",
-        "child down": r"purged IPsec-SA proto_id=ESP|deleting a generated policy",
+        "child down": r"purged IPsec-SA proto_id=ESP",
     }
 
     @staticmethod
@@ -77,7 +78,7 @@ class Racoon(Daemon):
             for (source, target), way, end in ((networks, "out", ends[0]), (networks[::-1], "in", ends[1]))))
         (folder / "racoon.conf").write_text(CONFIGURATION.format(
             side=side, psk=node.path("psk.txt"), pid=node.path("racoon.pid"), dpd=side.dpd.removesuffix("s"),
-            pfs="pfs_group modp2048;" if "modp2048" in child.esp[0] else "", bundles="complex_bundle on;"))
+            pfs="pfs_group modp2048;" if "modp2048" in child.esp[0] else ""))
         if child.mode == "tunnel":
             node.ip(f"route replace {child.remote[0]} via {side.remote}")
         node.run([shutil.which("setkey"), "-f", node.path("policies")])
@@ -87,9 +88,6 @@ class Racoon(Daemon):
 
     def initiate(self, child="lan"):
         """Traffic asks for it."""
-        there, here = (of.split("/")[0].removesuffix(".0") for of in (self.side.children[0].remote[0], self.side.children[0].local[0]))
-        ends = (f"{there}.1", f"{here}.1") if self.side.children[0].mode == "tunnel" else (there, here)
-        self.node.run(["ping", "-c1", "-W1", "-I", ends[1], ends[0]], check=False)
-
-    def associations(self):
-        return self.node.run([shutil.which("setkey"), "-D"])
+        of = self.side.children[0]
+        here, there = (str(next(iter(ip_network(side[0]).hosts()))) for side in (of.local, of.remote))
+        self.node.run(["ping", "-c1", "-W1", "-I", here, there], check=False)
