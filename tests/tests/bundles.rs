@@ -3,9 +3,9 @@
 use core::time::Duration;
 
 use ipsec::{
-    AhKeysLog, ChildProposal, ChildRef, Counters, DropReason, Endpoint, Failure, GatewayEvent,
-    Group, InboundError, Lifetime, Limits, ModePolicy, OpenError, Path, Provider, Suite, V1,
-    Versions,
+    AhKeysLog, ChildProposal, ChildRef, Counters, DownReason, DropReason, Endpoint, Failure,
+    GatewayEvent, Group, InboundError, Lifetime, Limits, ModePolicy, OpenError, Path, Provider,
+    Suite, V1, Versions,
 };
 use ipsec_core::crypto::Integ;
 use ipsec_core::mode::Mode;
@@ -518,5 +518,24 @@ fn the_end_of_either_is_the_end_of_both() {
         assert!(deletes.iter().map(|d| &d.payloads).eq(&both), "{deletes:?}");
         pair.run_for(MINUTE);
         pair.close_and_check(Side::B);
+    }
+}
+
+/// The end of an IKE SA is told even if all contexts keep something, as they do a moment after both SAs of a bundle have been
+/// replaced and deleted.
+#[test]
+fn the_end_is_told_in_little_room() {
+    for after in 0..40 {
+        let setup = bundle(14).sizes(|sizes| sizes.exchanges = 4);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.rekey(Side::A).unwrap();
+        pair.run_for(after * SECOND / 10);
+        pair.close_all(Side::A);
+        pair.run_for(SECOND);
+        assert_eq!(pair.b.ike_downs(), [DownReason::Deleted], "{after}\n{}", pair.log());
+        let used = pair.b.statistics();
+        assert_eq!((used.children, used.inbound_sas, used.outbound_sas), (0, 0, 0), "{after}");
     }
 }

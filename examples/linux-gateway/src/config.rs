@@ -571,7 +571,8 @@ impl Checker {
             self.mistake(tries.span(), "at least 1: datagrams get lost");
         }
         let mut names = Vec::new();
-        let only_v1 = matches!(peer.ike, Ike::V1Main | Ike::V1Aggressive);
+        let ike = peer.ike.as_ref().map(|ike| *ike.get_ref());
+        let only_v1 = matches!(ike, Some(Ike::V1Main | Ike::V1Aggressive));
         let children: Vec<Option<Child<'static>>> =
             peer.child.iter().map(|child| self.child(child, &mut names, only_v1)).collect();
 

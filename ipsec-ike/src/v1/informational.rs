@@ -156,6 +156,22 @@ impl<P: Provider> Ike<'_, P> {
         true
     }
 
+    /// Frees the contexts that keep for an SA that is to end what nobody will ask for again, and those of messages that
+    /// were said and have left. Looks at 64 of them, no more.
+    pub(super) fn forget_kept(&mut self, env: &mut Env<'_>, sa: u32) {
+        let first = self.contexts.handshake_numbers().end;
+        for number in (first..first.saturating_add(64)).take(self.contexts.exchanges.len()) {
+            let kept = self.contexts.exchange(number).is_some_and(|x| {
+                let of_it = x.sa == sa && matches!(x.kind, exchange::Kind::V1(_));
+                let said = x.kind == exchange::Kind::V1(Kind::Informational);
+                x.stage == exchange::Stage::Answered && (of_it || said)
+            });
+            if kept && !self.transmits.contains(number) {
+                self.end_exchange(env, number);
+            }
+        }
+    }
+
     fn begin_said(&mut self, sa: u32, message_id: u32) -> Option<u32> {
         if self.buffers.free() < 1 {
             return None;

@@ -115,6 +115,7 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Tells the peer that all is over: its children, as far as there is room to say so, and the SA.
     pub(super) fn phase1_close(&mut self, env: &mut Env<'_>, number: u32) {
+        self.forget_kept(env, number);
         let mut next = self.sa(number).map_or(0, |sa| sa.children);
         while let Some(index) = next.checked_sub(1) {
             let Some(child) = self.child(index) else { break };
