@@ -73,7 +73,7 @@ class Libreswan(Daemon):
         node.run(["sh", "-ec", f"[ -d {PROGRAMS} ] || mount --bind {LIBEXEC} /usr/libexec\n"
                                f"rm -rf {RUN}; cp -r {node.path('pluto')} {RUN}"])
         # Routes are the business of libreswan's script `_updown`, which does more than a guest can stand.
-        node.ip("route replace 192.168.1.0/24 via 10.8.0.1", "route replace 10.3.0.0/24 via 10.8.0.1")
+        node.ip("route replace 192.168.1.0/24 dev wan", "route replace 10.3.0.0/24 dev wan")
         self.task = node.start([
             f"{PROGRAMS}/pluto", "--nofork", "--config", node.path("ipsec.conf"), "--secretsfile", node.path("ipsec.secrets"),
             "--rundir", RUN, "--nssdir", RUN, "--ipsecdir", RUN, "--logfile", node.path(self.LOG)], log="pluto.out")

@@ -59,7 +59,7 @@ class Openiked(Daemon):
             rm -rf /etc/iked
             cp -r {node.path('etc')}/* /etc
             """])
-        node.ip("route replace 192.168.1.0/24 via 10.8.0.1")
+        node.ip("route replace 192.168.1.0/24 dev wan")
         self.seen["ready"] = len(self.log())    # it was ready more than once if it was told of another configuration
         self.task = node.start([f"{PROGRAMS}/iked", "-d", "-v", "-v", "-f", "/etc/passive.conf"], log=self.LOG)
         self.expect("ready")

@@ -103,6 +103,21 @@ def libreswan_v1_xauth(t):
     t.on_wire("esp")
 
 
+@both_roles
+def libreswan_v1_nat(t):
+    """The initiator is behind a NAT."""
+    if t.role == "init":
+        t.nat("ours", Libreswan)
+        ours = replace(V1, local="10.7.0.1", remote="10.8.0.2")
+        t.establish(ours, ours.mirrored(remote="any"))
+    else:
+        t.nat("peer", Libreswan)
+        ours = replace(V1, local="10.8.0.2", remote="any")
+        t.establish(ours, ours.mirrored(local="10.7.0.1", remote="10.8.0.2"))
+    t.traffic()
+    t.on_wire("udp esp", peer="10.8.0.2" if t.role == "init" else "10.8.0.254")
+
+
 def differ(t, side, *peers):
     """Sets up nothing, again and again: `peers` are what the peer is told, each with what we say then."""
     for peer, why in peers:

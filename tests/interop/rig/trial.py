@@ -59,14 +59,22 @@ class Trial:
                   }
                 }"""])
 
-    def nat(self, inside):
+    def nat(self, inside, daemon=Charon):
         """A router between 10.7.0.0/24, where `inside` ("ours" or "peer") is 10.7.0.1, and 10.8.0.0/24, where the other
-        one is 10.8.0.2; it hides the former behind 10.8.0.254."""
-        need("nft")
-        ours, peer, router = self.netns("ours"), self.netns("peer"), self.netns("router")
+        one is 10.8.0.2; it hides the former behind 10.8.0.254. Where the peer's daemon needs a kernel, it has one."""
+        need("nft", *daemon.NEEDS)
+        ours, router = self.netns("ours"), self.netns("router")
+        names = ("inside", "outside") if inside == "ours" else ("outside", "inside")
+        self.wire(ours, router, names[0])
+        if daemon is Charon:
+            peer = self.netns("peer")
+            self.wire(peer, router, names[1])
+        else:
+            router.ip(f"tuntap add dev {names[1]} mode tap", f"link set {names[1]} up")
+            peer = Guest("peer", self.folder, self.work, router, names[1])
+            self.nodes.append(peer)
+            peer.boot()
         hidden, public = (ours, peer) if inside == "ours" else (peer, ours)
-        self.wire(hidden, router, "inside")
-        self.wire(public, router, "outside")
         self.address(hidden, "10.7.0.1/24")
         hidden.ip("route add default via 10.7.0.254")
         self.address(public, "10.8.0.2/24")
@@ -74,19 +82,7 @@ class Trial:
         router.set("net.ipv4.ip_forward", 1)
         self.router = router
         self.map_ports("20000-29999")
-        self.daemons(ours, peer)
-
-    def hide(self, address):
-        """Our machine has this address besides, which its own NAT hides behind that of the wire."""
-        need("nft")
-        self.ours.node.ip(f"addr add {address}/32 dev lo")
-        self.ours.node.run(["nft", f"""
-            table ip nat {{
-              chain postrouting {{
-                type nat hook postrouting priority srcnat
-                oifname wan ip saddr {address} meta l4proto udp masquerade to :20000-29999
-              }}
-            }}"""])
+        self.daemons(ours, peer, daemon=daemon)
 
     def map_ports(self, ports):
         """The router's NAT: UDP leaves from these ports of 10.8.0.254; nothing gets in unasked."""
