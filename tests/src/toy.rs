@@ -63,27 +63,84 @@ impl Provider for Toy {
     }
 
     fn cbc_encrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
-        let (fits, block_len) = match encr {
-            Encr::AES_CBC => (matches!(key.len(), 16 | 24 | 32), 16),
-            Encr::DES3 => (key.len() == 24, 8),
-            Encr::DES => (key.len() == 8, 8),
-            _ => return Err(CryptoError::Unsupported),
-        };
-        if !fits || iv.len() != block_len || text.len().checked_rem(block_len) != Some(0) {
-            return Err(CryptoError::Length);
+        match block_len(encr, key, iv, text)? {
+            16 => Cbc::<16>::new(encr, key, iv).encrypt(text),
+            _ => Cbc::<8>::new(encr, key, iv).encrypt(text),
         }
-        let mut mixer = Mixer::new(Key::default(), Purpose::CipherKey);
-        mixer.number(usize::from(encr.0));
-        mixer.bytes(key);
-        let mut mixer = Mixer::new(*mixer.finish().key(), Purpose::Stream);
-        mixer.bytes(iv);
-        mixer.finish().xor(text);
         Ok(())
     }
 
     fn cbc_decrypt(encr: Encr, key: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), CryptoError> {
-        // A key stream undoes itself.
-        Self::cbc_encrypt(encr, key, iv, text)
+        match block_len(encr, key, iv, text)? {
+            16 => Cbc::<16>::new(encr, key, iv).decrypt(text),
+            _ => Cbc::<8>::new(encr, key, iv).decrypt(text),
+        }
+        Ok(())
+    }
+}
+
+fn block_len(encr: Encr, key: &[u8], iv: &[u8], text: &[u8]) -> Result<usize, CryptoError> {
+    let (fits, len) = match encr {
+        Encr::AES_CBC => (matches!(key.len(), 16 | 24 | 32), 16),
+        Encr::DES3 => (key.len() == 24, 8),
+        Encr::DES => (key.len() == 8, 8),
+        _ => return Err(CryptoError::Unsupported),
+    };
+    let whole = iv.len() == len && text.len().checked_rem(len) == Some(0);
+    if fits && whole { Ok(len) } else { Err(CryptoError::Length) }
+}
+
+/// Blocks of N octets in CBC mode. The cipher is a Feistel network of four rounds: as with a real one, who changes one bit
+/// of a block changes all of it.
+struct Cbc<const N: usize> {
+    key: Key,
+    /// The block before, encrypted.
+    before: [u8; N],
+}
+
+impl<const N: usize> Cbc<N> {
+    fn new(encr: Encr, key: &[u8], iv: &[u8]) -> Self {
+        let mut mixer = Mixer::new(Key::default(), Purpose::CipherKey);
+        mixer.number(usize::from(encr.0));
+        mixer.bytes(key);
+        let mut before = [0; N];
+        xor(&mut before, iv);
+        Self { key: *mixer.finish().key(), before }
+    }
+
+    fn encrypt(&mut self, text: &mut [u8]) {
+        for block in text.as_chunks_mut::<N>().0 {
+            xor(block, &self.before);
+            self.rounds(block, [0, 1, 2, 3]);
+            self.before = *block;
+        }
+    }
+
+    fn decrypt(&mut self, text: &mut [u8]) {
+        for block in text.as_chunks_mut::<N>().0 {
+            let encrypted = *block;
+            self.rounds(block, [3, 2, 1, 0]);
+            xor(block, &self.before);
+            self.before = encrypted;
+        }
+    }
+
+    fn rounds(&self, block: &mut [u8; N], numbers: [u64; 4]) {
+        let Some((left, right)) = block.split_at_mut_checked(N / 2) else { return };
+        for number in numbers {
+            let (half, other) =
+                if number & 1 == 0 { (&*left, &mut *right) } else { (&*right, &mut *left) };
+            let mut mixer = Mixer::new(self.key, Purpose::Round);
+            mixer.word(number);
+            mixer.bytes(half);
+            mixer.finish().xor(other);
+        }
+    }
+}
+
+fn xor(octets: &mut [u8], with: &[u8]) {
+    for (octet, with) in octets.iter_mut().zip(with) {
+        *octet ^= with;
     }
 }
 
@@ -513,6 +570,7 @@ enum Purpose {
     Prf,
     Secret,
     Padding,
+    Round,
 }
 
 /// Takes bytes in. The rounds are those of SipHash; how they are used is not.

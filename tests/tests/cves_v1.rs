@@ -21,6 +21,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const MAIN: u8 = 2;
 const AGGRESSIVE: u8 = 4;
 const INFORMATIONAL: u8 = 5;
+const TRANSACTION: u8 = 6;
 const QUICK: u8 = 32;
 
 const SA: u8 = 1;
@@ -808,4 +809,70 @@ fn strangers_without_number() {
         Datagram::udp(from, Endpoint::new(ADDRESS_B, 500), message)
     });
     assert!(unharmed(&setup, datagrams) > 2900);
+}
+
+/// A tunnel comes up, gets new keys from either side, and ends, while somebody who sees each message sends altered ones
+/// that arrive just before it. Nothing has to be said twice.
+fn outrun(setup: &Setup, alter: fn(&[u8]) -> Vec<Vec<u8>>) {
+    let mut memory = Memory::<Toy>::of(setup);
+    let mut pair = Pair::new(setup, &mut memory);
+    pair.on_arrival = Some(Box::new(move |node, now, datagram| {
+        if datagram.bytes.get(17) != Some(&0x10) || datagram.bytes[19] & 1 == 0 {
+            return;
+        }
+        for bytes in alter(&datagram.bytes) {
+            let _ = node.take(now, &Datagram { bytes, ..datagram.clone() });
+        }
+    }));
+    pair.initiate(Side::A).unwrap();
+    assert!(pair.wait(SECOND, Pair::is_up), "{}", pair.log());
+    for (count, side) in [(1, Side::A), (2, Side::B)] {
+        pair.rekey(side).unwrap();
+        let rekeyed =
+            |pair: &Pair<'_>| pair.a.child_rekeys() == count && pair.b.child_rekeys() == count;
+        assert!(pair.wait(SECOND, rekeyed), "{side:?}\n{}", pair.log());
+        pair.ping();
+    }
+    pair.run_for(5 * MINUTE);
+    assert!(pair.a.ike_downs().is_empty() && pair.b.ike_downs().is_empty(), "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::A);
+}
+
+/// No hash covers padding, and its last block is the vector of the next message (RFC 2409 appendix B): blocks that somebody
+/// appends are none of the peer's.
+#[test]
+fn blocks_appended_on_the_way() {
+    let append = |message: &[u8]| {
+        let appended = |blocks: usize| {
+            let mut message = message.to_vec();
+            message.extend((0..16 * blocks).map(|i| i as u8));
+            let len = message.len() as u32;
+            message[24..28].copy_from_slice(&len.to_be_bytes());
+            message
+        };
+        [1, 2, 5].map(appended).to_vec()
+    };
+    for setup in [main_mode(93), aggressive(94), main_mode(95).children(|c| c.proposals = PFS)] {
+        outrun(&setup, append);
+    }
+}
+
+/// HASH(1) of Quick Mode, of an Informational exchange and of a Transaction are the same (RFC 2409 sections 5.5 and 5.7), and
+/// cover no header: a message under another exchange's name does not use up the message ID.
+#[test]
+fn messages_renamed_on_the_way() {
+    let rename = |message: &[u8]| {
+        let own = message[18];
+        let others = [MAIN, AGGRESSIVE, INFORMATIONAL, TRANSACTION, QUICK, 33];
+        let renamed = others.into_iter().filter(|other| *other != own).map(|other| {
+            let mut message = message.to_vec();
+            message[18] = other;
+            message
+        });
+        renamed.collect()
+    };
+    for setup in [main_mode(96), aggressive(97), main_mode(98).children(|c| c.proposals = PFS)] {
+        outrun(&setup, rename);
+    }
 }

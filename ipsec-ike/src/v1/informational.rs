@@ -32,6 +32,10 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Result<(), DatagramError> {
         let iv = self.v1_first_iv(sa, arrived.header.message_id)?;
         let (_, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
+        // HASH(1) does not cover the type of the exchange: somebody may have renamed another message on the way.
+        if collected.sa.is_some() || collected.attributes.is_some() {
+            return Err(DatagramError::Unexpected);
+        }
         let peer = self.sa(sa).map(|sa| (sa.peer, sa.identity));
         let (peer, identity) = peer.ok_or(DatagramError::Stale)?;
         let mut fresh = false;

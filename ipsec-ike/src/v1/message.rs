@@ -37,8 +37,24 @@ pub(super) struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     pub(super) fn collect(&self) -> Result<Collected<'a>, DatagramError> {
-        Ok(Collected::collect(Payloads::padded(self.first, self.text))?)
+        let collected = Collected::collect(Payloads::padded(self.first, self.text))?;
+        if is_padding(collected.padding, self.iv.bytes().len()) {
+            Ok(collected)
+        } else {
+            Err(DatagramError::Integrity)
+        }
     }
+}
+
+/// Whether the sender may have put this behind its payloads. No hash covers it, yet its last block is the vector of the next
+/// message (RFC 2409 appendix B): whoever appends one on the way would end the exchange. Less than a block cannot be changed
+/// without what shares the block. More is all zeros, which nobody can forge without the key, or one block of racoon's,
+/// which is random and ends with its length less one: that one can be hit, by trying.
+fn is_padding(padding: &[u8], block_len: usize) -> bool {
+    let last = padding.last().map_or(0, |last| usize::from(*last));
+    padding.len() < block_len
+        || padding.iter().all(|octet| *octet == 0)
+        || padding.len() == block_len && last.saturating_add(1) == block_len
 }
 
 /// The hash in front of a message after phase 1 (RFC 2409 sections 5.5 and 5.7).
@@ -454,5 +470,28 @@ impl<P: Provider> Ike<'_, P> {
             x.message = self.buffers.take().ok_or(DatagramError::NoRoom)?;
         }
         Ok(x.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 2409 appendix B: strongSwan appends a block of zeros to what fills its blocks, racoon a random one that ends with
+    /// 15; who else's block it is, is not known.
+    #[test]
+    fn what_peers_append() {
+        let mut racoon = [0xa5; 16];
+        racoon[15] = 15;
+        let sound: [&[u8]; 7] = [&[], &[9], &[7; 15], &[0; 16], &[0; 17], &[0; 64], &racoon];
+        for padding in sound {
+            assert!(is_padding(padding, 16), "{padding:?}");
+        }
+        let mut longer = [15; 17];
+        longer[0] = 0;
+        let foreign: [&[u8]; 4] = [&[7; 16], &[15; 17], &[16; 16], &longer];
+        for padding in foreign {
+            assert!(!is_padding(padding, 16), "{padding:?}");
+        }
     }
 }

@@ -387,6 +387,10 @@ impl<P: Provider> Ike<'_, P> {
         let message_id = arrived.header.message_id;
         let iv = self.v1_first_iv(sa, message_id)?;
         let (opened, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
+        // HASH(1) does not cover the type of the exchange: without an offer, this is another one's message, renamed.
+        if collected.sa.is_none() {
+            return Err(DatagramError::Unexpected);
+        }
         // It may be an old message: where the peer is, and that it lives, the third one shows.
         let number = self
             .v1_begin_exchange(sa, Kind::QuickMode, false, message_id)

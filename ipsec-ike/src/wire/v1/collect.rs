@@ -47,6 +47,8 @@ pub struct Collected<'a> {
     /// What follows the first payload, without padding. Where the first payload is the hash, this is what it covers in
     /// phase 2 (RFC 2409 section 5.5).
     pub after_first: &'a [u8],
+    /// What follows the last payload, to fill a block of a cipher.
+    pub padding: &'a [u8],
     payloads: Payloads<'a>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Collected<'a> {
             attributes: None,
             fragment: None,
             after_first: &[],
+            padding: &[],
             payloads: payloads.clone(),
         };
         let mut walk = payloads;
@@ -78,8 +81,8 @@ impl<'a> Collected<'a> {
         for payload in walk.by_ref() {
             all.take(&payload?)?;
         }
-        let padding = walk.rest().len();
-        let len = all.after_first.len().saturating_sub(padding);
+        all.padding = walk.rest();
+        let len = all.after_first.len().saturating_sub(all.padding.len());
         all.after_first = all.after_first.get(..len).unwrap_or_default();
         Ok(all)
     }
@@ -233,7 +236,7 @@ mod tests {
         let padded = [&chain[..], &[0; 7]].concat();
         let all = Collected::collect(Payloads::padded(P::HASH, &padded)).unwrap();
         assert_eq!((all.first, all.hash), (P::HASH, Some(&[1, 2, 3][..])));
-        assert_eq!(all.after_first, &chain[7..]);
+        assert_eq!((all.after_first, all.padding), (&chain[7..], &[0; 7][..]));
         assert!(all.sa.is_some() && all.id.is_some() && all.second_id.is_some());
         let alone = Collected::collect(Payloads::padded(P::HASH, &padded[..0]));
         assert!(alone.is_err());
