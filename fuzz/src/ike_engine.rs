@@ -70,7 +70,9 @@ fn outsider(pair: &mut Pair<'_>, input: &mut Input<'_>) {
                 let which = input.below(2);
                 let renews = pair.may_renew(which);
                 let (now, side) = (pair.now, &mut pair.sides[which]);
-                match input.u8() % 3 {
+                let what = input.u8() % 3;
+                trace!("{} does {what}", side.name);
+                match what {
                     0 => {
                         if let Some((_, child)) = last_child(side) {
                             let _ = side.with(now, |e, env| e.rekey_child(env, child));

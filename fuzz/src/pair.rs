@@ -432,7 +432,7 @@ pub(crate) struct Side<'m> {
     pub(crate) keys: Vec<IkeKeys>,
     /// How often a child moved.
     pub(crate) moves: usize,
-    name: char,
+    pub(crate) name: char,
     /// So many of the next installs fail.
     pub(crate) refuse_installs: u8,
 }

@@ -4,9 +4,9 @@ use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use ipsec::{
-    Ask, Auth, ChildRef, DatagramError, Failure, GatewayEvent, Given, Identity, InboundError,
-    LocalAuth, Phase1Mode, Pool, RemoteAuth, SigningKey, TrafficSelector, User, V1, Versions,
-    Xauth,
+    Ask, Auth, ChildRef, DatagramError, DownReason, Failure, GatewayEvent, Given, Identity,
+    InboundError, LocalAuth, Phase1Mode, Pool, RemoteAuth, SigningKey, TrafficSelector, User, V1,
+    Versions, Xauth,
 };
 use ipsec_core::crypto::SignatureScheme;
 use ipsec_testkit::link::{Chance, Datagram, Verdict, Weather};
@@ -173,6 +173,25 @@ fn the_server_begins() {
     assert!(pair.wait(10 * SECOND, Pair::is_up), "{}", pair.log());
     pair.ping();
     pair.close_and_check(Side::B);
+}
+
+/// A server that begins with somebody who is there already, for another tunnel, does not say that it has forgotten him.
+#[test]
+fn the_server_begins_once_more() {
+    let setup = xauth(6, V1::MAIN, Xauth::User(ASHA), USERS).tunnels(2);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let second = ChildRef { peer: 0, child: 1 };
+    pair.with(Side::B, |g, now, rng| g.initiate(now, rng, second)).unwrap();
+    assert!(pair.wait(SECOND, |pair| pair.b.tunnel_is_up(second)), "{}", pair.log());
+    pair.run_for(MINUTE);
+    for side in [&pair.a, &pair.b] {
+        assert!(side.is_up() && side.tunnel_is_up(second));
+        assert!(side.ike_downs().iter().all(|why| *why == DownReason::Rekeyed), "{}", pair.log());
+    }
+    pair.ping();
+    pair.close_and_check(Side::A);
 }
 
 /// draft-dukes-ike-mode-cfg-02 section 3: the client asks, or the server tells; with a user and without. The client's side

@@ -633,10 +633,10 @@ impl<'r, P: Provider> Ike<'r, P> {
         }
     }
 
-    /// Whether we have nothing with the peer of an SA yet.
+    /// Whether we have nothing with the peer of an SA yet. Who a user is, is not known before he says so.
     pub(super) fn phase1_is_first(&self, sa: u32) -> bool {
         let peer = self.sas.get(sa as usize).map_or(0, |slot| slot.sa.peer);
-        self.sas_of(peer, 0).all(|(_, sa)| !sa.is_authenticated())
+        !self.wants_user(peer) && self.sas_of(peer, 0).all(|(_, sa)| !sa.is_authenticated())
     }
 
     /// Ends a handshake of ours that leads nowhere. A peer that is not believed takes the SA for established, and is told
