@@ -437,6 +437,28 @@ fn quick_mode_overtakes() {
     }
 }
 
+/// Of two exchanges that there is room for, those that only keep an answer give way, on either side.
+#[test]
+fn answers_that_are_kept_make_room() {
+    for begins in Side::BOTH {
+        let mut setup = xauth(19, V1::MAIN, Xauth::User(ASHA), USERS);
+        for side in Side::BOTH {
+            setup.plan(side).sizes.exchanges = 2;
+        }
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(begins).unwrap();
+        assert!(pair.wait(SECOND, Pair::is_up), "{begins:?}\n{}", pair.log());
+        for (count, side) in [(1, Side::A), (2, Side::B), (3, Side::A)] {
+            pair.rekey(side).unwrap();
+            let done = |pair: &Pair<'_>| pair.a.child_rekeys().min(pair.b.child_rekeys()) == count;
+            assert!(pair.wait(SECOND, done), "{begins:?} {side:?}\n{}", pair.log());
+        }
+        pair.ping();
+        pair.close_and_check(Side::A);
+    }
+}
+
 /// Two tunnels wait for the one user, and the second is asked for while he is checked.
 #[test]
 fn tunnels_wait_for_the_user() {

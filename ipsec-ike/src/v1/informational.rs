@@ -241,7 +241,9 @@ impl<P: Provider> Ike<'_, P> {
             return true;
         }
         let id = self.v1_message_id(env, sa);
-        let Some(number) = self.v1_begin_exchange(sa, Kind::Dpd, true, id) else { return false };
+        let Some(number) = self.v1_begin_exchange(env, sa, Kind::Dpd, true, id) else {
+            return false;
+        };
         if self.dpd_write(env, number, sa).is_err() {
             self.end_exchange(env, number);
             return false;

@@ -196,6 +196,7 @@ impl<P: Provider> Ike<'_, P> {
     /// Takes a context for an exchange after phase 1. `None` if there is no room, for this SA or at all.
     pub(super) fn v1_begin_exchange(
         &mut self,
+        env: &mut Env<'_>,
         sa: u32,
         kind: Kind,
         ours: bool,
@@ -206,17 +207,43 @@ impl<P: Provider> Ike<'_, P> {
             count.set(count.get().saturating_add(1));
             false
         });
+        if count.get() >= MAX_EXCHANGES {
+            return None;
+        }
         // What we ask leaves room to answer the peer, so that two sides that ask a lot do not wait for each other; but an
         // answer that is kept does not keep the first child waiting. Before the SA is up, each waits for the other.
         let kept = |x: &Exchange<P>| x.stage == Stage::Answered;
         let asking = self.v1_exchange(sa, |x| x.ours && !kept(x)).is_some();
         let first = !asking && self.v1_exchange(sa, kept).is_some();
         let needed = if ours && !first && kind != Kind::Transaction { 2 } else { 1 };
-        let room = self.free_exchanges.len() >= needed.min(self.contexts.exchanges.len());
-        if count.get() >= MAX_EXCHANGES || !room || self.buffers.free() < 2 {
-            return None;
+        let needed = needed.min(self.contexts.exchanges.len());
+        while self.free_exchanges.len() < needed || self.buffers.free() < 2 {
+            let answer = self.v1_answer_of_peer(sa)?;
+            self.end_exchange(env, answer);
         }
         self.v1_take_exchange(sa, kind, ours, message_id)
+    }
+
+    /// An answer to the peer of an SA that is only kept in case it was lost, the oldest of its SA: it gives way to something
+    /// new.
+    fn v1_answer_of_peer(&self, sa: u32) -> Option<u32> {
+        let slot = &self.sas.get(sa as usize)?.sa;
+        let all = self.sas_of(slot.peer, slot.identity);
+        let others = all.filter(|(number, other)| *number != sa && other.is_v1());
+        let mut all = others.map(|(number, _)| number).chain([sa]);
+        all.find_map(|sa| {
+            let mut oldest = None;
+            let mut next = self.phase1(sa)?.exchanges;
+            for _ in 0..MAX_EXCHANGES {
+                let Some(number) = next.checked_sub(1) else { break };
+                let x = self.contexts.exchange(number)?;
+                if x.stage == Stage::Answered && !self.transmits.contains(number) {
+                    oldest = Some(number);
+                }
+                next = x.v1.next;
+            }
+            oldest
+        })
     }
 
     /// As [`Ike::v1_begin_exchange`], as long as there is a context.

@@ -70,7 +70,7 @@ impl<P: Provider> Ike<'_, P> {
             return false;
         };
         let id = self.v1_message_id(env, sa);
-        let Some(context) = self.v1_begin_exchange(sa, Kind::QuickMode, true, id) else {
+        let Some(context) = self.v1_begin_exchange(env, sa, Kind::QuickMode, true, id) else {
             return false;
         };
         let made = if rekey {
@@ -393,7 +393,7 @@ impl<P: Provider> Ike<'_, P> {
         }
         // It may be an old message: where the peer is, and that it lives, the third one shows.
         let number = self
-            .v1_begin_exchange(sa, Kind::QuickMode, false, message_id)
+            .v1_begin_exchange(env, sa, Kind::QuickMode, false, message_id)
             .ok_or(DatagramError::NoRoom)?;
         if let Some(x) = self.contexts.get(number) {
             x.path = arrived.path;

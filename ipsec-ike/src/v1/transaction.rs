@@ -351,7 +351,7 @@ impl<P: Provider> Ike<'_, P> {
         self.set_access(sa, access);
         self.deadlines.set(sa, None);
         let id = self.v1_message_id(env, sa);
-        let Some(number) = self.v1_begin_exchange(sa, Kind::Transaction, true, id) else {
+        let Some(number) = self.v1_begin_exchange(env, sa, Kind::Transaction, true, id) else {
             return self.access_failed(env, sa, Failure::NoRoom);
         };
         let written = self.v1_first_iv(sa, id).and_then(|iv| {
@@ -377,7 +377,7 @@ impl<P: Provider> Ike<'_, P> {
         let id = message.arrived.header.message_id;
         let number = message
             .number
-            .or_else(|| self.v1_begin_exchange(sa, Kind::Transaction, false, id))
+            .or_else(|| self.v1_begin_exchange(env, sa, Kind::Transaction, false, id))
             .ok_or(DatagramError::NoRoom)?;
         let x = self.contexts.get(number).ok_or(DatagramError::Stale)?;
         x.v1.iv = message.iv;
