@@ -710,6 +710,8 @@ impl<'m> Pair<'m> {
         &mut self,
         mut datagram: Datagram,
     ) -> Result<(), ipsec_ike::DatagramError> {
+        // No two things happen at the same time.
+        self.now = self.now.after(Duration::from_micros(1));
         let now = self.now;
         let Datagram { to, path, bytes } = &mut datagram;
         let header = Header::parse(bytes).ok();
@@ -742,7 +744,7 @@ impl<'m> Pair<'m> {
             self.talk();
             let next = self.sides.iter().filter_map(|s| s.engine.next_timeout()).min();
             let Some(next) = next.filter(|next| *next <= end) else {
-                self.now = end;
+                self.now = self.now.max(end);
                 return;
             };
             self.now = self.now.max(next);

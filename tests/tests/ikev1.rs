@@ -19,6 +19,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// The type of the exchange.
+const QUICK_MODE: u8 = 32;
+
 const PFS: &[ChildProposal<'static>] = &[ChildProposal {
     suites: &[Suite::AES_128_CBC_SHA256],
     groups: &[Group::P256],
@@ -270,6 +273,50 @@ fn children_are_rekeyed() {
         assert_eq!((pair.a.child_rekeys(), pair.b.child_rekeys()), (3, 3), "{}", pair.log());
         pair.close_and_check(Side::A);
     }
+}
+
+/// Asked for three times at once, there is one replacement.
+#[test]
+fn a_child_is_replaced_once() {
+    let setup = main_mode(29);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    for _ in 0..3 {
+        pair.rekey(Side::A).unwrap();
+    }
+    pair.run_for(MINUTE);
+    assert_eq!((pair.a.child_rekeys(), pair.b.child_rekeys()), (1, 1), "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::B);
+}
+
+/// A Quick Mode that is never answered is not a dead peer, if something else comes from it.
+#[test]
+fn an_unanswered_child_leaves_the_others_alone() {
+    let setup = main_mode(30);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.link.set_hook(|_, datagram| match datagram.bytes.get(18) {
+        Some(&QUICK_MODE) if datagram.destination.port == 500 => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    pair.rekey(Side::A).unwrap();
+    for _ in 0..300 {
+        pair.run_for(SECOND);
+        pair.ping();
+    }
+    assert!(
+        matches!(pair.a.failures()[..], [Failure::PeerSilent { tries: 13, .. }, ..]),
+        "{:?}",
+        pair.a.failures()
+    );
+    assert!(pair.a.ike_downs().is_empty() && pair.a.child_downs().is_empty(), "{}", pair.log());
+    pair.link.clear_hook();
+    pair.rekey(Side::A).unwrap();
+    assert!(pair.wait(2 * MINUTE, |pair| pair.a.child_rekeys() == 1), "{}", pair.log());
+    pair.close_and_check(Side::A);
 }
 
 /// Both sides begin at the same moment, or replace phase 1 at the same moment: they agree on which of the two stays.

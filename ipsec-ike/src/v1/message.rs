@@ -221,7 +221,7 @@ impl<P: Provider> Ike<'_, P> {
             let answer = self.v1_answer_of_peer(sa)?;
             self.end_exchange(env, answer);
         }
-        self.v1_take_exchange(sa, kind, ours, message_id)
+        self.v1_take_exchange(env, sa, kind, ours, message_id)
     }
 
     /// An answer to the peer of an SA that is only kept in case it was lost, the oldest of its SA: it gives way to something
@@ -249,6 +249,7 @@ impl<P: Provider> Ike<'_, P> {
     /// As [`Ike::v1_begin_exchange`], as long as there is a context.
     pub(super) fn v1_take_exchange(
         &mut self,
+        env: &Env<'_>,
         sa: u32,
         kind: Kind,
         ours: bool,
@@ -260,6 +261,7 @@ impl<P: Provider> Ike<'_, P> {
         let head = core::mem::replace(&mut phase1.exchanges, number.saturating_add(1));
         if let Some(x) = self.contexts.get(number) {
             x.v1.next = head;
+            x.v1.since = env.now;
             x.message_id = message_id;
             x.path = path;
         }

@@ -81,6 +81,8 @@ pub(crate) struct Context {
     pub(crate) next: u32,
     /// How long what it makes may live.
     pub(crate) lifetime: Lifetimes,
+    /// When it began.
+    pub(crate) since: Instant,
 }
 
 impl Context {
@@ -91,6 +93,7 @@ impl Context {
         received: 0,
         next: 0,
         lifetime: Lifetimes::EMPTY,
+        since: Instant::ZERO,
     };
 }
 

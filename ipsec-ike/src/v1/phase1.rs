@@ -707,7 +707,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         let mut message = core::mem::take(&mut x.message);
         let exchange::Kind::V1(kind) = x.kind else { return };
         self.end_exchange(env, number);
-        let last = self.v1_take_exchange(sa, kind, false, 0);
+        let last = self.v1_take_exchange(env, sa, kind, false, 0);
         let Some(x) = last.and_then(|last| self.contexts.get(last)) else {
             return self.buffers.release(&mut message);
         };

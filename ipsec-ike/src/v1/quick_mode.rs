@@ -69,6 +69,12 @@ impl<P: Provider> Ike<'_, P> {
         let Some((sa, config)) = self.child(number).map(|c| (c.ike, c.config)) else {
             return false;
         };
+        if rekey && self.quick_replaces(sa, number) {
+            if let Some(child) = self.child(number) {
+                child.want &= !child_sa::want::REKEY;
+            }
+            return true;
+        }
         let id = self.v1_message_id(env, sa);
         let Some(context) = self.v1_begin_exchange(env, sa, Kind::QuickMode, true, id) else {
             return false;
@@ -106,6 +112,16 @@ impl<P: Provider> Ike<'_, P> {
             self.give_up_after(env, context, CALLER_TIMEOUT);
         }
         true
+    }
+
+    /// Whether an exchange of ours makes the child that is to replace this one.
+    fn quick_replaces(&self, sa: u32, child: u32) -> bool {
+        let old = Some(self.child_id(child));
+        let made = |number: u32| self.children.get(number as usize).map(|slot| slot.child.replaces);
+        let ours = |x: &exchange::Exchange<P>| {
+            x.ours && x.negotiation.child.checked_sub(1).and_then(made) == Some(old)
+        };
+        self.v1_exchange(sa, ours).is_some()
     }
 
     /// Sends the first message.

@@ -216,7 +216,7 @@ impl<P: Provider> Ike<'_, P> {
             self.deadlines.set(self.context_node(number), Some(at));
             return;
         }
-        let (tries, port) = (x.retransmit.sent(), x.path.local.port);
+        let (tries, port, since) = (x.retransmit.sent(), x.path.local.port, x.v1.since);
         let nat_port = port != self.config.ports.ike;
         let failure =
             self.contexts.get(number).and_then(|x| x.failure.take()).map(|(_, failure)| failure);
@@ -248,6 +248,12 @@ impl<P: Provider> Ike<'_, P> {
                     },
                 });
                 self.phase1_abandoned(env, number, failure);
+            }
+            // The peer lives: it refuses this child only, or has no room for it.
+            Kind::QuickMode if ours && self.sa(sa).is_some_and(|sa| sa.heard > since) => {
+                let exchange = wire::ExchangeType(ExchangeType::QUICK_MODE.0);
+                let silent = Failure::PeerSilent { nat_port, exchange, tries, hint };
+                self.quick_disown(env, number, silent);
             }
             Kind::QuickMode | Kind::Dpd if ours => {
                 self.v1_end_exchanges(env, sa);
