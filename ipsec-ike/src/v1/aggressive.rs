@@ -14,6 +14,7 @@
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::Provider;
+use ipsec_core::time::Instant;
 
 use super::keymat::Iv;
 use super::message::{Arrived, Opened};
@@ -186,7 +187,8 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(slot) = self.sa(sa) {
             slot.spi_r = 0;
             slot.tell &= !ike_sa::tell::KEYS;
-            slot.keys = SaKeys::V1(Phase1::EMPTY);
+            let began = slot.keys.v1().map_or(Instant::ZERO, |phase1| phase1.began);
+            slot.keys = SaKeys::V1(Phase1 { began, ..Phase1::EMPTY });
         }
         self.await_another(number);
     }
@@ -270,7 +272,13 @@ impl<P: Provider> Ike<'_, P> {
         let copied = begun.and_then(|begun| bytes::copy_prefix(&mut public, begun));
         let public = copied.and_then(|()| public.get(..len)).unwrap_or_default();
         match self.aggressive_write_second(number, public, proof) {
-            Ok(()) => self.phase1_send(env, number, Step::Third),
+            Ok(()) => {
+                let sa = self.contexts.exchange(number).map(|x| x.sa);
+                if let Some(phase1) = sa.and_then(|sa| self.phase1_mut(sa)) {
+                    phase1.known = env.now;
+                }
+                self.phase1_send(env, number, Step::Third);
+            }
             Err(failure) => self.handshake_failed(env, number, failure),
         }
     }

@@ -111,8 +111,11 @@ pub(crate) struct Phase1 {
     pub(crate) inner: mode_config::Inner,
     /// How long it may live: the shorter of what both sides said.
     pub(crate) lifetime: Lifetimes,
-    /// When it came up.
-    pub(crate) since: Instant,
+    /// When its first message was sent, or came.
+    pub(crate) began: Instant,
+    /// When the responder's last message of phase 1 was sent, or came: who begins another one after that knows of this one.
+    /// Zero before.
+    pub(crate) known: Instant,
     /// The peer answers R_U_THERE.
     pub(crate) dpd: bool,
     /// The number of our last R_U_THERE.
@@ -137,7 +140,8 @@ impl Phase1 {
         access: transaction::Access::Done,
         inner: mode_config::Inner::EMPTY,
         lifetime: Lifetimes::EMPTY,
-        since: Instant::ZERO,
+        began: Instant::ZERO,
+        known: Instant::ZERO,
         dpd: false,
         dpd_sent: 0,
         dpd_received: 0,

@@ -8,6 +8,7 @@ use core::time::Duration;
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::path::{Endpoint, Path};
 use ipsec_core::selector::Flow;
+use ipsec_core::time::Instant;
 use subtle::ConstantTimeEq;
 
 use super::keymat::{Digest, Iv, Seen, Skeyid};
@@ -91,7 +92,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.peer = config.peer;
             slot.path = path;
             slot.ours = number.saturating_add(1);
-            slot.keys = SaKeys::V1(Phase1::EMPTY);
+            slot.keys = SaKeys::V1(Phase1 { began: env.now, ..Phase1::EMPTY });
         }
         self.file_sa(sa, 0);
         let kind = match v1.mode {
@@ -303,7 +304,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.path = path;
             slot.choice = choice;
             slot.theirs = number.saturating_add(1);
-            slot.keys = SaKeys::V1(Phase1 { lifetime, ..Phase1::EMPTY });
+            slot.keys = SaKeys::V1(Phase1 { lifetime, began: env.now, ..Phase1::EMPTY });
         }
         self.phase1_vendors(sa, &collected);
         let begun = self.store_message(number, Place::First, datagram).and_then(|()| {
@@ -673,6 +674,9 @@ impl<'r, P: Provider> Ike<'r, P> {
     pub(super) fn phase1_up(&mut self, env: &mut Env<'_>, sa: u32, identity: u64, last: Iv) {
         if let Some(phase1) = self.phase1_mut(sa) {
             phase1.last = last;
+            if phase1.known == Instant::ZERO {
+                phase1.known = env.now;
+            }
         }
         if let Some(slot) = self.sa(sa) {
             // All of phase 1 came from there, and the answers went there.

@@ -21,9 +21,6 @@ impl<P: Provider> Ike<'_, P> {
         let before = before.map(|(number, _)| number);
         self.sa_up(env, sa);
         self.phase1_limit(env, sa);
-        if let Some(phase1) = self.phase1_mut(sa) {
-            phase1.since = env.now;
-        }
         match before {
             Some(old) if self.phase1_yields(env, sa, old) => self.next_task(env, old),
             Some(old) => {
@@ -34,18 +31,19 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// Both sides began at once, and each has two IKE SAs, perhaps in another order than the other: the one with the lower
-    /// cookie stays on both. Says whether that is `old`; it then has the children of `sa`. Not where one side is given
-    /// addresses: only that one begins.
+    /// Both sides began at once, neither knowing of the other's, and each has two IKE SAs, perhaps in another order than the
+    /// other: the one with the lower cookie stays on both. Says whether that is `old`; it then has the children of `sa`. Not
+    /// where one side is given addresses: only that one begins.
     fn phase1_yields(&mut self, env: &mut Env<'_>, sa: u32, old: u32) -> bool {
-        let began = |number| self.sas.get(number as usize).map(|slot| &slot.sa);
-        let (Some(new), Some(first)) = (began(sa), began(old)) else { return false };
-        let since = self.phase1(old).map_or(Instant::ZERO, |phase1| phase1.since);
+        let slot = |number| self.sas.get(number as usize).map(|slot| &slot.sa);
+        let (Some(new), Some(first)) = (slot(sa), slot(old)) else { return false };
+        let times = self.phase1(sa).zip(self.phase1(old)).map(|(new, old)| (new.began, old.known));
+        let unknowing = times.is_some_and(|(began, known)| began < known);
         let given = [sa, old].iter().any(|number| {
             let inner = self.phase1(*number).is_some_and(|phase1| !phase1.inner.is_empty());
-            inner || began(*number).is_some_and(|sa| sa.lease != 0)
+            inner || slot(*number).is_some_and(|sa| sa.lease != 0)
         });
-        let crossed = !given && new.initiator != first.initiator && env.now < since.after(LINGER);
+        let crossed = !given && new.initiator != first.initiator && unknowing;
         if !crossed || new.spi_i < first.spi_i {
             return false;
         }
