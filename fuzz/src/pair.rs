@@ -770,6 +770,6 @@ impl<'m> Pair<'m> {
     pub(crate) fn bring_up(&mut self) {
         let now = self.now;
         self.sides[0].with(now, |e, env| e.initiate(env, TUNNEL)).unwrap();
-        self.talk();
+        self.pass(Duration::from_secs(1));
     }
 }

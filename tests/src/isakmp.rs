@@ -3,10 +3,7 @@
 use std::vec;
 use std::vec::Vec;
 
-use ipsec::GatewayEvent;
 use ipsec_core::crypto::{Encr, HashId, Prf, PrfId, Provider, Suite};
-
-use crate::pair::Node;
 
 const HEADER_LEN: usize = 28;
 const HASH: u8 = 8;
@@ -41,24 +38,6 @@ pub struct Clear {
 }
 
 impl IsakmpKeys {
-    /// Those of the last SA of a node that logs its keys.
-    ///
-    /// # Panics
-    /// If it has logged none.
-    pub fn logged<P: Provider>(node: &Node<'_, P>) -> Self {
-        let logged = node.events.iter().rev().find_map(|(_, event)| match event {
-            GatewayEvent::IkeKeys(keys) => Some(keys),
-            _ => None,
-        });
-        let Some(keys) = logged else { panic!("{:?} logs no keys", node.side) };
-        Self {
-            cookies: (keys.initiator_spi, keys.responder_spi),
-            suite: keys.suite,
-            key: keys.encryption_i().to_vec(),
-            skeyid_a: keys.integrity_i().to_vec(),
-        }
-    }
-
     /// Whether a message is of this SA, and encrypted.
     pub fn is_of(&self, message: &[u8]) -> bool {
         let cookies = [self.cookies.0.to_be_bytes(), self.cookies.1.to_be_bytes()].concat();

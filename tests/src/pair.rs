@@ -34,6 +34,7 @@ use ipsec_core::sa::Protocol;
 use ipsec_ike::jobs::MAX_PUBLIC;
 
 use crate::clock::Clock;
+use crate::isakmp::IsakmpKeys;
 use crate::link::{Datagram, Link, Transport};
 use crate::pcap::{Pcap, packet};
 use crate::rng::SeededRng;
@@ -362,6 +363,24 @@ impl<'r, P: Provider> Node<'r, P> {
     /// How often an IKE SA was replaced.
     pub fn ike_rekeys(&self) -> usize {
         self.count(|event| matches!(event, GatewayEvent::IkeRekeyed { .. }))
+    }
+
+    /// The keys of its last IKE SA of IKEv1, which it logs.
+    ///
+    /// # Panics
+    /// If it has logged none.
+    pub fn isakmp_keys(&self) -> IsakmpKeys {
+        let logged = self.events.iter().rev().find_map(|(_, event)| match event {
+            GatewayEvent::IkeKeys(keys) => Some(keys),
+            _ => None,
+        });
+        let Some(keys) = logged else { panic!("{:?} logs no keys", self.side) };
+        IsakmpKeys {
+            cookies: (keys.initiator_spi, keys.responder_spi),
+            suite: keys.suite,
+            key: keys.encryption_i().to_vec(),
+            skeyid_a: keys.integrity_i().to_vec(),
+        }
     }
 
     /// The time line of what it told, for the message of a failed test.

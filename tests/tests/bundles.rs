@@ -14,7 +14,7 @@ use ipsec_core::sa::{AhAlign, Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::{InboundSlot, OutboundSlot, Sad, SadMemory};
 use ipsec_core::selector::{AddressRange, Selectors, TrafficSelector};
 use ipsec_rustcrypto::RustCrypto;
-use ipsec_testkit::isakmp::{Clear, IsakmpKeys};
+use ipsec_testkit::isakmp::Clear;
 use ipsec_testkit::link::{Chance, Datagram, Transport, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair};
 use ipsec_testkit::setup::{Setup, Side, leak_all, v4};
@@ -452,25 +452,12 @@ fn said_by(pair: &Pair<'_>, side: Side, from: usize) -> Vec<Clear> {
     let sent = pair.link.tap()[from..]
         .iter()
         .filter(|c| c.datagram.source.address == address && c.datagram.transport == Transport::Udp);
-    let keys = keys_of(pair);
+    let keys = pair.a.isakmp_keys();
     sent.filter_map(|c| keys.open::<Toy>(&said, &c.datagram.bytes)).collect()
 }
 
-fn keys_of(pair: &Pair<'_>) -> IsakmpKeys {
-    let keys = pair.a.events.iter().rev().find_map(|(_, event)| match event {
-        GatewayEvent::IkeKeys(keys) => Some(keys),
-        _ => None,
-    });
-    let keys = keys.unwrap();
-    IsakmpKeys {
-        cookies: (keys.initiator_spi, keys.responder_spi),
-        suite: keys.suite,
-        key: keys.encryption_i().to_vec(),
-        skeyid_a: keys.integrity_i().to_vec(),
-    }
-}
-
-/// RFC 2408 section 3.15: a Delete payload for each protocol, each in a message, since racoon takes no two. A peer that deletes one of the two has deleted both.
+/// RFC 2408 section 3.15: a Delete payload for each protocol, each in a message, since racoon takes no two. A peer that
+/// deletes one of the two has deleted both.
 #[test]
 fn the_end_of_either_is_the_end_of_both() {
     let delete = |protocol: u8, spi: Spi| {
@@ -500,7 +487,7 @@ fn the_end_of_either_is_the_end_of_both() {
             let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
             let payloads = delete(protocol, spi);
             let clear = Clear { exchange: 5, flags: 0, id, first: 12, payloads };
-            let message = keys_of(&pair).seal::<Toy>(&said, None, &clear).unwrap();
+            let message = pair.a.isakmp_keys().seal::<Toy>(&said, None, &clear).unwrap();
             let end = |address| Endpoint::new(address, 500);
             let datagram = Datagram::udp(end(pair.a.address), end(pair.b.address), message);
             let now = pair.now();

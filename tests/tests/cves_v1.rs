@@ -7,7 +7,7 @@ use ipsec::{
     Auth, ChildProposal, Endpoint, Failure, Group, Phase1Proposal, PrfId, Suite, V1, Versions,
 };
 use ipsec_rustcrypto::RustCrypto;
-use ipsec_testkit::isakmp::{Clear, IsakmpKeys};
+use ipsec_testkit::isakmp::Clear;
 use ipsec_testkit::link::{Datagram, Verdict};
 use ipsec_testkit::pair::{Memory, Pair};
 use ipsec_testkit::rng::SeededRng;
@@ -129,7 +129,7 @@ fn sealed(pair: &Pair<'_, Toy>, exchange: u8, id: u32, payloads: &[(u8, Vec<u8>)
     let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
     let (first, payloads) = chain(payloads);
     let message = Clear { exchange, flags: 0, id, first, payloads };
-    IsakmpKeys::logged(&pair.a).seal::<Toy>(&said, None, &message).unwrap()
+    pair.a.isakmp_keys().seal::<Toy>(&said, None, &message).unwrap()
 }
 
 /// B gets these messages of its authenticated peer, each an exchange of its own, and keeps IKE SA and tunnel. Gives how
@@ -225,7 +225,7 @@ fn the_commit_bit() {
         let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
         let (first, payloads) = chain(&payloads);
         let message = Clear { exchange, flags: 2, id: exchange.into(), first, payloads };
-        let message = IsakmpKeys::logged(&pair.a).seal::<Toy>(&said, None, &message).unwrap();
+        let message = pair.a.isakmp_keys().seal::<Toy>(&said, None, &message).unwrap();
         let now = pair.now();
         pair.b.take(now, &from(Side::A, message)).unwrap();
         pair.flush(Side::B);
@@ -527,7 +527,7 @@ fn cve_2023_38712_cve_2009_0790_a_deletion_and_more() {
     let mut memory = Memory::<Toy>::of(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.bring_up();
-    let keys = IsakmpKeys::logged(&pair.a);
+    let keys = pair.a.isakmp_keys();
     let cookies = [keys.cookies.0.to_be_bytes(), keys.cookies.1.to_be_bytes()].concat();
     let ike = (DELETE, [&[0, 0, 0, 1, 1, 16, 0, 1][..], &cookies].concat());
     let esp = (DELETE, vec![0, 0, 0, 1, 3, 4, 0, 2, 0, 0, 0x77, 1, 0, 0, 0x77, 2]);
@@ -695,7 +695,7 @@ fn cve_2019_10155_the_hash_of_an_informational() {
     let mut memory = Memory::<Toy>::of(&setup);
     let mut pair = Pair::new(&setup, &mut memory);
     pair.bring_up();
-    let keys = IsakmpKeys::logged(&pair.a);
+    let keys = pair.a.isakmp_keys();
     let cookies = [keys.cookies.0.to_be_bytes(), keys.cookies.1.to_be_bytes()].concat();
     let delete = (DELETE, [&[0, 0, 0, 1, 1, 16, 0, 1][..], &cookies].concat());
     let message = sealed(&pair, INFORMATIONAL, 7, &[delete]);

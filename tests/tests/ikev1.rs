@@ -8,7 +8,7 @@ use ipsec::{
 };
 use ipsec_core::crypto::{Encr, Integ};
 use ipsec_rustcrypto::RustCrypto;
-use ipsec_testkit::isakmp::{Clear, IsakmpKeys};
+use ipsec_testkit::isakmp::Clear;
 use ipsec_testkit::link::{Captured, Chance, Datagram, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
 use ipsec_testkit::setup::{Setup, Side, leak_all};
@@ -484,7 +484,7 @@ fn the_commit_bit() {
             let message = Clear { exchange, flags: 0, id, first: 11, payloads };
             // An Informational exchange begins a chain of its own.
             let instead = Some(&quick[0].bytes[..]).filter(|_| exchange == INFORMATIONAL);
-            let bytes = IsakmpKeys::logged(&pair.a).seal::<Toy>(&bytes, instead, &message).unwrap();
+            let bytes = pair.a.isakmp_keys().seal::<Toy>(&bytes, instead, &message).unwrap();
             let (a, b) = (quick[0].source, quick[0].destination);
             // The hash is in the first blocks.
             let mut forged = bytes.clone();

@@ -43,9 +43,19 @@ impl<P: Provider> Ike<'_, P> {
     /// The key exchange is begun: sends all that there is to say.
     pub(super) fn aggressive_first(&mut self, env: &mut Env<'_>, number: u32, public: &[u8]) {
         match self.aggressive_write_first(number, public) {
-            Ok(()) => self.phase1_send(env, number, Step::Second),
+            Ok(()) => {
+                if let Some(phase1) = self.phase1_of(number) {
+                    phase1.since = env.now;
+                }
+                self.phase1_send(env, number, Step::Second);
+            }
             Err(_) => self.handshake_failed(env, number, Failure::NoRoom),
         }
+    }
+
+    fn phase1_of(&mut self, number: u32) -> Option<&mut Phase1> {
+        let sa = self.contexts.exchange(number)?.sa;
+        self.phase1_mut(sa)
     }
 
     fn aggressive_write_first(&mut self, number: u32, public: &[u8]) -> Result<(), DatagramError> {
@@ -187,8 +197,8 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(slot) = self.sa(sa) {
             slot.spi_r = 0;
             slot.tell &= !ike_sa::tell::KEYS;
-            let began = slot.keys.v1().map_or(Instant::ZERO, |phase1| phase1.began);
-            slot.keys = SaKeys::V1(Phase1 { began, ..Phase1::EMPTY });
+            let since = slot.keys.v1().map_or(Instant::ZERO, |phase1| phase1.since);
+            slot.keys = SaKeys::V1(Phase1 { since, ..Phase1::EMPTY });
         }
         self.await_another(number);
     }
@@ -273,8 +283,7 @@ impl<P: Provider> Ike<'_, P> {
         let public = copied.and_then(|()| public.get(..len)).unwrap_or_default();
         match self.aggressive_write_second(number, public, proof) {
             Ok(()) => {
-                let sa = self.contexts.exchange(number).map(|x| x.sa);
-                if let Some(phase1) = sa.and_then(|sa| self.phase1_mut(sa)) {
+                if let Some(phase1) = self.phase1_of(number) {
                     phase1.known = env.now;
                 }
                 self.phase1_send(env, number, Step::Third);

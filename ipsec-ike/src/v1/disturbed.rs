@@ -86,7 +86,7 @@ impl<P: Provider> Ike<'_, P> {
             (slot.nat_local, slot.nat_remote) = (false, false);
             slot.path = path;
             slot.tell &= !ike_sa::tell::KEYS;
-            slot.keys = SaKeys::V1(Phase1 { began: env.now, ..Phase1::EMPTY });
+            slot.keys = SaKeys::V1(Phase1 { since: env.now, ..Phase1::EMPTY });
         }
         self.phase1_first(env, number, kind);
         true

@@ -123,7 +123,9 @@ impl<P: Provider> Ike<'_, P> {
             if let Some(sa) = self.sa(other) {
                 sa.state = SaState::Established;
                 sa.replaced = false;
+                // How long it may live is not known any more: another one takes its place soon.
                 sa.expire_at = sa.expire_at.max(env.now.after(RETRY.saturating_mul(30)));
+                sa.rekey_at = sa.rekey_at.min(env.now.after(RETRY));
             }
             self.schedule_sa(env.now, other);
         }

@@ -111,8 +111,8 @@ pub(crate) struct Phase1 {
     pub(crate) inner: mode_config::Inner,
     /// How long it may live: the shorter of what both sides said.
     pub(crate) lifetime: Lifetimes,
-    /// When its first message was sent, or came.
-    pub(crate) began: Instant,
+    /// When it came up; before, when its first message was sent, or came.
+    pub(crate) since: Instant,
     /// When the responder's last message of phase 1 was sent, or came: who begins another one after that knows of this one.
     /// Zero before.
     pub(crate) known: Instant,
@@ -140,7 +140,7 @@ impl Phase1 {
         access: transaction::Access::Done,
         inner: mode_config::Inner::EMPTY,
         lifetime: Lifetimes::EMPTY,
-        began: Instant::ZERO,
+        since: Instant::ZERO,
         known: Instant::ZERO,
         dpd: false,
         dpd_sent: 0,

@@ -92,7 +92,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.peer = config.peer;
             slot.path = path;
             slot.ours = number.saturating_add(1);
-            slot.keys = SaKeys::V1(Phase1 { began: env.now, ..Phase1::EMPTY });
+            slot.keys = SaKeys::V1(Phase1 { since: env.now, ..Phase1::EMPTY });
         }
         self.file_sa(sa, 0);
         let kind = match v1.mode {
@@ -304,7 +304,7 @@ impl<'r, P: Provider> Ike<'r, P> {
             slot.path = path;
             slot.choice = choice;
             slot.theirs = number.saturating_add(1);
-            slot.keys = SaKeys::V1(Phase1 { lifetime, began: env.now, ..Phase1::EMPTY });
+            slot.keys = SaKeys::V1(Phase1 { lifetime, since: env.now, ..Phase1::EMPTY });
         }
         self.phase1_vendors(sa, &collected);
         let begun = self.store_message(number, Place::First, datagram).and_then(|()| {

@@ -21,8 +21,11 @@ impl<P: Provider> Ike<'_, P> {
         let before = before.map(|(number, _)| number);
         self.sa_up(env, sa);
         self.phase1_limit(env, sa);
+        let now = env.now;
+        let began = self.phase1_mut(sa).map(|phase1| core::mem::replace(&mut phase1.since, now));
+        let began = began.unwrap_or(now);
         match before {
-            Some(old) if self.phase1_yields(env, sa, old) => self.next_task(env, old),
+            Some(old) if self.phase1_yields(env, sa, old, began) => self.next_task(env, old),
             Some(old) => {
                 self.phase1_replaces(env, sa, old);
                 self.next_task(env, sa);
@@ -34,11 +37,10 @@ impl<P: Provider> Ike<'_, P> {
     /// Both sides began at once, neither knowing of the other's, and each has two IKE SAs, perhaps in another order than the
     /// other: the one with the lower cookie stays on both. Says whether that is `old`; it then has the children of `sa`. Not
     /// where one side is given addresses: only that one begins.
-    fn phase1_yields(&mut self, env: &mut Env<'_>, sa: u32, old: u32) -> bool {
+    fn phase1_yields(&mut self, env: &mut Env<'_>, sa: u32, old: u32, began: Instant) -> bool {
         let slot = |number| self.sas.get(number as usize).map(|slot| &slot.sa);
         let (Some(new), Some(first)) = (slot(sa), slot(old)) else { return false };
-        let times = self.phase1(sa).zip(self.phase1(old)).map(|(new, old)| (new.began, old.known));
-        let unknowing = times.is_some_and(|(began, known)| began < known);
+        let unknowing = self.phase1(old).is_some_and(|old| began < old.known);
         let given = [sa, old].iter().any(|number| {
             let inner = self.phase1(*number).is_some_and(|phase1| !phase1.inner.is_empty());
             inner || slot(*number).is_some_and(|sa| sa.lease != 0)
@@ -51,7 +53,7 @@ impl<P: Provider> Ike<'_, P> {
         if let Some(new) = self.sa(sa) {
             new.tell &= !ike_sa::tell::UP;
         }
-        self.phase1_lingers(env, sa);
+        self.phase1_lingers(env, sa, old);
         true
     }
 
@@ -81,17 +83,20 @@ impl<P: Provider> Ike<'_, P> {
             new.replaces = Some(replaces);
             new.tell = new.tell & !ike_sa::tell::UP | ike_sa::tell::REKEYED;
         }
-        self.phase1_lingers(env, old);
+        self.phase1_lingers(env, old, sa);
     }
 
-    /// An IKE SA has been replaced: it stays for what is on the way.
-    fn phase1_lingers(&mut self, env: &mut Env<'_>, number: u32) {
+    /// An IKE SA has been replaced: it stays for what is on the way. Should the two sides disagree about which of two stays,
+    /// the one with the lower cookie is ended first, and so by one side only: the other then goes on with what is left.
+    fn phase1_lingers(&mut self, env: &mut Env<'_>, number: u32, heir: u32) {
+        let of_heir = self.sa(heir).map_or(0, |heir| heir.spi_i);
         if let Some(sa) = self.sa(number) {
+            let time = if sa.spi_i < of_heir { LINGER } else { LINGER.saturating_mul(2) };
             sa.state = SaState::Rekeyed;
             sa.replaced = true;
             sa.want = 0;
             sa.down = DownReason::Rekeyed;
-            sa.expire_at = sa.expire_at.min(env.now.after(LINGER));
+            sa.expire_at = sa.expire_at.min(env.now.after(time));
         }
         self.schedule_sa(env.now, number);
     }
