@@ -72,7 +72,7 @@ class Libreswan(Daemon):
         credentials(side, folder / "pluto")
         node.run(["sh", "-ec", f"[ -d {PROGRAMS} ] || mount --bind {LIBEXEC} /usr/libexec\n"
                                f"rm -rf {RUN}; cp -r {node.path('pluto')} {RUN}"])
-        # Routes are the business of libreswan's script `_updown`, which does more than a guest can stand.
+        # libreswan's script `_updown`, which makes the routes, is not run.
         node.ip("route replace 192.168.1.0/24 dev wan", "route replace 10.3.0.0/24 dev wan")
         self.task = node.start([
             f"{PROGRAMS}/pluto", "--nofork", "--config", node.path("ipsec.conf"), "--secretsfile", node.path("ipsec.secrets"),

@@ -71,6 +71,7 @@ class Openiked(Daemon):
         return output
 
     def initiate(self, child="lan"):
+        """The policy becomes one that begins; whether that worked is for `expect` to see."""
         self.ikectl("load", "/etc/active.conf")
 
     def terminate(self):
@@ -82,7 +83,7 @@ def configuration(side, mode):
         child=child, side=side, mode=mode, local=child.local[0], peers=child.remote[0],
         lifetime=child.lifetime.removesuffix("s"), remote="any" if side.remote == "any" else side.remote,
         ike=algorithms(side.ike), esp=algorithms(child.esp),
-        auth=f'psk "{side.psk}"' if side.auth == "psk" else "rsa") for child in side.children)
+        auth=f'psk "{side.psk}"' if side.auth == "psk" else "rfc7427") for child in side.children)
 
 
 def algorithms(suites):

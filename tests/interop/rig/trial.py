@@ -62,7 +62,7 @@ class Trial:
     def nat(self, inside, daemon=Charon):
         """A router between 10.7.0.0/24, where `inside` ("ours" or "peer") is 10.7.0.1, and 10.8.0.0/24, where the other
         one is 10.8.0.2; it hides the former behind 10.8.0.254. Where the peer's daemon needs a kernel, it has one."""
-        need("nft", *daemon.NEEDS)
+        need("nft", *(("linux.uml", "modprobe", "gcc", *daemon.NEEDS) if daemon.NEEDS else ()))
         ours, router = self.netns("ours"), self.netns("router")
         names = ("inside", "outside") if inside == "ours" else ("outside", "inside")
         self.wire(ours, router, names[0])
@@ -83,6 +83,18 @@ class Trial:
         self.router = router
         self.map_ports("20000-29999")
         self.daemons(ours, peer, daemon=daemon)
+
+    def hide(self, address):
+        """Our machine has this address besides, which its own NAT hides behind that of the wire."""
+        need("nft")
+        self.ours.node.ip(f"addr add {address}/32 dev lo")
+        self.ours.node.run(["nft", f"""
+            table ip nat {{
+              chain postrouting {{
+                type nat hook postrouting priority srcnat
+                oifname wan ip saddr {address} meta l4proto udp masquerade to :20000-29999
+              }}
+            }}"""])
 
     def map_ports(self, ports):
         """The router's NAT: UDP leaves from these ports of 10.8.0.254; nothing gets in unasked."""
