@@ -439,6 +439,9 @@ pub struct Pool<'r> {
     pub dns: &'r [IpAddr],
     /// Domains that these are for; none: for all.
     pub domains: &'r [&'r str],
+    /// Networks behind us, at most 8, with the length of their prefixes: what clients of IKEv1 shall send into the tunnel, and nothing
+    /// else (Cisco's UNITY_SPLIT_INCLUDE). None: everything.
+    pub networks: &'r [(Ipv4Addr, u8)],
 }
 
 /// The UDP ports of one side.

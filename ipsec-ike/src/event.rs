@@ -224,6 +224,9 @@ pub struct Given {
     pub dns: heapless::Vec<IpAddr, 4>,
     /// Domains that they are for; none: for all (RFC 8598 section 3). Separated by spaces.
     pub domains: heapless::String<128>,
+    /// IPv4 networks that the peer wants in the tunnel, all else going past it, with the length of their prefixes; none: it does not
+    /// say. In IKEv1, Cisco's UNITY_SPLIT_INCLUDE; in IKEv2, INTERNAL_IP4_SUBNET.
+    pub networks: heapless::Vec<(Ipv4Addr, u8), 8>,
 }
 
 impl Given {
@@ -251,6 +254,16 @@ impl Given {
             }
             ConfigAttribute::INTERNAL_IP6_DNS if value.len() == 16 => {
                 let _ = v6().map(|address| self.dns.push(address.into()));
+            }
+            ConfigAttribute::INTERNAL_IP4_SUBNET => {
+                let parts = value.split_first_chunk::<4>().and_then(|(address, mask)| {
+                    let mask = u32::from_be_bytes(mask.try_into().ok()?);
+                    let whole = mask.leading_ones().checked_add(mask.trailing_zeros()) == Some(32);
+                    let len = u8::try_from(mask.leading_ones()).ok()?;
+                    let network = u32::from_be_bytes(*address) & mask;
+                    whole.then_some((Ipv4Addr::from_bits(network), len))
+                });
+                let _ = parts.map(|network| self.networks.push(network));
             }
             ConfigAttribute::INTERNAL_DNS_DOMAIN => {
                 // A host name and nothing else: it goes to a resolver's configuration.

@@ -20,6 +20,7 @@ const POOL: Pool<'static> = Pool {
     ipv6: None,
     dns: DNS,
     domains: &["example.test", "internal.test"],
+    networks: &[],
 };
 
 /// A asks, B gives.
@@ -70,7 +71,7 @@ fn a_remote_user_gets_an_address() {
         let mut memory = Memory::new(&setup);
         let mut pair = Pair::new(&setup, &mut memory);
         pair.bring_up();
-        let [Given { ipv4: Some(address), netmask: None, ipv6: None, dns, domains }] =
+        let [Given { ipv4: Some(address), netmask: None, ipv6: None, dns, domains, .. }] =
             &given(&pair.a)[..]
         else {
             panic!("{}", pair.log())

@@ -18,11 +18,14 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 const DNS: &[IpAddr] = &[v4(10, 3, 0, 53)];
+const NETWORKS: &[(Ipv4Addr, u8)] =
+    &[(Ipv4Addr::new(192, 168, 2, 0), 24), (Ipv4Addr::new(10, 9, 8, 7), 32)];
 const POOL: Pool<'static> = Pool {
     ipv4: Some((Ipv4Addr::new(10, 3, 0, 1), Ipv4Addr::new(10, 3, 0, 3))),
     ipv6: None,
     dns: DNS,
     domains: &[],
+    networks: NETWORKS,
 };
 const ASK: Ask = Ask { ipv4: true, ipv6: false, dns: true };
 const ASHA: User<'static> = User { name: b"asha", password: b"password of asha" };
@@ -209,6 +212,7 @@ fn a_client_gets_an_address() {
                 let inner = talk(&mut pair);
                 assert!((1..=3).contains(&inner.octets()[3]));
                 assert_eq!(given(&pair.a)[0].dns[..], *DNS);
+                assert_eq!(given(&pair.a)[0].networks[..], *NETWORKS);
                 // Another address is not what was agreed.
                 assert_eq!(pair.send(Side::A, 3), Sent::Discarded);
                 // It stays when keys are replaced, those of phase 2 from both sides, and those of phase 1.

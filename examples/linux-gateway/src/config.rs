@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use ipsec::ipsec_core::sa::{AhAlign, Protocol};
 use ipsec::ipsec_core::selector::{ANY_PROTOCOL, MAX_SELECTORS, SelectorList};
 use ipsec::ipsec_core::wire::protocol;
@@ -297,6 +297,8 @@ struct GatewayTable {
     pool_dns: Vec<IpAddr>,
     #[serde(default)]
     pool_domains: Vec<String>,
+    #[serde(default)]
+    pool_networks: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -474,6 +476,7 @@ impl Checker {
         let of_manual: Vec<Selectors> = manual.iter().map(|m| m.selectors.clone()).collect();
         let pool = self.pool(&gateway.pool)?;
         let any = !gateway.pool.is_empty();
+        let networks = self.all(&gateway.pool_networks, network);
         let assigns = peers.iter().any(|peer| peer.assigns);
         if let (true, Some(first)) = (any && !assigns, gateway.pool.first()) {
             self.mistake(first.span(), "no peer has `assign = true`");
@@ -483,7 +486,8 @@ impl Checker {
             let domains: Vec<&'static str> =
                 gateway.pool_domains.into_iter().map(|domain| &*domain.leak()).collect();
             let (dns, domains) = (gateway.pool_dns.leak(), domains.leak());
-            &*Box::leak(Box::new(Pool { dns, domains, ..pool }))
+            let networks = networks.unwrap_or_default().leak();
+            &*Box::leak(Box::new(Pool { dns, domains, networks, ..pool }))
         });
         ike.ports = ports;
         let mut keyring = core::mem::take(&mut self.keyring);
@@ -676,7 +680,7 @@ impl Checker {
 
     /// The addresses to give away: at most one range of each family.
     fn pool(&mut self, ranges: &[Spanned<String>]) -> Option<Pool<'static>> {
-        let mut pool = Pool { ipv4: None, ipv6: None, dns: &[], domains: &[] };
+        let mut pool = Pool { ipv4: None, ipv6: None, dns: &[], domains: &[], networks: &[] };
         for text in ranges {
             let taken = match self.check(text, address_range)? {
                 AddressRange::V4 { start, end } => pool.ipv4.replace((start, end)).is_some(),
@@ -963,6 +967,13 @@ fn tun_address(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| {
         format!("`{text}` is not an address with a prefix length, like 192.168.1.1/24")
     })
+}
+
+fn network(text: &str) -> Result<(Ipv4Addr, u8), String> {
+    let network = text.parse::<Ipv4Net>();
+    let network =
+        network.map_err(|_| format!("`{text}` is not an IPv4 network like 10.1.0.0/16"))?;
+    Ok((network.network(), network.prefix_len()))
 }
 
 /// `30s`, `90m`, `8h`, `7d`.

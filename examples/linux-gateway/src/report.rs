@@ -121,7 +121,13 @@ impl Names {
                 let (all, dns) =
                     (list(&mut addresses.into_iter()), list(&mut given.dns.iter().copied()));
                 let peer = self.peer(*peer);
-                log::info!("given peer={peer} addresses={all} dns={dns} domains={}", given.domains);
+                let networks =
+                    given.networks.iter().map(|(network, len)| format!("{network}/{len}"));
+                let networks = networks.collect::<Vec<_>>().join(",");
+                let domains = &given.domains;
+                log::info!(
+                    "given peer={peer} addresses={all} dns={dns} domains={domains} networks={networks}"
+                );
             }
             GatewayEvent::IkeDown { peer, reason: DownReason::Rekeyed, .. } => {
                 log::debug!("ike replaced peer={}", self.peer(*peer));

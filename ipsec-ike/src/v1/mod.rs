@@ -118,6 +118,8 @@ pub(crate) struct Phase1 {
     pub(crate) known: Instant,
     /// The peer answers R_U_THERE.
     pub(crate) dpd: bool,
+    /// It knows what Cisco Unity has.
+    pub(crate) unity: bool,
     /// The number of our last R_U_THERE.
     pub(crate) dpd_sent: u32,
     /// The number of the peer's last R_U_THERE, if it has asked.
@@ -143,6 +145,7 @@ impl Phase1 {
         since: Instant::ZERO,
         known: Instant::ZERO,
         dpd: false,
+        unity: false,
         dpd_sent: 0,
         dpd_received: 0,
         dpd_asked: false,

@@ -76,10 +76,14 @@ struct Wanted {
     ipv6: bool,
     dns4: bool,
     dns6: bool,
+    networks: bool,
 }
 
 impl Wanted {
-    const ALL: Self = Self { ipv4: true, netmask: false, ipv6: true, dns4: true, dns6: true };
+    /// What is told unasked; networks to those who know what they are.
+    const fn all(unity: bool) -> Self {
+        Self { ipv4: true, netmask: false, ipv6: true, dns4: true, dns6: true, networks: unity }
+    }
 
     fn of(request: &AttributesPayload<'_>) -> Self {
         let asks = |kind| request.value(kind).is_some();
@@ -89,6 +93,7 @@ impl Wanted {
             ipv6: asks(Attribute::INTERNAL_IP6_ADDRESS),
             dns4: asks(Attribute::INTERNAL_IP4_DNS),
             dns6: asks(Attribute::INTERNAL_IP6_DNS),
+            networks: asks(Attribute::UNITY_SPLIT_INCLUDE),
         }
     }
 
@@ -112,6 +117,13 @@ impl Wanted {
         }
         if let Some(address) = leased.ipv6.filter(|_| self.ipv6) {
             w.long(Attribute::INTERNAL_IP6_ADDRESS.0, &address.octets())?;
+        }
+        if self.networks && !pool.networks.is_empty() {
+            let mut all = heapless::Vec::<u8, { MAX_NETWORKS * NETWORK_LEN }>::new();
+            for octet in pool.networks.iter().flat_map(split_include) {
+                let _ = all.push(octet); // no more than there is room for
+            }
+            w.long(Attribute::UNITY_SPLIT_INCLUDE.0, &all)?;
         }
         pool.dns.iter().try_for_each(|server| match server {
             IpAddr::V4(a) if self.dns4 => w.long(Attribute::INTERNAL_IP4_DNS.0, &a.octets()),
@@ -141,6 +153,7 @@ impl<P: Provider> Ike<'_, P> {
                 (asks.ipv6, Attribute::INTERNAL_IP6_ADDRESS),
                 (asks.ipv4 && asks.dns, Attribute::INTERNAL_IP4_DNS),
                 (asks.ipv6 && asks.dns, Attribute::INTERNAL_IP6_DNS),
+                (asks.ipv4, Attribute::UNITY_SPLIT_INCLUDE),
             ];
             let wanted = attributes.into_iter().filter(|(wanted, _)| *wanted);
             wanted.into_iter().try_for_each(|(_, kind)| w.long(kind.0, &[]))
@@ -220,13 +233,14 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Gives a client addresses unasked.
     pub(super) fn config_give(&mut self, env: &mut Env<'_>, sa: u32) {
-        let (leased, pool) = (self.config_lease(sa, Wanted::ALL), self.config.addresses());
+        let wanted = Wanted::all(self.phase1(sa).is_some_and(|phase1| phase1.unity));
+        let (leased, pool) = (self.config_lease(sa, wanted), self.config.addresses());
         let Some((pool, leased)) = pool.zip(leased) else {
             // What is missing has been told.
             return self.access_over(env, sa);
         };
         self.transaction_begin(env, sa, Access::GivingConfig, ConfigType::SET, &mut |w| {
-            Wanted::ALL.write(w, pool, &leased)
+            wanted.write(w, pool, &leased)
         });
     }
 
@@ -275,21 +289,48 @@ fn is_taken(kind: u16) -> bool {
             | Attribute::INTERNAL_IP4_DNS
             | Attribute::INTERNAL_IP6_ADDRESS
             | Attribute::INTERNAL_IP6_DNS
+            | Attribute::UNITY_SPLIT_INCLUDE
     )
 }
 
-/// Writes what a server gave as IKEv2 has it, whose numbers of these attributes are the same. Gives the length; what has no
-/// room is left out.
+/// Networks that are told to one client.
+const MAX_NETWORKS: usize = 8;
+/// Bytes of a network of UNITY_SPLIT_INCLUDE: address and mask, then protocol and ports, which all are 0 here.
+const NETWORK_LEN: usize = 14;
+
+/// A network of UNITY_SPLIT_INCLUDE.
+fn split_include((address, len): &(Ipv4Addr, u8)) -> impl Iterator<Item = u8> {
+    let mask = u32::MAX.checked_shl(32u32.saturating_sub((*len).into())).unwrap_or(0);
+    let network = (address.to_bits() & mask).to_be_bytes();
+    network.into_iter().chain(mask.to_be_bytes()).chain([0; NETWORK_LEN - 8])
+}
+
+/// Writes what a server gave as IKEv2 has it, whose numbers of these attributes are the same, but for networks. Gives the length;
+/// what has no room is left out.
 fn rewrite(given: &AttributesPayload<'_>, out: &mut [u8]) -> usize {
     let mut w = Writer::new(out);
     let _ = w.bytes(&[wire::ConfigType::REPLY.0, 0, 0, 0]);
+    let mut one = |kind: u16, value: &[u8]| {
+        let len = u16::try_from(value.len()).ok()?;
+        if w.room().len() < value.len().saturating_add(4) {
+            return None;
+        }
+        w.u16(kind)?;
+        w.u16(len)?;
+        w.bytes(value)
+    };
     for attribute in given.attributes.iter().filter(|a| is_taken(a.kind)) {
-        let len = u16::try_from(attribute.value.len()).unwrap_or(u16::MAX);
-        if w.room().len() < attribute.value.len().saturating_add(4) {
+        let written = if attribute.kind == Attribute::UNITY_SPLIT_INCLUDE.0 {
+            let (networks, _) = attribute.value.as_chunks::<NETWORK_LEN>();
+            networks.iter().try_for_each(|[network @ .., _, _, _, _, _, _]| {
+                one(wire::ConfigAttribute::INTERNAL_IP4_SUBNET.0, network)
+            })
+        } else {
+            one(attribute.kind, attribute.value)
+        };
+        if written.is_none() {
             break;
         }
-        let head = w.u16(attribute.kind).and_then(|()| w.u16(len));
-        let _ = head.and_then(|()| w.bytes(attribute.value));
     }
     w.written().len()
 }
@@ -329,6 +370,29 @@ mod tests {
             let len = rewrite(&given, &mut out[..room]);
             assert!(ConfigPayload::parse(&out[..len]).is_ok());
         }
+    }
+
+    /// What libreswan 4.10 gives, and what nobody should: a mask with holes, too many, a part of one.
+    #[test]
+    fn networks_of_cisco_unity() {
+        let told = |value: &[u8]| {
+            let head =
+                [&[0x70, 4][..], &u16::try_from(value.len()).unwrap().to_be_bytes()].concat();
+            let body = payload(&[&head, value].concat());
+            let given = AttributesPayload::parse(&body).unwrap();
+            let mut out = [0; 1024];
+            let len = rewrite(&given, &mut out);
+            Given::of(&ConfigPayload::parse(&out[..len]).unwrap()).networks
+        };
+        let libreswan = [192, 168, 2, 0, 255, 255, 255, 0, 0, 0, 0, 0, 0, 0];
+        let network = (Ipv4Addr::new(192, 168, 2, 0), 24);
+        assert_eq!(told(&libreswan)[..], [network]);
+        assert_eq!(split_include(&network).collect::<std::vec::Vec<_>>(), libreswan);
+        assert_eq!(told(&libreswan.repeat(20)).len(), 8);
+        assert_eq!(told(&[&libreswan[..], &[1; 13]].concat())[..], [network]);
+        assert_eq!(told(&[10, 1, 2, 3, 255, 0, 255, 0, 0, 0, 0, 0, 0, 0]).len(), 0);
+        let all = (Ipv4Addr::UNSPECIFIED, 0);
+        assert_eq!(told(&split_include(&all).collect::<std::vec::Vec<_>>())[..], [all]);
     }
 
     #[test]

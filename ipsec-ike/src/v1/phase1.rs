@@ -17,7 +17,7 @@ use super::nat::{self, NatTraversal};
 use super::signature::{method_of, proof_prf};
 use super::{Kind, Phase1, Step, proposal, vendor};
 use crate::buffers::BufferId;
-use crate::config::{LocalAuth, Peer, Phase1Mode, RemoteAuth, Xauth};
+use crate::config::{Ask, LocalAuth, Peer, Phase1Mode, RemoteAuth, Xauth};
 use crate::engine::{Env, Ike};
 use crate::error::{CommandError, DatagramError};
 use crate::event::{ChildRef, Failure};
@@ -440,6 +440,7 @@ impl<'r, P: Provider> Ike<'r, P> {
         if let Some(phase1) = self.phase1_mut(sa) {
             phase1.nat = NatTraversal::best(&known);
             phase1.dpd = known.dpd;
+            phase1.unity = known.unity;
         }
         let wanted = self.peer_of(sa).is_some_and(|peer| peer.fragment_size.is_some());
         if let Some(slot) = self.sa(sa) {
@@ -754,5 +755,11 @@ fn same_key(a: &Peer<'_>, b: &Peer<'_>) -> bool {
 /// What else of us the peer has to know.
 pub(super) fn vendors_of(peer: &Peer<'_>) -> &'static [&'static [u8]] {
     let xauth = peer.versions.v1().is_some_and(|v1| !matches!(v1.user(), Xauth::None));
-    if xauth { &[vendor::XAUTH, vendor::UNITY] } else { &[] }
+    if xauth {
+        &[vendor::XAUTH, vendor::UNITY]
+    } else if peer.asks_for() != Ask::NOTHING || peer.is_assigned() {
+        &[vendor::UNITY]
+    } else {
+        &[]
+    }
 }

@@ -674,6 +674,26 @@ def v1_xauth_push(t):
 
 
 @both_roles
+def v1_split_include(t):
+    """Who has addresses to give tells which networks shall go through the tunnel, as Cisco Unity has it."""
+    t.needs_gateway("it is charon's own pool that is used then")
+    t.pair()
+    if t.role == "init":
+        ours = replace(V1, user=ASHA, ask=True, inner=()).with_child(local=("0.0.0.0/0",))
+        t.establish(ours, ours.mirrored(pool=POOL, networks=("192.168.2.0/24",)).with_child(remote=("dynamic",)))
+        given = t.ours.expect("given")
+        if "networks=192.168.2.0/24" not in given:
+            raise Failure(f"not the network behind charon: {given}")
+        t.traffic(given.split("addresses=")[1].split()[0])
+    else:
+        ours = replace(V1, users=(ASHA,), pool=POOL, networks=("192.168.1.0/24",)).with_child(
+            local=("0.0.0.0/0",), remote=("10.3.0.0/24",))
+        t.establish(ours, ours.mirrored(ask=True).with_child(local=("dynamic",)), extra="install_virtual_ip = yes")
+        t.peer.expect("split include")
+        t.traffic(peer=t.peer.expect("virtual ip").split("virtual IP ")[1].split()[0])
+
+
+@both_roles
 def v1_xauth_rsa(t):
     """Both sides sign, and then one of them has to be a user."""
     t.pair()

@@ -8,7 +8,7 @@ from .daemon import Daemon
 from .nodes import Guest
 
 PLUGINS = ("random nonce pem pkcs1 pkcs8 pubkey x509 revocation constraints openssl aes sha1 sha2 hmac gcm md5 des chapoly curve25519 "
-           "kdf drbg ml {kernel} socket-default vici updown xauth-generic")
+           "kdf drbg ml {kernel} socket-default vici updown xauth-generic {unity}")
 
 STRONGSWAN = """\
 charon {{
@@ -18,6 +18,7 @@ charon {{
   retransmit_tries = 3
   retransmit_timeout = 1.5
   fragment_size = {fragment_size}
+  cisco_unity = {unity}
   {extra}
   filelog {{
     main {{
@@ -155,6 +156,7 @@ class Charon(Daemon):
         "invalid ke": r"N\(INVAL_KE\)",
         "user accepted": r"XAuth authentication of '\S+' (?:successful|\(myself\) successful)",
         "user refused": r"XAuth authentication of '\S+' (?:\(myself\) )?failed|received FAIL for XAUTH|AUTH_FAILED",
+        "split include": r"narrowed CHILD_SA to UNITY_SPLIT_INCLUDE 192\.168\.1\.0/24",
         "virtual ip": r"installing new virtual IP \S+",
         "moved": r"remote endpoint changed from \S+\[4500\]|requesting address change using MOBIKE",
         "child asked for": r"(?:parsed|generating) CREATE_CHILD_SA request",
@@ -176,8 +178,8 @@ class Charon(Daemon):
         kernel = "kernel-netlink" if guest else "kernel-libipsec kernel-netlink"
         vici = "/run/charon.vici" if guest else self.node.path("charon.vici")
         (folder / "strongswan.conf").write_text(STRONGSWAN.format(
-            plugins=PLUGINS.format(kernel=kernel), log=self.node.path(self.LOG), vici=vici, extra=extra,
-            fragment_size=side.fragment_size))
+            plugins=PLUGINS.format(kernel=kernel, unity="unity" if side.networks else ""), log=self.node.path(self.LOG), vici=vici, extra=extra,
+            fragment_size=side.fragment_size, unity="yes" if side.networks else "no"))
         (folder / "swanctl.conf").write_text(configuration(side))
         credentials(side, folder)
         self.environment = {"STRONGSWAN_CONF": self.node.path("strongswan.conf"), "SWANCTL_DIR": self.node.path("")}

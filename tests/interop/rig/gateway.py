@@ -102,7 +102,7 @@ def configuration(side, control, manual=()):
     if side.crl:
         tables[0][1]["crl"] = list(side.crl)
     if side.pool:
-        tables[0][1].update(pool=[side.pool[0]], pool_dns=list(side.pool[1:]))
+        tables[0][1].update(pool=[side.pool[0]], pool_dns=list(side.pool[1:]), pool_networks=list(side.networks))
     if not manual:
         tables += peer(side)
     tables += [("[[manual]]", sas.table()) for sas in manual]

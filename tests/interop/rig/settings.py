@@ -48,6 +48,7 @@ class Side:
     encapsulation: str = "auto"
     mobike: bool = True    # charon's own
     fragment_size: int = 1280    # 0: no fragmentation
+    networks: tuple = ()    # what clients of IKEv1 shall send into the tunnel
     force: bool = False    # charon's own: it sends fragments whatever the other side can
     tries: int = 6    # linux-gateway's own
     roams: bool = False    # linux-gateway supports MOBIKE
