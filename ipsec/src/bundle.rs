@@ -107,14 +107,13 @@ impl<P: Provider> Gateway<'_, P> {
     /// Why a packet was dropped that no SA was found for: it may be of a bundle, and have come without its AH.
     pub(crate) fn not_found(&self, error: OpenError) -> InboundError {
         match error {
-            OpenError::UnknownSpi(Audit { spi, .. })
-                if Spi::new(spi)
-                    .is_some_and(|spi| self.sad.hidden(Protocol::Esp, spi).is_some()) =>
-            {
-                InboundError::NotNested(Audit { spi, sequence: 0 })
-            }
+            OpenError::UnknownSpi(audit) if self.is_hidden(audit) => InboundError::NotNested(audit),
             error => InboundError::Open(error),
         }
+    }
+
+    fn is_hidden(&self, Audit { spi, .. }: Audit) -> bool {
+        Spi::new(spi).is_some_and(|spi| self.sad.hidden(Protocol::Esp, spi).is_some())
     }
 }
 

@@ -82,7 +82,7 @@ struct Options {
     /// Protect packets by ESP with this suite, see --list-suites [default: negotiated; manual: aes128gcm16]
     #[arg(long, value_name = "SUITE", value_parser = suite)]
     esp: Option<Suite>,
-    /// Protect packets by AH with this algorithm, see --list-ah; with --manual, --esp inside
+    /// Protect packets by AH with this algorithm, see --list-ah; with --manual or IKEv1, --esp inside
     #[arg(long, value_name = "ALGORITHM", value_parser = integ, conflicts_with = "nat")]
     ah: Option<Integ>,
     /// Protect networks behind the gateways, or the gateways' own traffic
@@ -127,8 +127,8 @@ impl Options {
     fn protection(&self) -> Result<Protection> {
         let Self { manual, esp, ah, pq, esn, .. } = *self;
         ensure!(
-            manual || esp.is_none() || ah.is_none(),
-            "IKEv2 cannot negotiate AH and ESP for one packet: add --manual, or leave out one of them"
+            manual || self.ike != Ike::V2 || esp.is_none() || ah.is_none(),
+            "IKEv2 cannot negotiate AH and ESP for one packet: add --manual or --ike v1-main, or leave out one of them"
         );
         let transport = self.mode == ModeName::Transport;
         ensure!(

@@ -235,6 +235,9 @@ impl Plan {
     pub fn child<'r>(&self, ours: &'r Side, theirs: &'r Side) -> Child<'r> {
         let mut child = Child::new("lan to lan", &ours.lan, &theirs.lan_seen);
         child.proposals = self.protection.proposals();
+        if let (Some(_), Some(integ)) = (self.protection.esp, self.protection.ah) {
+            child.around = vec![integ].leak();
+        }
         if self.protection.transport {
             child.mode = ModePolicy::RequireTransport;
         }

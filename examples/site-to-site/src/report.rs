@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_ike::wire::Header;
-use ipsec::{ChildAgreed, GatewayEvent, Group, IkeAgreed, Instant, Overhead};
+use ipsec::{AgreedAround, ChildAgreed, GatewayEvent, Group, IkeAgreed, Instant, Overhead};
 use ipsec_testkit::link::{Captured, Fate, Transport};
 
 use crate::plan::TUNNEL;
@@ -378,13 +378,18 @@ fn child(agreed: &ChildAgreed) -> String {
         encapsulated,
         esn,
         transport,
+        around,
         ..
     } = agreed;
-    let how = match (encapsulated, suite.is_ah()) {
+    let how = match (encapsulated, suite.is_ah() || around.is_some()) {
         (true, _) => "in UDP",
         (false, false) => "as IP protocol 50",
         (false, true) => "as IP protocol 51",
     };
+    let around = around.map_or_else(String::new, |around| {
+        let AgreedAround { integ, inbound_spi, outbound_spi } = around;
+        format!(", in AH {integ}, SPI {inbound_spi} in, {outbound_spi} out")
+    });
     let mode = if *transport { ", transport mode" } else { "" };
     let group = if *group == Group::NONE {
         String::new()
@@ -392,7 +397,7 @@ fn child(agreed: &ChildAgreed) -> String {
         format!(", {group}{}", more(additional))
     };
     let esn = if *esn { ", ESN" } else { "" };
-    format!("{suite}{group}{esn}{mode}, {how}, SPI {inbound_spi} in, {outbound_spi} out")
+    format!("{suite}{group}{esn}{mode}, {how}, SPI {inbound_spi} in, {outbound_spi} out{around}")
 }
 
 /// The longest packet and the largest TCP segment that a host can send.

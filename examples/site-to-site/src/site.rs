@@ -41,7 +41,9 @@ impl Store for Vecs {
 
 /// Memory for one gateway.
 pub fn pools() -> Pools {
-    Pools::new(&Sizes { manual: 2, ..Sizes::for_tunnels(1) })
+    // AH around ESP: with manual keys, or negotiated for each child SA.
+    let usual = Sizes::for_tunnels(1);
+    Pools::new(&Sizes { manual: usual.children, ..usual })
 }
 
 /// What a site does in this example.

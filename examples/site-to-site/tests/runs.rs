@@ -104,6 +104,13 @@ fn by_ikev1() {
         let text = send(&format!("{mode}-nat"), 50_000, &["--ike", mode, "--loss", "0", "--nat"]);
         assert!(summary(&text, "ESP").contains("in UDP"), "{text}");
     }
+    // AH around ESP, as a bundle.
+    let both = ["--ike", "v1-main", "--loss", "0", "--esp", "aes128-sha256", "--ah", "sha256"];
+    let text = send("bundle", 50_000, &both);
+    assert!(summary(&text, "ESP").contains("in AH HMAC-SHA2-256-128"), "{text}");
+    let text =
+        send("bundle-ipv6", 50_000, &[&both[..], &["--mode", "transport", "--ipv6"]].concat());
+    assert!(summary(&text, "ESP").contains("as IP protocol 51"), "{text}");
 }
 
 #[test]
