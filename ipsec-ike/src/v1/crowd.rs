@@ -2,9 +2,9 @@
 //! take its half of the room for handshakes.
 //!
 //! When that is full, whoever has been answered a while ago, and has not shown since that the answer came, gives way to the next one,
-//! the longest waiting first. So a handshake begins as soon as others have had the time of a round trip, and not after
-//! their timeout. Who has shown to be there stays, and so does every handshake of IKEv2. Aggressive Mode, which costs us a key
-//! exchange at once, neither gives way nor makes others do so.
+//! one after the other. So a handshake begins as soon as others have had a fair time, and not after their timeout. Who has
+//! shown to be there stays, and so does every handshake of IKEv2. Aggressive Mode, which costs us a key exchange at once,
+//! neither gives way nor makes others do so.
 
 use core::time::Duration;
 
@@ -14,8 +14,8 @@ use super::{Kind, Step};
 use crate::engine::{Env, Ike};
 use crate::exchange::{self, Stage};
 
-/// For so long at least, one who has been answered may be silent: the time of a long round trip.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// For so long at least, one who has been answered may be silent: the time of a long round trip, and of a slow machine's key exchange.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// So many handshakes are looked at for each newcomer.
 const LOOKED_AT: usize = 8;
 
