@@ -17,6 +17,7 @@ mod message;
 pub(crate) mod mismatch;
 pub(crate) mod mode_config;
 mod nat;
+mod numbers;
 mod phase1;
 pub(crate) mod proposal;
 mod protect;
