@@ -10,11 +10,11 @@ use ipsec_core::crypto::{Integ, Provider, Suite};
 use ipsec_core::sa::Spi;
 
 use super::proposal::{
-    MAX_LOOKED_AT, OfferedPhase2, QuickChoice, QuickOffer, Unmet, fit, protocol_of, suites,
+    MAX_LOOKED_AT, OfferedPhase2, QuickChoice, QuickOffer, Unmet, alone, fit, protocol_of, suites,
     wants_group,
 };
 use crate::child_sa::Child;
-use crate::config::ChildProposal;
+use crate::config::{self, ChildProposal};
 use crate::engine::{Env, Ike};
 use crate::event::{AgreedAround, Failure};
 use crate::proposal::Implemented;
@@ -228,6 +228,23 @@ pub(super) fn bundles<'a>(offer: &SaPayload<'a>) -> impl Iterator<Item = Both<'a
         let two = others.next().is_none() && ah.protocol == ProtocolId::AH;
         two.then_some(Both { esp, ah, ah_first: place < at })
     })
+}
+
+/// Why nothing was chosen from an offer for a child of ours, if that is for the sake of a bundle: one side wants one, and
+/// the other does not, or it does not get through.
+pub(super) fn mismatch(
+    offer: &SaPayload<'_>,
+    ours: &config::Child<'_>,
+    encapsulated: bool,
+) -> Option<Failure> {
+    let wanted = !ours.around.is_empty();
+    let (both, single) = (bundles(offer).next().is_some(), alone(offer).next().is_some());
+    match (wanted, both) {
+        (true, true) if encapsulated => Some(Failure::AhBehindNat),
+        (true, false) => Some(Failure::BundleMismatch { ours: true }),
+        (false, true) if !single => Some(Failure::BundleMismatch { ours: false }),
+        _ => None,
+    }
 }
 
 /// Those that are implemented, and get through.

@@ -384,7 +384,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let sa = x.sa;
         let child = x.negotiation.child.checked_sub(1).and_then(|child| self.child(child));
-        if let Some(going) = child.map(|child| Going::of(child)) {
+        if let Some(going) = child.map(|c| Going::of(c)) {
             let _ = self.v1_say_deleted(env, sa, going);
         }
         self.quick_abandon(env, number, failure);
@@ -512,19 +512,15 @@ impl<P: Provider> Ike<'_, P> {
         if common.is_none() {
             return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
         }
-        let bundled = bundle::bundles(&offer).next().is_some();
-        let wanted = common.and_then(|c| peer.children.get(usize::from(c)));
-        let wanted = wanted.is_some_and(|config| !config.around.is_empty());
-        let failure = match pfs {
-            _ if wanted && bundled && encapsulated => Failure::AhBehindNat,
-            _ if wanted && !bundled
-                || bundled && !wanted && proposal::alone(&offer).next().is_none() =>
-            {
-                Failure::BundleMismatch { ours: wanted }
+        let wanted = common.and_then(|child| peer.children.get(usize::from(child)));
+        let bundle = wanted.and_then(|child| bundle::mismatch(&offer, child, encapsulated));
+        let failure = match (bundle, pfs) {
+            (Some(failure), _) => failure,
+            (None, Some(theirs)) => {
+                Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) }
             }
-            Some(theirs) => Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) },
-            None if mode => Failure::TransportRequired,
-            None => Failure::NoProposal { offered: proposal::offer_of(&offer) },
+            (None, None) if mode => Failure::TransportRequired,
+            (None, None) => Failure::NoProposal { offered: proposal::offer_of(&offer) },
         };
         Err((NotifyType::NO_PROPOSAL_CHOSEN, failure, common))
     }

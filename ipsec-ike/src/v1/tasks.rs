@@ -82,12 +82,7 @@ impl<P: Provider> Ike<'_, P> {
             if want & child_sa::want::DELETE != 0 {
                 room &= self.v1_delete_child(env, sa, number);
             } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
-                // Several SAs of it may reach their limits.
-                if !self.v1_is_rekeying(sa, number) {
-                    room &= self.quick_begin(env, number, true);
-                } else if let Some(child) = self.child(number) {
-                    child.want &= !child_sa::want::REKEY;
-                }
+                room &= self.quick_begin(env, number, true);
             } else if want & child_sa::want::CREATE != 0 {
                 room &= self.quick_begin(env, number, false);
             } else {
@@ -100,16 +95,6 @@ impl<P: Provider> Ike<'_, P> {
             sa.want |= ike_sa::want::CHILD;
         }
         room
-    }
-
-    /// Whether we are replacing a child already.
-    fn v1_is_rekeying(&self, sa: u32, number: u32) -> bool {
-        let id = self.child_id(number);
-        let replaces = |made: u32| {
-            let slot = made.checked_sub(1).and_then(|made| self.children.get(made as usize));
-            slot.is_some_and(|slot| slot.child.replaces == Some(id))
-        };
-        self.v1_exchange(sa, |x| x.ours && replaces(x.negotiation.child)).is_some()
     }
 
     /// Deletes a child, and tells the peer so. `false` if there is no room.
