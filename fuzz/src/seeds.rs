@@ -137,6 +137,11 @@ fn ike_v1_messages() -> Vec<(String, Vec<u8>)> {
     all.push(named("nat-oa", original));
     let cert = [6, 7, 0, 0, 8, 4, 1, 2, 3, 9, 0, 0, 5, 4, 0, 0, 0, 8, 1, 2, 3, 4];
     all.push(named("certificates", cert));
+    // libreswan fills messages in the clear up to a multiple of four octets, and its attributes payloads.
+    let vendor = [&[0x33; 8][..], &[0; 8], &[13, 0x10, 4, 0, 0, 0, 0, 0, 0, 0, 0, 36]].concat();
+    all.push(named("aligned", [&vendor[..], &[0, 0, 0, 5, 7, 0, 0, 0]].concat()));
+    let given = [2, 0, 0, 7, 0, 1, 0, 4, 10, 3, 0, 1, 0x70, 4, 0, 6, 192, 168, 2, 0, 255, 255];
+    all.push(named("attributes-aligned", [&[14, 0, 0, 0, 28][..], &given, &[0, 0]].concat()));
     all
 }
 
