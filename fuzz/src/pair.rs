@@ -169,7 +169,7 @@ const POOL: Pool<'static> = Pool {
     ipv6: None,
     dns: &[IpAddr::V4(Ipv4Addr::new(192, 168, 2, 53))],
     domains: &["example.test"],
-    networks: &[],
+    networks: &[(Ipv4Addr::new(192, 168, 2, 0), 24)],
 };
 
 /// How a side proves who it is, and the other one has to, when both sign.

@@ -1075,9 +1075,10 @@ def fragmentation(t):
 def fragmentation_force(t):
     """charon does not ask what we can."""
     t.pair()
-    t.short_path(1280)
-    side, _ = certified(t, "rsa4096")
-    t.establish(side, side.mirrored(fragment_size=600, force=True))
+    side = replace(SIDE, fragment_size=256, ike=("aes128-sha256-modp2048",))
+    t.establish(side, side.mirrored(fragment_size=300, force=True))
+    t.initiator().rekey_ike()
+    t.expect("ike rekeyed")
     fragmented(t)
 
 
