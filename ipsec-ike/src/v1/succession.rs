@@ -3,8 +3,11 @@
 use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
 
+use super::Kind;
+use crate::child_sa::{self, ChildState};
 use crate::engine::{Env, Ike};
 use crate::event::DownReason;
+use crate::exchange::{self, Exchange};
 use crate::ike_sa::{self, SaState};
 use crate::timer::{LINGER, jittered};
 
@@ -28,6 +31,7 @@ impl<P: Provider> Ike<'_, P> {
             Some(old) if self.phase1_yields(env, sa, old, began) => self.next_task(env, old),
             Some(old) => {
                 self.phase1_replaces(env, sa, old);
+                self.phase1_confirm(sa);
                 self.next_task(env, sa);
             }
             None => self.next_task(env, sa),
@@ -86,6 +90,16 @@ impl<P: Provider> Ike<'_, P> {
         self.phase1_lingers(env, old, sa);
     }
 
+    /// Nothing tells an initiator of Aggressive Mode that its third message has arrived, and the old SA ends soon: it asks.
+    fn phase1_confirm(&mut self, sa: u32) {
+        let third = |x: &Exchange<P>| x.kind == exchange::Kind::V1(Kind::Aggressive);
+        let unsure = self.v1_exchange(sa, third).is_some();
+        let asks = self.phase1(sa).is_some_and(|phase1| phase1.dpd) && unsure;
+        if let Some(slot) = self.sa(sa).filter(|slot| slot.initiator && asks) {
+            slot.want |= ike_sa::want::LIVENESS;
+        }
+    }
+
     /// An IKE SA has been replaced: it stays for what is on the way. Should the two sides disagree about which of two stays,
     /// the one with the lower cookie is ended first, and so by one side only: the other then goes on with what is left.
     fn phase1_lingers(&mut self, env: &mut Env<'_>, number: u32, heir: u32) {
@@ -123,12 +137,24 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    fn phase1_moves(&mut self, child: u32, to: u32) {
-        self.disown_child(child);
-        self.adopt_child(to, child);
-        if self.child(child).is_some_and(|c| c.want != 0)
-            && let Some(sa) = self.sa(to)
-        {
+    fn phase1_moves(&mut self, number: u32, to: u32) {
+        let slot = |number: u32| self.sas.get(number as usize).map(|slot| &slot.sa);
+        let Some(child) = self.children.get(number as usize).map(|slot| &slot.child) else {
+            return;
+        };
+        let (from, wants) = (slot(child.ike).map(|sa| sa.path), child.want != 0);
+        // A NAT may have moved the peer since.
+        let moved = slot(to).is_some_and(|sa| sa.nat_remote && Some(sa.path) != from);
+        self.disown_child(number);
+        self.adopt_child(to, number);
+        let node = self.child_node(number);
+        let child = self.child(number).filter(|_| moved);
+        let lives = [ChildState::Established, ChildState::Leaving];
+        if let Some(child) = child.filter(|child| lives.contains(&child.state)) {
+            child.tell |= child_sa::tell::MOVED;
+            self.events.push(node);
+        }
+        if wants && let Some(sa) = self.sa(to) {
             sa.want |= ike_sa::want::CHILD;
         }
     }

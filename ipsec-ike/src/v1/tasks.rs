@@ -209,7 +209,9 @@ impl<P: Provider> Ike<'_, P> {
             let third = self.v1_exchange(sa, |x| {
                 x.kind == exchange::Kind::V1(Kind::Aggressive) && x.stage == Stage::Answered
             });
-            if let Some(third) = third.filter(|_| kind == Kind::QuickMode && ours) {
+            if let Some(third) =
+                third.filter(|_| matches!(kind, Kind::QuickMode | Kind::Dpd) && ours)
+            {
                 let _ = self.v1_again(third);
             }
             self.transmits.push(number);

@@ -1,7 +1,7 @@
 //! Lives many lives of two gateways ([`ipsec_testkit::soak`]), and says what came of them.
 //!
 //! ```text
-//! usage: soak [--days DAYS] [--seed FIRST] [--life DAYS]
+//! usage: soak [--ikev1] [--days DAYS] [--seed FIRST] [--life DAYS]
 //!        soak --collisions [SEEDS]
 //! ```
 //!
@@ -21,6 +21,7 @@ fn main() {
     if args.next_if_eq("--collisions").is_some() {
         return all_collisions(args.next().and_then(|v| v.parse().ok()).unwrap_or(1));
     }
+    let live = if args.next_if_eq("--ikev1").is_some() { soak::live_v1 } else { soak::live };
     while let Some(arg) = args.next() {
         let value = args.next().and_then(|v| v.parse::<u64>().ok());
         match (arg.as_str(), value) {
@@ -29,7 +30,7 @@ fn main() {
             ("--life", Some(value)) => life = value,
             _ => {
                 eprintln!(
-                    "usage: soak [--days DAYS] [--seed FIRST] [--life DAYS] | soak --collisions [SEEDS]"
+                    "usage: soak [--ikev1] [--days DAYS] [--seed FIRST] [--life DAYS] | soak --collisions [SEEDS]"
                 );
                 std::process::exit(2);
             }
@@ -43,7 +44,7 @@ fn main() {
     let mut broken = Vec::new();
     while tally.days < days {
         let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            soak::live(seed, life, &mut tally);
+            live(seed, life, &mut tally);
         }));
         if lived.is_err() {
             tally.days += u64::from(life);
