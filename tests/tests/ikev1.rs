@@ -319,6 +319,29 @@ fn an_unanswered_child_leaves_the_others_alone() {
     pair.close_and_check(Side::A);
 }
 
+/// Without the third message, the responder gives the child up, and tells the initiator, which took it for made.
+#[test]
+fn a_third_message_that_never_comes() {
+    let setup = main_mode(31);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let (mut quick, a) = (0, setup.a.address);
+    pair.link.set_hook(move |_, datagram| {
+        let says = datagram.bytes.get(18) == Some(&QUICK_MODE) && datagram.source.address == a;
+        quick += u32::from(says);
+        if says && quick > 1 { Verdict::Drop } else { Verdict::Pass }
+    });
+    pair.rekey(Side::A).unwrap();
+    pair.run_for(4 * MINUTE);
+    assert_eq!(pair.a.child_rekeys(), 1);
+    assert_eq!(pair.b.child_rekeys(), 0);
+    assert_eq!(pair.a.child_downs(), [DownReason::Rekeyed, DownReason::Deleted], "{}", pair.log());
+    pair.link.clear_hook();
+    assert!(pair.ping_until_answered());
+    pair.close_and_check(Side::A);
+}
+
 /// Both sides begin at the same moment, or replace phase 1 at the same moment: they agree on which of the two stays.
 #[test]
 fn both_sides_begin_at_once() {

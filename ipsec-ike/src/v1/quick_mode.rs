@@ -808,6 +808,17 @@ impl<P: Provider> Ike<'_, P> {
         self.end_exchange(env, number);
     }
 
+    /// The third message has not come, and the second was said often enough. The initiator may have made the child all the
+    /// same, and deleted the one before: it is told.
+    pub(super) fn quick_unconfirmed(&mut self, env: &mut Env<'_>, number: u32) {
+        let Some(x) = self.contexts.get(number) else { return };
+        let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
+        if let Some(going) = slot.and_then(|slot| self.child(slot)).map(|c| Going::of(c)) {
+            let _ = self.v1_say_deleted(env, sa, going);
+        }
+        self.end_exchange(env, number);
+    }
+
     fn quick_parked_nonce(&self, number: u32) -> Result<Nonce, Failure> {
         let parked = self.v1_parked(number).ok_or(Failure::Protocol)?;
         Nonce::from_slice(parked.nonce.ok_or(Failure::Protocol)?).map_err(|_| Failure::Protocol)

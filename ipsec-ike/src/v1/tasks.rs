@@ -264,6 +264,7 @@ impl<P: Provider> Ike<'_, P> {
             Kind::Transaction if CONFIGURATION && ours => {
                 self.transaction_silent(env, number, tries)
             }
+            Kind::QuickMode => self.quick_unconfirmed(env, number),
             _ => self.end_exchange(env, number),
         }
     }
