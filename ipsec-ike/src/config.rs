@@ -322,7 +322,7 @@ impl Phase1Proposal<'static> {
 impl Peer<'_> {
     /// Whether IKEv1 can be spoken as [`Peer::auth`] and [`V1::xauth`] say. In IKEv1, both sides prove themselves in the same way
     /// (RFC 2409 section 5): by pre-shared keys; by a signature scheme of IKEv1
-    /// ([`SignatureScheme::RsaIkev1`](ipsec_core::crypto::SignatureScheme::RsaIkev1), `EcdsaIkev1`) that both may use, with a user only
+    /// ([`SignatureScheme::RsaIkev1`], `EcdsaIkev1`) that both may use, with a user only
     /// RSA; or, where one side has nothing but a user, the other one by RSA. What is not so is refused at the start by
     /// `ipsec::Gateway::new`.
     #[must_use]
