@@ -409,6 +409,24 @@ fn a_day_passes() {
     pair.close_and_check(Side::A);
 }
 
+/// New keys for an IKE SA that do not come about are asked for again, long before it expires.
+#[test]
+fn an_ike_sa_is_replaced_at_the_second_try() {
+    let setup = main_mode(32).peers(|peer| peer.liveness = None);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.link.set_hook(|_, _| Verdict::Drop);
+    pair.rekey_ike(Side::A).unwrap();
+    pair.run_for(4 * MINUTE);
+    assert!(matches!(pair.a.failures()[..], [Failure::PeerSilent { .. }]), "{}", pair.log());
+    pair.link.clear_hook();
+    pair.run_for(6 * MINUTE);
+    assert_eq!((pair.a.ike_rekeys(), pair.b.ike_rekeys()), (1, 1), "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::B);
+}
+
 /// A new phase 1 takes the children of the old one, whose end is told (RFC 2408 section 3.15).
 #[test]
 fn an_ike_sa_is_replaced_and_its_children_stay() {

@@ -14,7 +14,7 @@ use crate::event::{ChildRef, DownReason, Failure};
 use crate::exchange::{self, Maybe, Stage, Work};
 use crate::ike_sa::{self, SaState};
 use crate::jobs::Answer;
-use crate::timer::HANDSHAKE_TIMEOUT;
+use crate::timer::{HANDSHAKE_TIMEOUT, jittered};
 use crate::v2::configuration::CONFIGURATION;
 use crate::v2::disturbed::TRIES_IF_DISTURBED;
 use crate::wire::v1::ExchangeType;
@@ -25,6 +25,8 @@ const AGGRESSIVE_REPEATS: u8 = 1;
 /// What we say after a last message of ours leaves so much later. Peers that handle messages in several threads end the SA
 /// when they come upon Quick Mode first.
 const PAUSE: Duration = Duration::from_millis(100);
+/// An IKE SA that is to take another one's place may come to nothing: so long after it was begun, another one is.
+const RENEW_AGAIN: Duration = Duration::from_secs(300);
 
 impl<P: Provider> Ike<'_, P> {
     /// Begins all work of an SA that there is room for.
@@ -154,8 +156,10 @@ impl<P: Provider> Ike<'_, P> {
         let begun = self.sas_of(peer, 0).any(|(_, sa)| sa.state == SaState::Larval && sa.initiator);
         let config = ChildRef { peer, child: 0 };
         let started = begun || self.phase1_start(env, config, path).is_ok();
+        let again = jittered(env, RENEW_AGAIN);
         if started && let Some(sa) = self.sa(number) {
             sa.want &= !ike_sa::want::REKEY;
+            sa.rekey_at = again;
         }
         started
     }
