@@ -153,7 +153,7 @@ impl<P: Provider> Ike<'_, P> {
         fill: &mut dyn FnMut(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
     ) -> bool {
         let id = self.v1_message_id(env, sa);
-        let Some(number) = self.begin_said(sa, id) else { return false };
+        let Some(number) = self.begin_said(env, sa, id) else { return false };
         if self.v1_write_said(number, sa, id, fill).is_err() {
             self.end_exchange(env, number);
             return false;
@@ -178,9 +178,10 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    fn begin_said(&mut self, sa: u32, message_id: u32) -> Option<u32> {
-        if self.buffers.free() < 1 {
-            return None;
+    fn begin_said(&mut self, env: &mut Env<'_>, sa: u32, message_id: u32) -> Option<u32> {
+        while self.free_exchanges.is_empty() || self.buffers.free() < 1 {
+            let kept = self.v1_kept(sa)?;
+            self.end_exchange(env, kept);
         }
         let path = self.sas.get(sa as usize)?.sa.path;
         let number = self.begin_exchange(sa, exchange::Kind::V1(Kind::Informational), false)?;

@@ -218,10 +218,24 @@ impl<P: Provider> Ike<'_, P> {
         let needed = if ours && !first && kind != Kind::Transaction { 2 } else { 1 };
         let needed = needed.min(self.contexts.exchanges.len());
         while self.free_exchanges.len() < needed || self.buffers.free() < 2 {
-            let answer = self.v1_answer_of_peer(sa)?;
-            self.end_exchange(env, answer);
+            let kept = self.v1_kept(sa)?;
+            self.end_exchange(env, kept);
         }
         self.v1_take_exchange(env, sa, kind, ours, message_id)
+    }
+
+    /// What gives way to something new with the peer of an SA: an answer to that peer that is only kept, or what was said to
+    /// anybody and has left. Looks at 64 contexts, no more.
+    pub(super) fn v1_kept(&self, sa: u32) -> Option<u32> {
+        let first = self.contexts.handshake_numbers().end;
+        let mut all = (first..first.saturating_add(64)).take(self.contexts.exchanges.len());
+        let said = |number: &u32| {
+            let said = self.contexts.exchange(*number).is_some_and(|x| {
+                x.stage == Stage::Answered && x.kind == exchange::Kind::V1(Kind::Informational)
+            });
+            said && !self.transmits.contains(*number)
+        };
+        all.find(said).or_else(|| self.v1_answer_of_peer(sa))
     }
 
     /// An answer to the peer of an SA that is only kept in case it was lost, the oldest of its SA: it gives way to something
