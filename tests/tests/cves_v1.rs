@@ -4,7 +4,8 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, ChildProposal, Endpoint, Failure, Group, Phase1Proposal, PrfId, Suite, V1, Versions,
+    Auth, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group,
+    Phase1Proposal, PrfId, Suite, V1, Versions,
 };
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::isakmp::Clear;
@@ -874,5 +875,54 @@ fn messages_renamed_on_the_way() {
     };
     for setup in [main_mode(96), aggressive(97), main_mode(98).children(|c| c.proposals = PFS)] {
         outrun(&setup, rename);
+    }
+}
+
+/// HASH(1) is the same in both directions: what we have said ourselves, sent back, is not the peer's. Not the question whether
+/// it lives, nor a Delete, nor a request for a child, nor an error.
+#[test]
+fn messages_sent_back() {
+    for setup in [main_mode(99), aggressive(100), main_mode(101).behind_nat()] {
+        let setup = setup.tunnels(2).peers(|peer| peer.liveness = Some(20 * SECOND));
+        let mut memory = Memory::<Toy>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        let second = ChildRef { peer: 0, child: 1 };
+        pair.with(Side::A, |g, now, rng| g.initiate(now, rng, second)).unwrap();
+        let (mut reflected, mut informational) = (0, 0);
+        for round in 0..600 {
+            pair.run_for(SECOND / 2);
+            match round {
+                100 => pair.rekey(Side::A).unwrap(),
+                200 => pair.rekey(Side::B).unwrap(),
+                300 => pair.rekey_ike(Side::A).unwrap(),
+                _ => {}
+            }
+            for captured in pair.link.take_tap() {
+                let Datagram { source, destination, bytes, .. } = captured.datagram;
+                let from = Side::BOTH.into_iter().find(|s| pair.node(*s).address == source.address);
+                let ike =
+                    if source.port == 500 { &bytes[..] } else { bytes.get(4..).unwrap_or(&[]) };
+                let encrypted = ike.get(19).is_some_and(|flags| flags & 1 != 0);
+                let Some(from) = from.filter(|_| encrypted && source.port % 4000 == 500) else {
+                    continue;
+                };
+                informational += u32::from(ike[18] == INFORMATIONAL);
+                reflected += 1;
+                let back = Datagram::udp(destination, source, bytes.clone());
+                let now = pair.now();
+                let node = pair.node(from);
+                assert!(node.take(now, &back).is_err(), "{from:?}: {}", ike[18]);
+            }
+        }
+        assert!(reflected > 20 && informational > 10, "{reflected} {informational}");
+        for node in [&pair.a, &pair.b] {
+            let quiet = |why: &DownReason| *why == DownReason::Rekeyed;
+            assert!(node.ike_downs().iter().all(quiet) && node.child_downs().iter().all(quiet));
+            assert_eq!(node.failures(), []);
+            assert_eq!(node.count(|e| matches!(e, GatewayEvent::ChildMoved { .. })), 0);
+        }
+        pair.ping();
+        pair.close_and_check(Side::A);
     }
 }

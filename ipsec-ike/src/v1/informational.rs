@@ -30,6 +30,9 @@ impl<P: Provider> Ike<'_, P> {
         arrived: &Arrived,
         datagram: &mut [u8],
     ) -> Result<(), DatagramError> {
+        if self.v1_is_reflected(sa, arrived.header.message_id) {
+            return Err(DatagramError::Stale);
+        }
         let iv = self.v1_first_iv(sa, arrived.header.message_id)?;
         let (_, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         // HASH(1) does not cover the type of the exchange: somebody may have renamed another message on the way.
@@ -152,7 +155,7 @@ impl<P: Provider> Ike<'_, P> {
         sa: u32,
         fill: &mut dyn FnMut(&mut MessageWriter<'_>) -> Result<(), NoRoom>,
     ) -> bool {
-        let id = self.v1_message_id(env, sa);
+        let id = self.v1_message_id(sa);
         let Some(number) = self.begin_said(env, sa, id) else { return false };
         if self.v1_write_said(number, sa, id, fill).is_err() {
             self.end_exchange(env, number);
@@ -243,11 +246,11 @@ impl<P: Provider> Ike<'_, P> {
         if !known || asking {
             return true;
         }
-        let id = self.v1_message_id(env, sa);
+        let id = self.v1_message_id(sa);
         let Some(number) = self.v1_begin_exchange(env, sa, Kind::Dpd, true, id) else {
             return false;
         };
-        if self.dpd_write(env, number, sa).is_err() {
+        if self.dpd_write(number, sa).is_err() {
             self.end_exchange(env, number);
             return false;
         }
@@ -256,13 +259,8 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The question once more: another message, since an Informational exchange is never repeated, with another number.
-    pub(super) fn dpd_write(
-        &mut self,
-        env: &mut Env<'_>,
-        number: u32,
-        sa: u32,
-    ) -> Result<(), DatagramError> {
-        let id = self.v1_message_id(env, sa);
+    pub(super) fn dpd_write(&mut self, number: u32, sa: u32) -> Result<(), DatagramError> {
+        let id = self.v1_message_id(sa);
         let cookies = self.v1_cookies(sa).ok_or(DatagramError::Stale)?;
         let phase1 = self.phase1_mut(sa).ok_or(DatagramError::Stale)?;
         phase1.dpd_sent = phase1.dpd_sent.wrapping_add(1);

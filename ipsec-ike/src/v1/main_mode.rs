@@ -268,14 +268,14 @@ impl<P: Provider> Ike<'_, P> {
         arrived: &Arrived,
         datagram: &[u8],
     ) -> Result<(), DatagramError> {
+        if let Some((_, handshake)) = self.contexts.handshake(number) {
+            handshake.is_there = true;
+        }
         if !self.may_park() {
             return Err(DatagramError::NoRoom);
         }
         self.main_take_key(number, arrived, datagram)?;
         self.store_message(number, Place::InitiatorsKey, datagram)?;
-        if let Some((_, handshake)) = self.contexts.handshake(number) {
-            handshake.is_there = true;
-        }
         self.queue_job(number, Work::Respond);
         self.give_up_after(env, number, HANDSHAKE_TIMEOUT);
         Ok(())

@@ -317,16 +317,6 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// A message ID that no exchange of the SA has (RFC 2409 section 5.5).
-    pub(super) fn v1_message_id(&self, env: &mut Env<'_>, sa: u32) -> u32 {
-        loop {
-            let id = env.rng.next_u32();
-            if id != 0 && self.v1_exchange(sa, |x| x.message_id == id).is_none() {
-                return id;
-            }
-        }
-    }
-
     // ---- receiving ----
 
     /// Decrypts a message in place. Whose it is, its HASH tells.

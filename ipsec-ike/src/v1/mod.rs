@@ -14,6 +14,7 @@ mod informational;
 pub(crate) mod keymat;
 mod main_mode;
 mod message;
+mod message_id;
 pub(crate) mod mismatch;
 pub(crate) mod mode_config;
 mod nat;
@@ -126,6 +127,8 @@ pub(crate) struct Phase1 {
     /// The number of the peer's last R_U_THERE, if it has asked.
     pub(crate) dpd_received: u32,
     pub(crate) dpd_asked: bool,
+    /// How many message IDs we have chosen.
+    pub(crate) said: u32,
     /// Exchanges that the peer has begun, by message ID, the newest at `seen_at`: what comes again is a replay.
     seen: [u32; SEEN],
     seen_at: u8,
@@ -150,6 +153,7 @@ impl Phase1 {
         dpd_sent: 0,
         dpd_received: 0,
         dpd_asked: false,
+        said: 0,
         seen: [0; SEEN],
         seen_at: 0,
     };

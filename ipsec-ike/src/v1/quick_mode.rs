@@ -75,7 +75,7 @@ impl<P: Provider> Ike<'_, P> {
             }
             return true;
         }
-        let id = self.v1_message_id(env, sa);
+        let id = self.v1_message_id(sa);
         let Some(context) = self.v1_begin_exchange(env, sa, Kind::QuickMode, true, id) else {
             return false;
         };
@@ -202,7 +202,8 @@ impl<P: Provider> Ike<'_, P> {
         });
         let Some(number) = known else {
             // RFC 2409 section 5.5: a message ID is not used twice.
-            if self.phase1(sa).is_some_and(|phase1| phase1.has_seen(id)) {
+            let seen = self.phase1(sa).is_some_and(|phase1| phase1.has_seen(id));
+            if seen || self.v1_is_reflected(sa, id) {
                 return Err(DatagramError::Stale);
             }
             return self.quick_first(env, sa, arrived, datagram);

@@ -206,7 +206,7 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         if let Some(at) = x.retransmit.again(env.now, &rules) {
             x.again_at = at;
-            if kind == Kind::Dpd && self.dpd_write(env, number, sa).is_err() {
+            if kind == Kind::Dpd && self.dpd_write(number, sa).is_err() {
                 return self.end_exchange(env, number);
             }
             // A responder of Aggressive Mode does not go on asking for the third message, without which it is deaf to this one.

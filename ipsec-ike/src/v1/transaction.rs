@@ -254,6 +254,9 @@ impl<P: Provider> Ike<'_, P> {
                 return Err(DatagramError::Busy);
             }
         }
+        if number.is_none() && self.v1_is_reflected(sa, id) {
+            return Err(DatagramError::Stale);
+        }
         // Some go on with the message ID, and so with the chain, of the exchange before.
         let iv = known.map_or_else(|| self.v1_first_iv(sa, id), |x| Ok(x.v1.iv))?;
         let asked = known.is_some_and(|x| x.ours && x.stage == Stage::Response);
@@ -314,6 +317,9 @@ impl<P: Provider> Ike<'_, P> {
         datagram: &mut [u8],
     ) -> Result<(), DatagramError> {
         let id = arrived.header.message_id;
+        if self.v1_is_reflected(sa, id) {
+            return Err(DatagramError::Stale);
+        }
         let iv = self.v1_first_iv(sa, id)?;
         let (_, collected) = self.v1_open_hashed(sa, &iv, &arrived.header, datagram)?;
         let slot = self.sa(sa).ok_or(DatagramError::Stale)?;
@@ -350,7 +356,7 @@ impl<P: Provider> Ike<'_, P> {
     ) {
         self.set_access(sa, access);
         self.deadlines.set(sa, None);
-        let id = self.v1_message_id(env, sa);
+        let id = self.v1_message_id(sa);
         let Some(number) = self.v1_begin_exchange(env, sa, Kind::Transaction, true, id) else {
             return self.access_failed(env, sa, Failure::NoRoom);
         };
