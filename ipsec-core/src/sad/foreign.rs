@@ -93,7 +93,9 @@ impl<P: Provider> Sad<'_, P> {
         let protocol = params.protection.protocol();
         let taken = match found_by {
             FoundBy::Spi => {
-                self.is_reserved(params.spi) || self.lookup(protocol, params.spi).is_some()
+                self.is_reserved(params.spi)
+                    || self.lookup(protocol, params.spi).is_some()
+                    || self.hidden(protocol, params.spi).is_some()
             }
             _ => self.probe(found_by, protocol, params.spi, &params.path).is_some(),
         };

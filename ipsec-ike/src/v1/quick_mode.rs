@@ -814,10 +814,11 @@ impl<P: Provider> Ike<'_, P> {
     pub(super) fn quick_unconfirmed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
-        if let Some(going) = slot.and_then(|slot| self.child(slot)).map(|c| Going::of(c)) {
+        let going = slot.and_then(|slot| self.child(slot)).map(|c| Going::of(c));
+        self.end_exchange(env, number);
+        if let Some(going) = going {
             let _ = self.v1_say_deleted(env, sa, going);
         }
-        self.end_exchange(env, number);
     }
 
     fn quick_parked_nonce(&self, number: u32) -> Result<Nonce, Failure> {
