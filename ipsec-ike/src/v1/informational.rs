@@ -123,12 +123,13 @@ impl<P: Provider> Ike<'_, P> {
             && self.sa(number).is_some_and(|sa| sa.state == SaState::Established)
         {
             self.phase1_inherits(number, other);
+            // It was to end soon: it may live as long as was agreed on.
+            let lives = self.phase1(other).map(|phase1| phase1.since.after(phase1.lifetime.time()));
+            let until = lives.unwrap_or(env.now);
             if let Some(sa) = self.sa(other) {
                 sa.state = SaState::Established;
                 sa.replaced = false;
-                // How long it may live is not known any more: another one takes its place soon.
-                sa.expire_at = sa.expire_at.max(env.now.after(RETRY.saturating_mul(30)));
-                sa.rekey_at = sa.rekey_at.min(env.now.after(RETRY));
+                sa.expire_at = until;
             }
             self.schedule_sa(env.now, other);
         }
