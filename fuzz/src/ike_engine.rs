@@ -219,7 +219,7 @@ fn splice(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     let (Some(mut first), Some(second)) = (pick(pair, input), pick(pair, input)) else { return };
     let at = usize::from(input.u16()) % (first.bytes.len() + 1);
     let new = [&first.bytes[..at], second.bytes.get(at..).unwrap_or_default()].concat();
-    let known = pair.history.iter().any(|d| d.bytes == new);
+    let known = pair.history.iter().chain(&pair.wire).any(|d| d.bytes == new);
     first.bytes = new;
     fix_length(&mut first.bytes);
     if !known {
