@@ -10,8 +10,8 @@ use ipsec_core::crypto::{Integ, Provider, Suite};
 use ipsec_core::sa::Spi;
 
 use super::proposal::{
-    MAX_LOOKED_AT, OfferedPhase2, QuickChoice, QuickOffer, Unmet, alone, fit, protocol_of, suites,
-    wants_group,
+    MAX_LOOKED_AT, Numbers, OfferedPhase2, QuickChoice, QuickOffer, Unmet, alone, fit, protocol_of,
+    suites, wants_group,
 };
 use crate::child_sa::Child;
 use crate::config::{self, ChildProposal};
@@ -20,6 +20,9 @@ use crate::event::{AgreedAround, Failure};
 use crate::proposal::Implemented;
 use crate::wire::NoRoom;
 use crate::wire::v1::{Encapsulation, Proposal, ProtocolId, SaPayload, SaWriter, Transform};
+
+/// The most bundles of an offer that are looked at: each is compared with each of ours.
+const MAX_BUNDLES: usize = 16;
 
 /// The AH of a child. All zero is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,10 +156,11 @@ pub(super) fn choose<'a>(
     modes: &dyn Fn(Encapsulation) -> bool,
 ) -> Result<QuickChoice<'a>, Unmet> {
     let mut unmet = Unmet::default();
+    let offered = bundles(offer);
     for ours in proposals {
         for suite in suites(ours, false, implemented) {
             for integ in integs(around, implemented) {
-                for both in bundles(offer) {
+                for both in &offered {
                     let mut first =
                         |p: Proposal<'a>, suite, modes: &dyn Fn(Encapsulation) -> bool| {
                             let mut all = p.transforms().take(MAX_LOOKED_AT);
@@ -218,16 +222,20 @@ pub(super) struct Both<'a> {
 }
 
 /// The bundles of an offer: two proposals of one number, one of ESP and one of AH. What else there is of more than one
-/// protocol is nothing that we have.
-pub(super) fn bundles<'a>(offer: &SaPayload<'a>) -> impl Iterator<Item = Both<'a>> + use<'a> {
+/// protocol is nothing that we have. No more than [`MAX_BUNDLES`], found in so many walks through the offer.
+pub(super) fn bundles<'a>(offer: &SaPayload<'a>) -> heapless::Vec<Both<'a>, MAX_BUNDLES> {
+    let mut found = heapless::Vec::new();
+    let numbers = Numbers::of(offer);
     let all = offer.proposals().take(MAX_LOOKED_AT).enumerate();
-    let esps = all.clone().filter(|(_, p)| p.protocol == ProtocolId::ESP);
-    esps.filter_map(move |(at, esp)| {
-        let mut others = all.clone().filter(|(i, p)| *i != at && p.number == esp.number);
-        let (place, ah) = others.next()?;
-        let two = others.next().is_none() && ah.protocol == ProtocolId::AH;
-        two.then_some(Both { esp, ah, ah_first: place < at })
-    })
+    let twos = all.clone().filter(|(_, p)| numbers.count(p.number) == 2);
+    let esps = twos.clone().filter(|(_, p)| p.protocol == ProtocolId::ESP);
+    for (at, esp) in esps.take(MAX_BUNDLES) {
+        let other = twos.clone().find(|(i, p)| *i != at && p.number == esp.number);
+        if let Some((place, ah)) = other.filter(|(_, p)| p.protocol == ProtocolId::AH) {
+            let _ = found.push(Both { esp, ah, ah_first: place < at });
+        }
+    }
+    found
 }
 
 /// Why nothing was chosen from an offer for a child of ours, if that is for the sake of a bundle: one side wants one, and
@@ -238,7 +246,7 @@ pub(super) fn mismatch(
     encapsulated: bool,
 ) -> Option<Failure> {
     let wanted = !ours.around.is_empty();
-    let (both, single) = (bundles(offer).next().is_some(), alone(offer).next().is_some());
+    let (both, single) = (!bundles(offer).is_empty(), alone(offer).next().is_some());
     match (wanted, both) {
         (true, true) if encapsulated => Some(Failure::AhBehindNat),
         (true, false) => Some(Failure::BundleMismatch { ours: true }),
@@ -429,6 +437,34 @@ mod tests {
         }
     }
 
+    /// A peer that offers many bundles costs no more than one that offers a few.
+    #[test]
+    fn so_many_bundles_are_looked_at() {
+        let offer = |bundles: u8, fitting: u8| {
+            body(|w| {
+                (1..=bundles).try_for_each(|number| {
+                    let mode = if number == fitting { TUNNEL } else { TRANSPORT };
+                    by_sha1(w, (number, ProtocolId::AH, 0x1111), TUNNEL, 60)?;
+                    by_sha1(w, (number, ProtocolId::ESP, 0x2222), mode, 60)
+                })
+            })
+        };
+        for (fitting, fits) in [(1, true), (16, true), (17, false)] {
+            let offer = offer(20, fitting);
+            let offer = SaPayload::parse(&offer).unwrap();
+            assert_eq!(pick(&offer, &OURS, TUNNEL).is_ok(), fits, "{fitting}");
+        }
+        let offer = offer(24, 0);
+        let offer = SaPayload::parse(&offer).unwrap();
+        let asked = core::cell::Cell::new(0);
+        let never = |_| {
+            asked.set(asked.get() + 1);
+            false
+        };
+        assert!(choose(&offer, (&[OURS], AROUND), &CAN, &never).is_err());
+        assert_eq!(asked.get(), MAX_BUNDLES * AROUND.len());
+    }
+
     /// Both modes of AH are offered around a tunnel, and one around transport mode; each may be answered, and nothing that
     /// was not offered.
     #[test]
@@ -455,8 +491,10 @@ mod tests {
             }
             let offered = body(|w| offer(w, &wanted, 0x2222, 0x1111));
             let offered = SaPayload::parse(&offered).unwrap();
-            assert_eq!(bundles(&offered).count(), bundled);
-            assert!(bundles(&offered).all(|both| both.ah.transforms().count() == AROUND.len()));
+            assert_eq!(bundles(&offered).len(), bundled);
+            assert!(
+                bundles(&offered).iter().all(|both| both.ah.transforms().count() == AROUND.len())
+            );
             let chosen = pick(&offered, &ours[0], mode).unwrap();
             let around = chosen.around.unwrap();
             assert_eq!((chosen.choice.group, around.integ), (group, AROUND[0]));

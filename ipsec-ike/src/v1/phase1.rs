@@ -271,14 +271,19 @@ impl<'r, P: Provider> Ike<'r, P> {
         if unproven >= PER_SOURCE.min(self.half_open_limit().div_ceil(2)) {
             return Err(DatagramError::NoRoom);
         }
+        if aggressive && collected.ke.map(<[u8]>::len) != choice.group.public_len() {
+            return Err(DatagramError::Unexpected);
+        }
+        // It is kept, as a part of what the proofs cover.
+        if datagram.len() > self.buffers.buffer_len() {
+            return Err(DatagramError::NoRoom);
+        }
+        // The last of all checks: what is refused costs nobody its place.
         if !aggressive && self.is_crowded() {
             self.crowd_yields(env);
         }
         if self.is_crowded() {
             return Err(DatagramError::NoRoom);
-        }
-        if aggressive && collected.ke.map(<[u8]>::len) != choice.group.public_len() {
-            return Err(DatagramError::Unexpected);
         }
         let sa = self.new_sa(env, false).ok_or(DatagramError::NoRoom)?;
         let Some(number) = self.begin_handshake(sa, false) else {

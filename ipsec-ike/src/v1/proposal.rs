@@ -559,7 +559,8 @@ pub(super) fn offer_of(offer: &SaPayload<'_>) -> Offer {
         }
         note(TransformType::KE, theirs.group.0, 0);
     }
-    let both = bundle::bundles(offer).flat_map(|both| [both.esp, both.ah]);
+    let bundles = bundle::bundles(offer);
+    let both = bundles.iter().flat_map(|both| [both.esp, both.ah]);
     let bundled = both.flat_map(|p| p.transforms().map(move |t| (p, t))).take(MAX_LOOKED_AT);
     for (proposal, transform) in alone(offer).chain(bundled) {
         let Some(theirs) = OfferedPhase2::read(&proposal, &transform) else { continue };
@@ -582,13 +583,30 @@ pub(super) fn offer_of(offer: &SaPayload<'_>) -> Offer {
 pub(super) fn alone<'a>(
     offer: &SaPayload<'a>,
 ) -> impl Iterator<Item = (Proposal<'a>, Transform<'a>)> + use<'a> {
-    let all = offer.proposals();
-    let looked_at = all.clone().take(MAX_LOOKED_AT);
-    let single = looked_at.filter(move |p| {
-        matches!(p.protocol, ProtocolId::AH | ProtocolId::ESP)
-            && all.clone().take(MAX_LOOKED_AT).filter(|other| other.number == p.number).count() == 1
+    let numbers = Numbers::of(offer);
+    let single = offer.proposals().take(MAX_LOOKED_AT).filter(move |p| {
+        matches!(p.protocol, ProtocolId::AH | ProtocolId::ESP) && numbers.count(p.number) == 1
     });
     single.flat_map(|p| p.transforms().map(move |t| (p, t))).take(MAX_LOOKED_AT)
+}
+
+/// How many of the proposals of an offer that are looked at have which number (RFC 2408 section 4.2).
+pub(super) struct Numbers([u8; 256]);
+
+impl Numbers {
+    pub(super) fn of(offer: &SaPayload<'_>) -> Self {
+        let mut counts = [0u8; 256];
+        for proposal in offer.proposals().take(MAX_LOOKED_AT) {
+            if let Some(count) = counts.get_mut(usize::from(proposal.number)) {
+                *count = count.saturating_add(1);
+            }
+        }
+        Self(counts)
+    }
+
+    pub(super) fn count(&self, number: u8) -> u8 {
+        self.0.get(usize::from(number)).copied().unwrap_or(0)
+    }
 }
 
 /// Whether a proposal of ours is for a child with this group.
