@@ -215,9 +215,15 @@ pub(crate) fn pick(pair: &mut Pair<'_>, input: &mut Input<'_>) -> Option<Datagra
 }
 
 /// The head of one datagram on the body of another.
+///
+/// A head is not authentic, in IKEv1, and a fresh body on a path of another's moves who sent it: then both came the same way.
 fn splice(pair: &mut Pair<'_>, input: &mut Input<'_>) {
     let (Some(mut first), Some(second)) = (pick(pair, input), pick(pair, input)) else { return };
     let at = usize::from(input.u16()) % (first.bytes.len() + 1);
+    let fresh = [&first, &second].iter().any(|d| pair.wire.iter().any(|w| w.bytes == d.bytes));
+    if fresh && first.to == second.to && first.path != second.path {
+        return;
+    }
     let new = [&first.bytes[..at], second.bytes.get(at..).unwrap_or_default()].concat();
     let known = pair.history.iter().chain(&pair.wire).any(|d| d.bytes == new);
     first.bytes = new;

@@ -548,6 +548,13 @@ pub enum Failure {
     TransportRefused,
     /// The peer asks for tunnel mode, and the configuration allows transport mode only.
     TransportRequired,
+    /// The peer asks for transport mode, and the configuration allows tunnel mode only.
+    TunnelRequired,
+    /// One side detected a NAT and encapsulates in UDP, and the other did not.
+    NatMismatch {
+        /// Whether it is ours that did.
+        ours: bool,
+    },
     /// Transport mode is between the two ends of the IKE SA, which the configured selectors leave out.
     NotOurEnds,
     /// Every address of the pool is taken.
@@ -750,6 +757,15 @@ impl core::fmt::Display for Failure {
             Self::TransportRequired => {
                 f.write_str("the peer asks for tunnel mode, and transport mode is required here")
             }
+            Self::TunnelRequired => {
+                f.write_str("the peer asks for transport mode, and tunnel mode is required here")
+            }
+            Self::NatMismatch { ours: true } => f.write_str(
+                "a NAT was detected here, and the peer asks for packets outside UDP; compare the settings of NAT traversal",
+            ),
+            Self::NatMismatch { ours: false } => f.write_str(
+                "the peer asks for packets in UDP, and no NAT was detected here; compare the settings of NAT traversal",
+            ),
             Self::NotOurEnds => f.write_str(
                 "transport mode is between the two gateways themselves; the configured traffic selectors leave their addresses out",
             ),

@@ -1,7 +1,9 @@
 //! The classes of attack that others had to publish a CVE for, tried on IKEv1: each by name. `cves.rs` has those of IKEv2;
 //! those of certificates and signatures are there too, or in the tests of the crates that have them.
 
+use core::cell::Cell;
 use core::time::Duration;
+use std::rc::Rc;
 
 use ipsec::{
     Auth, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group,
@@ -32,6 +34,7 @@ const HASH: u8 = 8;
 const NONCE: u8 = 10;
 const NOTIFY: u8 = 11;
 const DELETE: u8 = 12;
+const NAT_D: u8 = 20;
 const FRAGMENT: u8 = 132;
 
 type Payloads = Vec<(u8, Vec<u8>)>;
@@ -127,7 +130,9 @@ fn unharmed(setup: &Setup, datagrams: impl IntoIterator<Item = Datagram>) -> usi
 
 /// The next message of an exchange, under the keys that A has.
 fn sealed(pair: &Pair<'_, Toy>, exchange: u8, id: u32, payloads: &[(u8, Vec<u8>)]) -> Vec<u8> {
-    let said: Vec<&[u8]> = pair.link.tap().iter().map(|c| &c.datagram.bytes[..]).collect();
+    let marker = |d: &Datagram| if d.bytes.starts_with(&[0; 4]) { 4 } else { 0 };
+    let said = pair.link.tap().iter().map(|c| &c.datagram);
+    let said: Vec<&[u8]> = said.filter_map(|d| d.bytes.get(marker(d)..)).collect();
     let (first, payloads) = chain(payloads);
     let message = Clear { exchange, flags: 0, id, first, payloads };
     pair.a.isakmp_keys().seal::<Toy>(&said, None, &message).unwrap()
@@ -211,6 +216,37 @@ fn what_is_made_up_is_good() {
     assert_eq!(survives([(QUICK, child())]), 0);
     let first = first_message(MAIN, &[(SA, offer(1, &[], &[(1, &PHASE1)]))]);
     assert_eq!(unharmed(&main_mode(70), [first]), 0);
+}
+
+/// RFC 2407 section 4.5, RFC 3947 section 5.1: who asks for another mode than is possible or permitted is told why.
+#[test]
+fn the_mode_that_is_not_possible() {
+    let refused = [
+        (main_mode(104), 2, Failure::TunnelRequired),
+        (main_mode(105), 3, Failure::NatMismatch { ours: false }),
+        (main_mode(106).behind_nat(), 1, Failure::NatMismatch { ours: true }),
+    ];
+    for (setup, mode, failure) in refused {
+        let mut setup = setup.peers(|peer| peer.liveness = None);
+        setup.a.config.ike.key_log = true;
+        let mut memory = Memory::<Toy>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        let mut payloads = child();
+        payloads[0].1 = offer(3, &[0, 0, 0x77, 1], &[(AES_GCM, &with(&PHASE2, 4, mode))]);
+        let message = sealed(&pair, QUICK, 1, &payloads);
+        // On the path that the IKE SA uses.
+        let mut known = pair.link.tap().iter().rev().map(|c| &c.datagram);
+        let last =
+            known.find(|d| d.destination.address == ADDRESS_B && d.bytes.len() > 50).unwrap();
+        let marker = if last.destination.port == 4500 { &[0; 4][..] } else { &[] };
+        let bytes = [marker, &message].concat();
+        let datagram = Datagram::udp(last.source, last.destination, bytes);
+        let now = pair.now();
+        assert!(pair.b.take(now, &datagram).is_err());
+        pair.run_for(SECOND);
+        assert_eq!(pair.b.failures(), [failure]);
+    }
 }
 
 /// RFC 2408 section 3.1: the commit bit changes nothing for who can receive before it says so, and CONNECTED is no error.
@@ -812,13 +848,17 @@ fn strangers_without_number() {
     assert!(unharmed(&setup, datagrams) > 2900);
 }
 
+fn is_encrypted(message: &[u8]) -> bool {
+    message[19] & 1 != 0
+}
+
 /// A tunnel comes up, gets new keys from either side, and ends, while somebody who sees each message sends altered ones
 /// that arrive just before it. Nothing has to be said twice.
-fn outrun(setup: &Setup, alter: fn(&[u8]) -> Vec<Vec<u8>>) {
+fn outrun(setup: &Setup, alter: impl Fn(&[u8]) -> Vec<Vec<u8>> + 'static) {
     let mut memory = Memory::<Toy>::of(setup);
     let mut pair = Pair::new(setup, &mut memory);
     pair.on_arrival = Some(Box::new(move |node, now, datagram| {
-        if datagram.bytes.get(17) != Some(&0x10) || datagram.bytes[19] & 1 == 0 {
+        if datagram.bytes.get(17) != Some(&0x10) {
             return;
         }
         for bytes in alter(&datagram.bytes) {
@@ -845,6 +885,9 @@ fn outrun(setup: &Setup, alter: fn(&[u8]) -> Vec<Vec<u8>>) {
 #[test]
 fn blocks_appended_on_the_way() {
     let append = |message: &[u8]| {
+        if !is_encrypted(message) {
+            return Vec::new();
+        }
         let appended = |blocks: usize| {
             let mut message = message.to_vec();
             message.extend((0..16 * blocks).map(|i| i as u8));
@@ -864,6 +907,9 @@ fn blocks_appended_on_the_way() {
 #[test]
 fn messages_renamed_on_the_way() {
     let rename = |message: &[u8]| {
+        if !is_encrypted(message) {
+            return Vec::new();
+        }
         let own = message[18];
         let others = [MAIN, AGGRESSIVE, INFORMATIONAL, TRANSACTION, QUICK, 33];
         let renamed = others.into_iter().filter(|other| *other != own).map(|other| {
@@ -876,6 +922,45 @@ fn messages_renamed_on_the_way() {
     for setup in [main_mode(96), aggressive(97), main_mode(98).children(|c| c.proposals = PFS)] {
         outrun(&setup, rename);
     }
+}
+
+/// No hash covers what the two say of their endpoints (RFC 3947 section 3.2): if only one of them believes in a NAT, the two
+/// agree by the port that the initiator moves to, or not (RFC 3947 section 4), and children are encapsulated on both sides.
+#[test]
+fn nat_detection_altered_on_the_way() {
+    // Which of the two messages of Main Mode; in Aggressive Mode only one has it in the clear.
+    for (setup, messages) in [(main_mode(102), 2), (aggressive(103), 1)] {
+        for (message, hash) in (0..messages).flat_map(|message| [(message, 0), (message, 1)]) {
+            let (seen, altered) = (Cell::new(0), Rc::new(Cell::new(0)));
+            let count = altered.clone();
+            outrun(&setup, move |bytes| {
+                let bytes = with_another_nat_d(bytes, hash)
+                    .filter(|_| seen.replace(seen.get() + 1) == message);
+                count.set(count.get() + bytes.iter().count());
+                bytes.into_iter().collect()
+            });
+            assert_eq!(altered.get(), 1);
+        }
+    }
+}
+
+/// A message in the clear with another NAT-D, if it has so many.
+fn with_another_nat_d(message: &[u8], number: usize) -> Option<Vec<u8>> {
+    let mut altered = message.to_vec();
+    let (mut next, mut at) = (message[16], 28);
+    let mut found = 0;
+    while next != 0 && !is_encrypted(message) {
+        let len = usize::from(u16::from_be_bytes([message[at + 2], message[at + 3]]));
+        if next == NAT_D {
+            if found == number {
+                altered[at + len - 1] ^= 1;
+                return Some(altered);
+            }
+            found += 1;
+        }
+        (next, at) = (message[at], at + len);
+    }
+    None
 }
 
 /// HASH(1) is the same in both directions: what we have said ourselves, sent back, is not the peer's. Not the question whether

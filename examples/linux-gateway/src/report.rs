@@ -314,7 +314,8 @@ fn is_about_child(failure: &Failure, is_up: bool) -> bool {
         Failure::SinglePairRequired | Failure::InvalidSelectors => true,
         // Some peers, such as iked, refuse an IKE SA in IKE_AUTH for the sake of its first child.
         Failure::Refused(NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::TS_UNACCEPTABLE) => true,
-        Failure::BundleMismatch { .. } | Failure::AhBehindNat => true,
+        Failure::BundleMismatch { .. } | Failure::AhBehindNat | Failure::NatMismatch { .. } => true,
+        Failure::TransportRefused | Failure::TransportRequired | Failure::TunnelRequired => true,
         // Only what is offered for IKE has a pseudo-random function.
         Failure::NoProposal { offered } => {
             !offered.iter().any(|transform| transform.kind == TransformType::PRF)

@@ -378,7 +378,8 @@ impl<P: Provider> Ike<'_, P> {
             slot.peer = peer;
         }
         if let Some(x) = self.contexts.get(number) {
-            x.path = arrived.path;
+            let began = core::mem::replace(&mut x.path, arrived.path);
+            self.nat_settled(sa, began, arrived.path);
         }
         match hash {
             Some(hash) => self.phase1_work(env, number, hash, Work::Verify),

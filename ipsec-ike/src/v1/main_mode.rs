@@ -360,8 +360,8 @@ impl<P: Provider> Ike<'_, P> {
         }
         if let Some(x) = self.contexts.get(number) {
             x.v1.received = arrived.hash;
-            // The peer has moved to the port of NAT traversal, if there is one.
-            x.path = arrived.path;
+            let began = core::mem::replace(&mut x.path, arrived.path);
+            self.nat_settled(sa, began, arrived.path);
         }
         if !signs {
             self.main_prove(env, number, accepted);

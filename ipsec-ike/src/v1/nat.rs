@@ -105,6 +105,23 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
+    /// As responder, once the initiator is proven: one that detected a NAT has moved to the other port by now, and one that
+    /// did not has not (RFC 3947 section 4). Nobody vouches for what the two say of the endpoints, so they may see different
+    /// things: what the initiator sees counts, or only one of them would encapsulate.
+    pub(super) fn nat_settled(&mut self, number: u32, began: Path, proven: Path) {
+        let port = self.config.ports.nat;
+        let Some(sa) = self.sa(number) else { return };
+        let speaks = sa.keys.v1().is_some_and(|phase1| phase1.nat != NatTraversal::None);
+        if !speaks || began.local.port == port {
+            return;
+        }
+        if proven.local.port != port {
+            (sa.nat_local, sa.nat_remote) = (false, false);
+        } else if !sa.nat_local {
+            sa.nat_remote = true;
+        }
+    }
+
     /// What to say of the addresses of transport mode, as initiator or as responder of the exchange.
     pub(super) fn nat_original(&self, sa: u32, initiator: bool) -> Option<Original> {
         let slot = &self.sas.get(sa as usize)?.sa;

@@ -412,8 +412,8 @@ pub(super) struct QuickOffer<'a> {
 pub(super) struct Unmet {
     /// The group that the peer wants, where all but that would do: [`Group::NONE`] if it wants no perfect forward secrecy.
     pub(super) group: Option<Group>,
-    /// All but the mode would do.
-    pub(super) mode: bool,
+    /// How the packets are to travel, where all but that would do.
+    pub(super) mode: Option<Encapsulation>,
 }
 
 /// Writes what we offer for a child that receives on `spi`.
@@ -515,7 +515,7 @@ pub(super) fn fit<'a>(
         return None;
     }
     if !modes(encapsulation) {
-        unmet.mode = true;
+        unmet.mode = unmet.mode.or(Some(encapsulation));
         return None;
     }
     Some(QuickChoice {
@@ -862,19 +862,19 @@ mod tests {
             let tunnel = |e: Encapsulation| e == Encapsulation::TUNNEL;
             assert_eq!(
                 choose_quick(&offer, &[ours], &CAN, &tunnel).unwrap_err(),
-                Unmet { group: None, mode: true }
+                Unmet { group: None, mode: Some(Encapsulation::UDP_TUNNEL) }
             );
             let other = if pfs { &[][..] } else { &[Group::MODP_2048] };
             let wanted = if pfs { Group::MODP_2048 } else { Group::NONE };
             let other = ChildProposal { groups: other, ..ours };
             assert_eq!(
                 choose_quick(&offer, &[other], &CAN, &udp).unwrap_err(),
-                Unmet { group: Some(wanted), mode: false }
+                Unmet { group: Some(wanted), mode: None }
             );
             let esn = ChildProposal { esn: true, ..ours };
             let ah = ChildProposal { suites: &[Suite::ah(Integ::HMAC_SHA1_96)], ..ours };
             for other in [esn, ah] {
-                let none = Unmet { group: None, mode: false };
+                let none = Unmet { group: None, mode: None };
                 assert_eq!(choose_quick(&offer, &[other], &CAN, &udp).unwrap_err(), none);
             }
             let Suite { encr, key_bits, .. } = conversation.suite;

@@ -476,7 +476,7 @@ impl<P: Provider> Ike<'_, P> {
         let implemented = self.implemented_for(sa);
         let encapsulated = self.encapsulates(sa);
         let mut common = None;
-        let (mut pfs, mut own, mut mode) = (None, None, false);
+        let (mut pfs, mut own, mut mode) = (None, None, None);
         for (child, config) in (0u16..).zip(peer.children) {
             let wanted = self.quick_allowed(sa, config, &local, &remote);
             let between = self.quick_between_ends(sa, config, &local, &remote);
@@ -506,7 +506,7 @@ impl<P: Provider> Ike<'_, P> {
                 Err(why) => {
                     pfs = pfs.or(why.group);
                     own = own.or(first_child_group(config.proposals, &implemented));
-                    mode |= why.mode;
+                    mode = mode.or(why.mode);
                 }
             }
         }
@@ -515,13 +515,17 @@ impl<P: Provider> Ike<'_, P> {
         }
         let wanted = common.and_then(|child| peer.children.get(usize::from(child)));
         let bundle = wanted.and_then(|child| bundle::mismatch(&offer, child, encapsulated));
-        let failure = match (bundle, pfs) {
-            (Some(failure), _) => failure,
-            (None, Some(theirs)) => {
+        let failure = match (bundle, pfs, mode) {
+            (Some(failure), ..) => failure,
+            (None, Some(theirs), _) => {
                 Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) }
             }
-            (None, None) if mode => Failure::TransportRequired,
-            (None, None) => Failure::NoProposal { offered: proposal::offer_of(&offer) },
+            (None, None, Some(theirs)) if theirs.is_udp() != encapsulated => {
+                Failure::NatMismatch { ours: encapsulated }
+            }
+            (None, None, Some(theirs)) if theirs.is_transport() => Failure::TunnelRequired,
+            (None, None, Some(_)) => Failure::TransportRequired,
+            (None, None, None) => Failure::NoProposal { offered: proposal::offer_of(&offer) },
         };
         Err((NotifyType::NO_PROPOSAL_CHOSEN, failure, common))
     }
