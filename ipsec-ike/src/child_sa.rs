@@ -35,6 +35,9 @@ impl ChildSlot {
 /// Child SAs that a peer may have for each of its tunnels: the one in use and the one that replaces it, and as many again
 /// that linger, or that both sides have begun at once.
 const CHILDREN_PER_TUNNEL: usize = 4;
+/// If the peer asks for new keys, so many times that: each of its children may have one that takes its place. Where it has as
+/// many as it may, all of them in use, none would outlive its lifetime otherwise.
+const REPLACED: usize = 2;
 
 /// How far a child has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,14 +200,15 @@ impl<P: Provider> Ike<'_, P> {
         Some(number)
     }
 
-    /// Whether the peer of `sa` may have one more child. It has a few for each tunnel, so that none are taken from others;
-    /// those that linger go first.
-    pub(crate) fn limit_children(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
+    /// Whether the peer of `sa` may have one more child, perhaps in another one's place. It has a few for each tunnel, so that
+    /// none are taken from others; those that linger go first.
+    pub(crate) fn limit_children(&mut self, env: &mut Env<'_>, sa: u32, replaces: bool) -> bool {
         let tunnels = self.peer_of(sa).map_or(0, |peer| {
             let of = |child: &config::Child<'_>| usize::from(child.combinations.max(1));
             peer.children.iter().map(of).fold(0, usize::saturating_add)
         });
         let most = tunnels.saturating_mul(CHILDREN_PER_TUNNEL);
+        let most = if replaces { most.saturating_mul(REPLACED) } else { most };
         let of = self.sa(sa).map_or((0, 0), |sa| (sa.peer, sa.identity));
         let file = self.file_of(of.0, of.1);
         for _ in 0..=most {

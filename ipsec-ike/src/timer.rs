@@ -145,14 +145,11 @@ impl<P: Provider> Ike<'_, P> {
                 self.child_down(env, number, DownReason::Rekeyed);
                 return;
             }
-            if child.want & child_sa::want::DELETE != 0 {
-                // Its deletion does not come about: the IKE SA is busy, or gone.
-                self.child_down(env, number, DownReason::Expired);
-                return;
-            }
-            if child.state == ChildState::Established {
+            if child.state == ChildState::Established && child.want & child_sa::want::DELETE == 0 {
                 child.reason = DownReason::Expired;
             }
+            // RFC 7296 section 1.4.1: both sides close it. While the IKE SA is busy, the peer is not told yet, and sends on it;
+            // if the IKE SA ends, so does the child.
             child.expire_at = now.after(CALLER_TIMEOUT);
             self.deadlines.set(self.child_node(number), Some(now.after(CALLER_TIMEOUT)));
             self.want_of_child(env, number, child_sa::want::DELETE);

@@ -451,6 +451,22 @@ fn one_peer_does_not_take_all_children() {
     }
     assert!(x.failures.contains(&Failure::Refused(NotifyType::NO_ADDITIONAL_SAS)));
     up(at(3), &mut hub, Y, &mut y);
+    // RFC 7296 section 1.3.3: new keys are no additional child. Those that it has do not end for want of room, whoever asks.
+    let refused = x.failures.len();
+    for (now, asks) in [(at(4), true), (at(30), false)] {
+        let side = if asks { &mut x } else { &mut hub };
+        let all: Vec<ChildId> = side.engine.established_children().map(|(id, _)| id).collect();
+        assert!(all.len() >= 4, "{all:?}");
+        for child in &all {
+            let side = if asks { &mut x } else { &mut hub };
+            side.with(now, |e, env| e.rekey_child(env, *child)).unwrap();
+            exchange(now, &mut hub, &mut [(X, &mut x), (Y, &mut y)]);
+        }
+        assert_eq!(x.failures.len(), refused, "{:?}", x.failures);
+        let side = if asks { &x } else { &hub };
+        assert!(all.iter().all(|child| !side.is_established(*child)));
+        assert_eq!(side.engine.established_children().count(), all.len());
+    }
 }
 
 /// One peer that rekeys its IKE SA again and again, and deletes none, does not take the IKE SAs of the others.

@@ -8,6 +8,9 @@ use ipsec_core::crypto::{PacketCipher, Work};
 use crate::pair::Node;
 use crate::toy::Toy;
 
+/// The payload type of an encrypted fragment.
+const SKF: u8 = 53;
+
 /// Whoever has the keys of an IKE SA: an initiator that has not proven anything yet, or a peer that misbehaves.
 pub struct Insider {
     keys: IkeKeysLog,
@@ -26,6 +29,11 @@ impl Insider {
             _ => None,
         });
         let Some(keys) = keys else { panic!("no keys") };
+        Self::new(keys, initiator)
+    }
+
+    /// Has these keys, and speaks for the initiator or for the responder.
+    pub const fn new(keys: IkeKeysLog, initiator: bool) -> Self {
         Self { keys, initiator, iv: 1 << 40 }
     }
 
@@ -76,17 +84,24 @@ impl Insider {
     /// # Panics
     /// If it is none.
     pub fn open(&self, message: &[u8]) -> Vec<u8> {
+        self.try_open(message).unwrap()
+    }
+
+    /// The payloads of a message, or what one fragment has of them. `None` if its side has not sent it so.
+    pub fn try_open(&self, message: &[u8]) -> Option<Vec<u8>> {
         let key = if self.initiator { self.keys.encryption_i() } else { self.keys.encryption_r() };
         let (key, salt) = key.split_at(key.len() - 4);
-        let cipher = <Toy as Provider>::Cipher::new(self.keys.suite, key, &[]).unwrap();
-        let (head, rest) = message.split_at(32);
-        let (iv, rest) = rest.split_at(8);
-        let (text, icv) = rest.split_at(rest.len() - 16);
+        let cipher = <Toy as Provider>::Cipher::new(self.keys.suite, key, &[]).ok()?;
+        // RFC 7383 section 2.5: which fragment it is comes before the initialization vector.
+        let head_len = if message.get(16) == Some(&SKF) { 36 } else { 32 };
+        let (head, rest) = message.split_at_checked(head_len)?;
+        let (iv, rest) = rest.split_at_checked(8)?;
+        let (text, icv) = rest.split_at_checked(rest.len().checked_sub(16)?)?;
         let (mut text, mut icv, nonce) = (text.to_vec(), icv.to_vec(), [salt, iv].concat());
         let work = Work { nonce: &nonce, head, text: &mut text, tail: &[], icv: &mut icv };
-        cipher.open(work).unwrap();
-        let padding = usize::from(*text.last().unwrap());
-        text.truncate(text.len() - 1 - padding);
-        text
+        cipher.open(work).ok()?;
+        let padding = usize::from(*text.last()?);
+        text.truncate(text.len().checked_sub(1 + padding)?);
+        Some(text)
     }
 }

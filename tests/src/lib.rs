@@ -12,6 +12,7 @@
 //! | [`insider`], [`isakmp`] | somebody who has the keys of an IKE SA, of either version |
 //! | [`collisions`] | both sides do something at once, in every way |
 //! | [`soak`] | days in the life of two gateways |
+//! | [`trace`] | what was said on the way, in words |
 //! | [`pcap`] | what the network carried, as a capture file |
 //! | [`keylog`] | keys, as the files with which Wireshark decrypts such a capture |
 //! | [`conformance`] | the checks that every crypto provider must pass |
@@ -52,3 +53,5 @@ pub mod pcap;
 pub mod setup;
 #[cfg(feature = "std")]
 pub mod soak;
+#[cfg(feature = "std")]
+pub mod trace;

@@ -34,11 +34,19 @@ use crate::pair::{Jobs, Memory, Pair, Sent, number_of};
 use crate::rng::SeededRng;
 use crate::setup::{ADDRESS_A, ADDRESS_B, HOST_A, HOST_B, PRIVATE_A, Setup, Side, leak, v4};
 use crate::toy_keys::public_key;
+use crate::trace::Trace;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// What a gateway is told, by the number of the chance.
+const COMMANDS: [&str; 8] =
+    ["open", "open", "rekey", "rekey", "rekey IKE", "rekey IKE", "close", "close IKE"];
+/// What is wrong for a while, by the number of the chance.
+const TROUBLES: [&str; 8] =
+    ["storm", "storm", "cut", "cut one way", "slow jobs", "jobs fail", "asleep", "restart"];
 
 /// How often one life may lose a gateway.
 const RESTARTS_A_DAY: usize = 3;
@@ -111,6 +119,8 @@ struct Life<'r, 't> {
     seen: HashSet<(Side, u32)>,
     /// Some of what crossed the network lately.
     overheard: Vec<Datagram>,
+    /// All that happened, if that is wanted.
+    trace: Option<Trace>,
     tally: &'t mut Tally,
 }
 
@@ -119,7 +129,7 @@ struct Life<'r, 't> {
 /// # Panics
 /// If a rule of the [module](self) is broken, with the seed and what the gateways said on that day.
 pub fn live(seed: u64, days: u32, tally: &mut Tally) {
-    live_in(Version::Two, seed, days, tally);
+    live_in(Version::Two, seed, days, tally, None);
 }
 
 /// The same in IKEv1, Main Mode or Aggressive Mode.
@@ -127,14 +137,28 @@ pub fn live(seed: u64, days: u32, tally: &mut Tally) {
 /// # Panics
 /// As [`live`].
 pub fn live_v1(seed: u64, days: u32, tally: &mut Tally) {
-    live_in(Version::One, seed, days, tally);
+    live_in(Version::One, seed, days, tally, None);
 }
 
-fn live_in(version: Version, seed: u64, days: u32, tally: &mut Tally) {
+/// The same life as that of [`live`] or, with `v1`, of [`live_v1`]. If a rule is broken, all that happened is told.
+///
+/// # Panics
+/// As [`live`].
+pub fn live_traced(seed: u64, days: u32, v1: bool, tally: &mut Tally) {
+    let version = if v1 { Version::One } else { Version::Two };
+    live_in(version, seed, days, tally, Some(Trace::default()));
+}
+
+fn live_in(version: Version, seed: u64, days: u32, tally: &mut Tally, trace: Option<Trace>) {
     let mut chance = SeededRng::new(seed);
     let (mut setup, tunnels) = any_setup(seed, &mut chance);
     if version == Version::One {
         speak_v1(&mut setup, &mut chance);
+    }
+    if trace.is_some() {
+        for side in Side::BOTH {
+            setup.plan(side).config.ike.key_log = true;
+        }
     }
     let mut memory = Memory::new(&setup);
     let restarts = usize::try_from(days).unwrap_or(0) * RESTARTS_A_DAY;
@@ -152,6 +176,7 @@ fn live_in(version: Version, seed: u64, days: u32, tally: &mut Tally) {
         number: 0,
         seen: HashSet::new(),
         overheard: Vec::new(),
+        trace,
         tally,
     };
     for _ in 0..days {
@@ -269,6 +294,9 @@ impl Life<'_, '_> {
         }
         self.quiet(left);
         self.tally.days += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.take_events(&self.pair);
+        }
         for node in [&mut self.pair.a, &mut self.pair.b] {
             self.tally.ike_ups += node.count(|e| matches!(e, GatewayEvent::IkeUp { .. })) as u64;
             self.tally.ike_rekeys += node.ike_rekeys() as u64;
@@ -288,11 +316,27 @@ impl Life<'_, '_> {
     }
 
     /// Fails, with what there is to know.
-    fn check(&self, holds: bool, what: impl FnOnce() -> String) {
+    fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
         if !holds {
-            let log = self.pair.log();
-            let log = log.get(log.len().saturating_sub(12_000)..).unwrap_or(&log);
+            let log = match &mut self.trace {
+                Some(trace) => {
+                    trace.take_events(&self.pair);
+                    trace.text()
+                }
+                None => {
+                    let log = self.pair.log();
+                    log.get(log.len().saturating_sub(12_000)..).map_or(log.clone(), String::from)
+                }
+            };
             panic!("seed {}, day {}: {}\n{log}", self.seed, self.tally.days, what());
+        }
+    }
+
+    /// Tells the trace, if there is one.
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.pair.now();
+        if let Some(trace) = &mut self.trace {
+            trace.note(now, line());
         }
     }
 
@@ -328,6 +372,9 @@ impl Life<'_, '_> {
         }
         for captured in self.pair.link.take_tap() {
             self.tally.datagrams += 1;
+            if let Some(trace) = &mut self.trace {
+                trace.take(&captured);
+            }
             let at = captured.at.as_micros().to_le_bytes();
             let bytes = captured.datagram.bytes.iter();
             for &byte in at.iter().chain(bytes) {
@@ -405,9 +452,9 @@ impl Life<'_, '_> {
             self.run_for(SECOND);
             for number in first..=self.number {
                 let to = if (number - first).is_multiple_of(2) { Side::B } else { Side::A };
-                let arrived = self.seen.contains(&(to, number));
+                let (arrived, now) = (self.seen.contains(&(to, number)), self.pair.now());
                 self.check(arrived || !lossless, || {
-                    format!("packet {number} to {to:?} is lost in quiet, {:?}", self.pair.now())
+                    format!("packet {number} to {to:?} is lost in quiet, {now:?}")
                 });
             }
         }
@@ -499,6 +546,7 @@ impl Life<'_, '_> {
             let pause = self.up_to(length / 16 + 3 * SECOND);
             self.run_for(pause);
         }
+        self.note(|| String::from("the trouble is over"));
         self.pair.link.set_weather(self.fair);
         self.pair.link.clear_hook();
         for side in Side::BOTH {
@@ -521,7 +569,9 @@ impl Life<'_, '_> {
     /// What ends with the trouble.
     fn something_lasting(&mut self) {
         let side = self.side();
-        match self.chance.below(8) {
+        let which = self.chance.below(8);
+        self.note(|| format!("trouble of {side:?}: {}", TROUBLES[which as usize]));
+        match which {
             0 | 1 => {
                 let weather = self.any_weather();
                 self.pair.link.set_weather(weather);
@@ -589,6 +639,7 @@ impl Life<'_, '_> {
             1 => self.up_to(HOUR),
             _ => self.up_to(MINUTE),
         };
+        self.note(|| format!("the clock of {side:?} goes forward by {step:?}"));
         self.pair.node(side).ahead += step;
         self.run_for(Duration::ZERO);
         self.tally.clock_steps += 1;
@@ -612,7 +663,9 @@ impl Life<'_, '_> {
         }
         let child = ChildRef { peer: 0, child: self.tunnel().into() };
         let ike = self.pair.node(side).gateway.ike().established().next().map(|(ike, _)| ike);
-        match (self.chance.below(8), ike) {
+        let which = self.chance.below(8);
+        self.note(|| format!("{side:?} is told: {} {}", COMMANDS[which as usize], child.child));
+        match (which, ike) {
             (0 | 1, _) if !self.pair.node(side).tunnel_is_up(child) => {
                 let _ = self.pair.with(side, |g, now, rng| g.initiate(now, rng, child));
             }

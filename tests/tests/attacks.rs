@@ -670,6 +670,51 @@ fn nonsense_of_an_authenticated_peer() {
     pair.ping();
 }
 
+/// A peer may have new keys for each of its children (RFC 7296 section 1.3.3), and has to delete the old ones. If it never does,
+/// it gets a few, and does not take those of others.
+#[test]
+fn one_peer_does_not_take_all_children_by_rekeying() {
+    let mut setup = Setup::new(13).peers(|peer| peer.liveness = None);
+    setup.a.config.ike.key_log = true;
+    setup.b.sizes.children = 32;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    // A's own request, which gets lost, shows how one is made.
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    let seen = asked.clone();
+    pair.link.set_hook(move |_, datagram| {
+        if exchange_of(datagram) == Some(CREATE_CHILD) {
+            seen.replace(datagram.bytes.clone());
+        }
+        Verdict::Drop
+    });
+    pair.rekey(Side::A).unwrap();
+    let mut insider = Insider::of(&pair.a, true);
+    let request = asked.take();
+    let id = u32::from_be_bytes(*request[20..].first_chunk().unwrap());
+    let mut payloads = insider.open(&request);
+    let mut most = 0;
+    for n in 0..40 {
+        // REKEY_SA names what the request before has made; all proposals have one SPI, which is new.
+        let made: [u8; 4] = payloads[24..28].try_into().unwrap();
+        let fresh = (0x7000_0000_u32 + n).to_be_bytes();
+        if n > 0 {
+            payloads[8..12].copy_from_slice(&made);
+        }
+        for at in 12..payloads.len() - 4 {
+            if payloads[at..at + 4] == made {
+                payloads[at..at + 4].copy_from_slice(&fresh);
+            }
+        }
+        let message = insider.message(CREATE_CHILD, 0, id + n, 41, &payloads);
+        pair.deliver(Side::B, &from_a(message));
+        most = most.max(pair.b.statistics().children);
+    }
+    assert_eq!(most, 8, "{}", pair.log());
+    assert!(pair.b.failures().contains(&ipsec::Failure::NoRoom), "{}", pair.log());
+}
+
 /// Message IDs that are not the next one are refused, although all else is right (RFC 7296 section 2.3, a window of one).
 #[test]
 fn message_ids_out_of_order_are_refused() {

@@ -3,8 +3,8 @@
 use core::time::Duration;
 use std::collections::HashMap;
 
-use ipsec::{ChildProposal, DownReason, Group, Lifetime, Limits, Retransmission, Suite};
-use ipsec_testkit::link::{Transport, Weather};
+use ipsec::{ChildProposal, ChildRef, DownReason, Group, Lifetime, Limits, Retransmission, Suite};
+use ipsec_testkit::link::{Transport, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
 use ipsec_testkit::rng::SeededRng;
 use ipsec_testkit::setup::{Setup, Side};
@@ -289,6 +289,39 @@ fn a_hard_limit_ends_the_child() {
     assert!(packets.values().all(|count| *count <= 50), "{packets:?}");
     assert_eq!(pair.b.received.len(), packets.values().sum());
     assert!(pair.ping_until_answered(), "{}", pair.log());
+    pair.close_and_check(Side::A);
+}
+
+/// RFC 7296 section 1.4.1: both sides close a child. The lifetime of A's second one ends while the line is cut and B has not
+/// yet answered to the deletion of the first. Once it has, it is told of the second one, too, and does not go on sending.
+#[test]
+fn a_child_that_expires_in_a_cut_is_deleted_after_it() {
+    let lives = |time| Lifetime { soft: Limits::NONE, hard: Limits { time, ..Limits::NONE } };
+    let mut setup = Setup::new(9).tunnels(2).peers(|peer| {
+        peer.retransmission = PATIENT;
+        peer.liveness = None;
+    });
+    setup = setup.children_of(Side::A, |child| child.lifetime = lives(2 * MINUTE));
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let second = ChildRef { peer: 0, child: 1 };
+    pair.with(Side::A, |gateway, now, rng| gateway.initiate(now, rng, second)).unwrap();
+    assert!(pair.wait(SECOND, |pair| pair.b.tunnel_is_up(second)), "{}", pair.log());
+    pair.run_for(MINUTE);
+    pair.link.set_hook(|_, _| Verdict::Drop);
+    pair.close(Side::A).unwrap();
+    // Its lifetime has been over for two minutes when A is heard again.
+    pair.run_for(3 * MINUTE);
+    assert_eq!(pair.b.statistics().children, 2, "{}", pair.log());
+    pair.link.clear_hook();
+    pair.run_for(10 * SECOND);
+    for node in [&pair.a, &pair.b] {
+        let now = node.statistics();
+        assert_eq!((now.ike_sas, now.children), (1, 0), "{:?} {}", node.side, pair.log());
+    }
+    assert_eq!(pair.a.child_downs(), [DownReason::Closed, DownReason::Expired], "{}", pair.log());
+    assert_eq!(pair.b.child_downs(), [DownReason::Deleted; 2], "{}", pair.log());
     pair.close_and_check(Side::A);
 }
 

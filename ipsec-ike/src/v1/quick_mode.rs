@@ -584,7 +584,7 @@ impl<P: Provider> Ike<'_, P> {
         let QuickChoice { choice, spi, transport, lifetime, around, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
-        let room = self.limit_children(env, sa);
+        let room = self.limit_children(env, sa, false);
         let made = room.then(|| self.new_child(env, sa, config)).flatten().ok_or_else(no_room)?;
         let like = self.child_config(config).and_then(|c| self.packet_like(c, &selectors));
         self.set_packet(made, like);

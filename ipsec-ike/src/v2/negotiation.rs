@@ -266,7 +266,7 @@ impl<P: Provider> Ike<'_, P> {
             }
         };
         let config = ChildRef { peer: index, child: chosen.child };
-        let room = self.limit_children(env, sa);
+        let room = self.limit_children(env, sa, replaces.is_some());
         let made = room.then(|| self.new_child(env, sa, config)).flatten();
         let Some(made) = made else {
             self.refuse(Some(index), Some(config), path, Failure::NoRoom);

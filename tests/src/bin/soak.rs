@@ -1,12 +1,12 @@
 //! Lives many lives of two gateways ([`ipsec_testkit::soak`]), and says what came of them.
 //!
 //! ```text
-//! usage: soak [--ikev1] [--days DAYS] [--seed FIRST] [--life DAYS]
+//! usage: soak [--ikev1] [--trace] [--days DAYS] [--seed FIRST] [--life DAYS]
 //!        soak --collisions [SEEDS]
 //! ```
 //!
 //! The lives have the seeds FIRST, FIRST + 1 and so on, and `--life` days each. A broken rule is told with
-//! the seed and ends that life: `soak --seed N --days 1` lives it again, byte for byte.
+//! the seed and ends that life: `soak --trace --seed N --days 1` lives it again, byte for byte, and tells all that happened.
 //!
 //! The second form tries the whole matrix of [`ipsec_testkit::collisions`].
 
@@ -21,7 +21,13 @@ fn main() {
     if args.next_if_eq("--collisions").is_some() {
         return all_collisions(args.next().and_then(|v| v.parse().ok()).unwrap_or(1));
     }
-    let live = if args.next_if_eq("--ikev1").is_some() { soak::live_v1 } else { soak::live };
+    let v1 = args.next_if_eq("--ikev1").is_some();
+    let traced = args.next_if_eq("--trace").is_some();
+    let live = |seed, days, tally: &mut Tally| match (traced, v1) {
+        (true, _) => soak::live_traced(seed, days, v1, tally),
+        (false, true) => soak::live_v1(seed, days, tally),
+        (false, false) => soak::live(seed, days, tally),
+    };
     while let Some(arg) = args.next() {
         let value = args.next().and_then(|v| v.parse::<u64>().ok());
         match (arg.as_str(), value) {
@@ -30,7 +36,7 @@ fn main() {
             ("--life", Some(value)) => life = value,
             _ => {
                 eprintln!(
-                    "usage: soak [--ikev1] [--days DAYS] [--seed FIRST] [--life DAYS] | soak --collisions [SEEDS]"
+                    "usage: soak [--ikev1] [--trace] [--days DAYS] [--seed FIRST] [--life DAYS] | soak --collisions [SEEDS]"
                 );
                 std::process::exit(2);
             }
