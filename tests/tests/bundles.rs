@@ -466,14 +466,15 @@ fn said_by(pair: &Pair<'_>, side: Side, from: usize) -> Vec<Clear> {
     sent.filter_map(|c| keys.open::<Toy>(&said, &c.datagram.bytes)).collect()
 }
 
+/// A Delete payload. Of the IPsec DOI, AH is protocol 2, and ESP is 3.
+fn delete(protocol: u8, spi: Spi) -> Vec<u8> {
+    [&[0, 0, 0, 16, 0, 0, 0, 1, protocol, 4, 0, 1][..], &spi.get().to_be_bytes()].concat()
+}
+
 /// RFC 2408 section 3.15: a Delete payload for each protocol, each in a message, since racoon takes no two. A peer that
 /// deletes one of the two has deleted both.
 #[test]
 fn the_end_of_either_is_the_end_of_both() {
-    let delete = |protocol: u8, spi: Spi| {
-        [&[0, 0, 0, 16, 0, 0, 0, 1, protocol, 4, 0, 1][..], &spi.get().to_be_bytes()].concat()
-    };
-    // Of the IPsec DOI, AH is protocol 2, and ESP is 3.
     for protocol in [2, 3] {
         let mut setup = bundle(13);
         setup.a.config.ike.key_log = true;
@@ -534,5 +535,51 @@ fn the_end_is_told_in_little_room() {
         assert_eq!(pair.b.ike_downs(), [DownReason::Deleted], "{after}\n{}", pair.log());
         let used = pair.b.statistics();
         assert_eq!((used.children, used.inbound_sas, used.outbound_sas), (0, 0, 0), "{after}");
+    }
+}
+
+/// The end of a bundle is told of both of its SAs, or later: of one alone, a peer may keep the other.
+#[test]
+fn the_end_is_told_of_both_or_of_none() {
+    const QUICK_MODE: u8 = 32;
+    for exchanges in [2, 3, 4] {
+        let around: fn(&mut ipsec::Child<'static>) = |c| c.around = &[Integ::HMAC_SHA2_256_128];
+        let mut setup = bundle(15).tunnels(4).children(around).sizes(|sizes| {
+            (sizes.exchanges, sizes.children, sizes.manual) = (exchanges, 10, 10);
+        });
+        setup.a.config.ike.key_log = true;
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        pair.run_for(MINUTE);
+        // A wants others, of which B does not hear: they take the room.
+        let a = pair.a.address;
+        pair.link.set_hook(move |_, d| {
+            let quick = d.bytes.get(18) == Some(&QUICK_MODE) && d.source.address == a;
+            if quick { Verdict::Drop } else { Verdict::Pass }
+        });
+        for child in [1, 2, 3] {
+            let config = ChildRef { peer: 0, child };
+            pair.with(Side::A, |gateway, now, rng| gateway.initiate(now, rng, config)).unwrap();
+        }
+        let agreed = pair.a.events.iter().find_map(|(_, event)| match event {
+            GatewayEvent::ChildUp { agreed, .. } => Some(*agreed),
+            _ => None,
+        });
+        let agreed = agreed.unwrap();
+        let around = agreed.around.unwrap();
+        let both = [delete(2, around.inbound_spi), delete(3, agreed.inbound_spi)];
+        let sent = pair.link.tap().len();
+        pair.close(Side::A).unwrap();
+        let deletes = |pair: &Pair<'_>| {
+            let said = said_by(pair, Side::A, sent).into_iter().map(|message| message.payloads);
+            said.filter(|payloads| both.contains(payloads)).collect::<Vec<_>>()
+        };
+        for _ in 0..200 {
+            let said = deletes(&pair);
+            assert!(said.is_empty() || said == both, "{exchanges}: {said:?}");
+            pair.run_for(SECOND);
+        }
+        assert_eq!(deletes(&pair), both, "{exchanges}\n{}", pair.log());
     }
 }

@@ -319,6 +319,49 @@ fn an_unanswered_child_leaves_the_others_alone() {
     pair.close_and_check(Side::A);
 }
 
+/// An answer that is kept in case it was lost does not give way to something that there is no room for all the same.
+#[test]
+fn kept_answers_give_way_only_for_room() {
+    let mut setup = main_mode(33).tunnels(6);
+    setup.a.sizes.exchanges = 4;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let (a, b) = (setup.a.address, setup.b.address);
+    let quick = |d: &Datagram| d.bytes.get(18) == Some(&QUICK_MODE);
+    let mut second = pair.link.tap().iter().map(|c| &c.datagram);
+    let second = second.rfind(|d| quick(d) && d.source.address == b).unwrap().clone();
+    // Of four contexts, one keeps the third message. Two are of what A asks for in vain, and one of what B does.
+    pair.link.set_hook(move |_, d| {
+        if quick(d) && d.source.address == a { Verdict::Drop } else { Verdict::Pass }
+    });
+    let initiate = |pair: &mut Pair<'_>, side, child| {
+        let config = ChildRef { peer: 0, child };
+        pair.with(side, |gateway, now, rng| gateway.initiate(now, rng, config)).unwrap();
+        pair.run_for(MOMENT);
+    };
+    for (side, child, used) in
+        [(Side::A, 1, 2), (Side::A, 2, 3), (Side::B, 3, 4), (Side::A, 4, 4), (Side::A, 5, 4)]
+    {
+        initiate(&mut pair, side, child);
+        assert_eq!(pair.a.statistics().exchanges, used, "{child}\n{}", pair.log());
+    }
+    // The third message is still there, for a responder that has not got it.
+    let sent = pair.link.tap().len();
+    pair.deliver(Side::A, &second);
+    assert_eq!(pair.link.tap().len(), sent + 1);
+    pair.link.clear_hook();
+    for child in 0..6 {
+        let config = ChildRef { peer: 0, child };
+        assert!(
+            pair.wait(5 * MINUTE, |pair| pair.a.tunnel_is_up(config)),
+            "{child}\n{}",
+            pair.log()
+        );
+    }
+    pair.close_and_check(Side::A);
+}
+
 /// Without the third message, the responder gives the child up, and tells the initiator, which took it for made.
 #[test]
 fn a_third_message_that_never_comes() {

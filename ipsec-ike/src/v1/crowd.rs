@@ -18,9 +18,10 @@ use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
 
+use super::message::buffers_of;
 use super::{Kind, Step};
 use crate::engine::{Env, Ike};
-use crate::exchange::{self, HandshakeSlot, Stage};
+use crate::exchange::{self, Stage};
 
 /// For so long at least, one who has been answered may be silent: the time of a long round trip, and of a slow machine's key exchange.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -70,12 +71,8 @@ impl<P: Provider> Ike<'_, P> {
         let begun = self.sas.get(x.sa as usize)?.sa.heard;
         let silent = !x.ours && answered && !slot.handshake.is_there;
         let fair = silent && env.now >= begun.after(PATIENCE);
-        (fair && !self.is_crowded_without(1, buffers_of(slot))).then_some(x.sa)
+        let request = usize::from(!slot.handshake.request.is_none());
+        let buffers = buffers_of(x).saturating_add(request);
+        (fair && !self.is_crowded_without(1, buffers)).then_some(x.sa)
     }
-}
-
-/// How many buffers an answered handshake has.
-fn buffers_of<P: Provider>(slot: &HandshakeSlot<P>) -> usize {
-    let held = [slot.slot.exchange.message, slot.handshake.request];
-    held.iter().filter(|buffer| !buffer.is_none()).count()
 }

@@ -183,10 +183,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     fn begin_said(&mut self, env: &mut Env<'_>, sa: u32, message_id: u32) -> Option<u32> {
-        while self.free_exchanges.is_empty() || self.buffers.free() < 1 {
-            let kept = self.v1_kept(sa)?;
-            self.end_exchange(env, kept);
-        }
+        self.v1_make_room(env, sa, 1, 1).then_some(())?;
         let path = self.sas.get(sa as usize)?.sa.path;
         let number = self.begin_exchange(sa, exchange::Kind::V1(Kind::Informational), false)?;
         if let Some(x) = self.contexts.get(number) {
@@ -319,10 +316,17 @@ impl<P: Provider> Ike<'_, P> {
     // ---- deletes ----
 
     /// Tells the peer that a child is gone: of a bundle both, in a payload each (RFC 2408 section 3.15), and a message each:
-    /// racoon's hash covers only the first payload. `false` if there is no room.
+    /// racoon's hash covers only the first payload. `false` if there is no room for all of it: then nothing is said.
     pub(super) fn v1_say_deleted(&mut self, env: &mut Env<'_>, sa: u32, going: Going) -> bool {
         let Going { protocol, spi, around } = going;
+        // With one context in all, only the first is said.
+        let messages = going.messages().min(self.contexts.exchanges.len());
+        if !self.v1_make_room(env, sa, messages, messages) {
+            return false;
+        }
         let mut say = |protocol, spi| self.v1_say(env, sa, &mut |w| w.delete(protocol, &[spi]));
-        (around == 0 || say(ProtocolId::AH, around)) && say(protocol, spi)
+        let outer = around != 0 && say(ProtocolId::AH, around);
+        let inner = say(protocol, spi);
+        outer || inner
     }
 }

@@ -179,18 +179,20 @@ impl<P: Provider> Ike<'_, P> {
 
     // ---- the exchanges of an SA ----
 
+    /// The exchanges of an SA, the newest first.
+    fn v1_exchanges(&self, sa: u32) -> impl Iterator<Item = u32> {
+        let mut next = self.phase1(sa).map_or(0, |phase1| phase1.exchanges);
+        let each = core::iter::from_fn(move || {
+            let number = next.checked_sub(1)?;
+            next = self.contexts.exchange(number)?.v1.next;
+            Some(number)
+        });
+        each.take(MAX_EXCHANGES)
+    }
+
     /// The first exchange of an SA that fits.
     pub(crate) fn v1_exchange(&self, sa: u32, fits: impl Fn(&Exchange<P>) -> bool) -> Option<u32> {
-        let mut next = self.phase1(sa)?.exchanges;
-        for _ in 0..MAX_EXCHANGES {
-            let number = next.checked_sub(1)?;
-            let x = self.contexts.exchange(number)?;
-            if fits(x) {
-                return Some(number);
-            }
-            next = x.v1.next;
-        }
-        None
+        self.v1_exchanges(sa).find(|number| self.contexts.exchange(*number).is_some_and(&fits))
     }
 
     /// Takes a context for an exchange after phase 1. `None` if there is no room, for this SA or at all.
@@ -202,12 +204,7 @@ impl<P: Provider> Ike<'_, P> {
         ours: bool,
         message_id: u32,
     ) -> Option<u32> {
-        let count = core::cell::Cell::new(0usize);
-        let _ = self.v1_exchange(sa, |_| {
-            count.set(count.get().saturating_add(1));
-            false
-        });
-        if count.get() >= MAX_EXCHANGES {
+        if self.v1_exchanges(sa).count() >= MAX_EXCHANGES {
             return None;
         }
         // What we ask leaves room to answer the peer, so that two sides that ask a lot do not wait for each other; but an
@@ -217,46 +214,69 @@ impl<P: Provider> Ike<'_, P> {
         let first = !asking && self.v1_exchange(sa, kept).is_some();
         let needed = if ours && !first && kind != Kind::Transaction { 2 } else { 1 };
         let needed = needed.min(self.contexts.exchanges.len());
-        while self.free_exchanges.len() < needed || self.buffers.free() < 2 {
-            let kept = self.v1_kept(sa)?;
-            self.end_exchange(env, kept);
-        }
+        self.v1_make_room(env, sa, needed, 2).then_some(())?;
         self.v1_take_exchange(env, sa, kind, ours, message_id)
     }
 
-    /// What gives way to something new with the peer of an SA: an answer to that peer that is only kept, or what was said to
-    /// anybody and has left. Looks at 64 contexts, no more.
-    pub(super) fn v1_kept(&self, sa: u32) -> Option<u32> {
+    /// Sees to it that so many contexts and buffers are free for something new with the peer of an SA: what is only kept gives
+    /// way, one after the other. `false` if all of it together would not be enough: then all of it stays.
+    pub(super) fn v1_make_room(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        contexts: usize,
+        buffers: usize,
+    ) -> bool {
+        let (contexts_free, buffers_free) = (self.free_exchanges.len(), self.buffers.free());
+        if contexts_free >= contexts && buffers_free >= buffers {
+            return true;
+        }
+        let answers = self.v1_sas_of_peer(sa).flat_map(|sa| self.v1_answers(sa));
+        let kept =
+            self.v1_said().chain(answers).filter_map(|number| self.contexts.exchange(number));
+        let (contexts_kept, buffers_kept) = kept.fold((0usize, 0usize), |(all, held), x| {
+            (all.saturating_add(1), held.saturating_add(buffers_of(x)))
+        });
+        if contexts_free.saturating_add(contexts_kept) < contexts
+            || buffers_free.saturating_add(buffers_kept) < buffers
+        {
+            return false;
+        }
+        while self.free_exchanges.len() < contexts || self.buffers.free() < buffers {
+            // Of an SA, the oldest.
+            let answer = || self.v1_sas_of_peer(sa).find_map(|sa| self.v1_answers(sa).last());
+            let Some(kept) = self.v1_said().next().or_else(answer) else { return false };
+            self.end_exchange(env, kept);
+        }
+        true
+    }
+
+    /// What was said to anybody and has left, which nobody will ask for again. Looks at 64 contexts, no more.
+    fn v1_said(&self) -> impl Iterator<Item = u32> {
         let first = self.contexts.handshake_numbers().end;
-        let mut all = (first..first.saturating_add(64)).take(self.contexts.exchanges.len());
-        let said = |number: &u32| {
+        let all = (first..first.saturating_add(64)).take(self.contexts.exchanges.len());
+        all.filter(|number| {
             let said = self.contexts.exchange(*number).is_some_and(|x| {
                 x.stage == Stage::Answered && x.kind == exchange::Kind::V1(Kind::Informational)
             });
             said && !self.transmits.contains(*number)
-        };
-        all.find(said).or_else(|| self.v1_answer_of_peer(sa))
+        })
     }
 
-    /// An answer to the peer of an SA that is only kept in case it was lost, the oldest of its SA: it gives way to something
-    /// new.
-    fn v1_answer_of_peer(&self, sa: u32) -> Option<u32> {
-        let slot = &self.sas.get(sa as usize)?.sa;
-        let all = self.sas_of(slot.peer, slot.identity);
-        let others = all.filter(|(number, other)| *number != sa && other.is_v1());
-        let mut all = others.map(|(number, _)| number).chain([sa]);
-        all.find_map(|sa| {
-            let mut oldest = None;
-            let mut next = self.phase1(sa)?.exchanges;
-            for _ in 0..MAX_EXCHANGES {
-                let Some(number) = next.checked_sub(1) else { break };
-                let x = self.contexts.exchange(number)?;
-                if x.stage == Stage::Answered && !self.transmits.contains(number) {
-                    oldest = Some(number);
-                }
-                next = x.v1.next;
-            }
-            oldest
+    /// The SAs of version 1 with the peer of an SA, itself the last of them.
+    fn v1_sas_of_peer(&self, sa: u32) -> impl Iterator<Item = u32> {
+        let of = self.sas.get(sa as usize).map(|slot| (slot.sa.peer, slot.sa.identity));
+        let all = of.into_iter().flat_map(|(peer, identity)| self.sas_of(peer, identity));
+        let others = all.filter(move |(number, other)| *number != sa && other.is_v1());
+        others.map(|(number, _)| number).chain([sa])
+    }
+
+    /// The answers of an SA that have left, and are only kept in case they were lost, the newest first.
+    fn v1_answers(&self, sa: u32) -> impl Iterator<Item = u32> {
+        self.v1_exchanges(sa).filter(|number| {
+            let answered = |x: &Exchange<P>| x.stage == Stage::Answered;
+            self.contexts.exchange(*number).is_some_and(answered)
+                && !self.transmits.contains(*number)
         })
     }
 
@@ -504,6 +524,12 @@ impl<P: Provider> Ike<'_, P> {
         }
         Ok(x.message)
     }
+}
+
+/// How many buffers an exchange has.
+pub(super) fn buffers_of<P: Provider>(x: &Exchange<P>) -> usize {
+    let held = [x.message, x.received.buffer, x.secrets];
+    held.iter().filter(|buffer| !buffer.is_none()).count()
 }
 
 #[cfg(test)]

@@ -371,24 +371,27 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Our exchange came to nothing, and the peer has made nothing. What was to be replaced is rekeyed later.
     pub(super) fn quick_abandon(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        self.quick_over(env, number, failure, false);
+    }
+
+    /// As [`Ike::quick_abandon`], where the peer has made the child: it is told to delete it, if there is room to say so.
+    pub(super) fn quick_disown(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
+        self.quick_over(env, number, failure, true);
+    }
+
+    fn quick_over(&mut self, env: &mut Env<'_>, number: u32, failure: Failure, made: bool) {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
         let child = slot.and_then(|slot| self.child(slot));
-        let (config, replaces) = child.map_or((None, None), |c| (Some(c.config), c.replaces));
+        let child = child.map(|c| (c.config, c.replaces, Going::of(c)));
+        let (config, replaces) = child.map_or((None, None), |(c, old, _)| (Some(c), old));
         self.fail(env, number, config, failure);
-        self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
-        self.next_task(env, sa);
-    }
-
-    /// As [`Ike::quick_abandon`], where the peer has made the child: it is told to delete it.
-    pub(super) fn quick_disown(&mut self, env: &mut Env<'_>, number: u32, failure: Failure) {
-        let Some(x) = self.contexts.get(number) else { return };
-        let sa = x.sa;
-        let child = x.negotiation.child.checked_sub(1).and_then(|child| self.child(child));
-        if let Some(going) = child.map(|c| Going::of(c)) {
+        // Now, since what the exchange had is free, and before anything else takes it.
+        if let Some((_, _, going)) = child.filter(|_| made) {
             let _ = self.v1_say_deleted(env, sa, going);
         }
-        self.quick_abandon(env, number, failure);
+        self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
+        self.next_task(env, sa);
     }
 
     // ---- responder ----
@@ -802,6 +805,7 @@ impl<P: Provider> Ike<'_, P> {
         let child = child.map(|c| (c.config, Going::of(c)));
         let Some((config, going)) = child else { return };
         self.refuse(Some(config.peer), Some(config), path, Failure::NotInstalled);
+        self.end_exchange(env, number);
         if outbound {
             let _ = self.v1_say_deleted(env, sa, going);
         } else {
@@ -810,7 +814,6 @@ impl<P: Provider> Ike<'_, P> {
                 w.notify(&Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &cookies, &[]))
             });
         }
-        self.end_exchange(env, number);
     }
 
     /// The third message has not come, and the second was said often enough. The initiator may have made the child all the

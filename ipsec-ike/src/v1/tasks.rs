@@ -71,17 +71,32 @@ impl<P: Provider> Ike<'_, P> {
         .is_some()
     }
 
+    /// What is to be done for the children: first what ends, so that nothing new takes the room to say so.
     fn v1_child_tasks(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
         if let Some(sa) = self.sa(sa) {
             sa.want &= !ike_sa::want::CHILD;
         }
+        let room = self.v1_each_child(env, sa, true) && self.v1_each_child(env, sa, false);
+        if let Some(sa) = self.sa(sa)
+            && !room
+        {
+            sa.want |= ike_sa::want::CHILD;
+        }
+        room
+    }
+
+    /// What is to be done for the children that end, or for the others. `false` if there is no room for some of it.
+    fn v1_each_child(&mut self, env: &mut Env<'_>, sa: u32, ends: bool) -> bool {
         let mut room = true;
         let mut next = self.sa(sa).map_or(0, |sa| sa.children);
         while let Some(number) = next.checked_sub(1) {
             let Some(child) = self.child(number) else { break };
             next = child.next;
             let (want, state) = (child.want, child.state);
-            if want & child_sa::want::DELETE != 0 {
+            if ends != (want & child_sa::want::DELETE != 0) {
+                continue;
+            }
+            if ends {
                 room &= self.v1_delete_child(env, sa, number);
             } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
                 room &= self.quick_begin(env, number, true);
@@ -90,11 +105,6 @@ impl<P: Provider> Ike<'_, P> {
             } else {
                 child.want = 0;
             }
-        }
-        if let Some(sa) = self.sa(sa)
-            && !room
-        {
-            sa.want |= ike_sa::want::CHILD;
         }
         room
     }
