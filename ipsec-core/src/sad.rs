@@ -424,7 +424,7 @@ impl<'r, P: Provider> Sad<'r, P> {
         const MULTICAST: u8 = FoundBy::Destination as u8;
         let Some(InboundSlot {
             state: InboundState::Live(sa),
-            found_by: FoundBy::SLOT..MULTICAST,
+            found_by: FoundBy::SLOT..MULTICAST | FoundBy::NOTHING,
             ..
         }) = self.inbound_slot(id)
         else {

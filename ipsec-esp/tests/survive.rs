@@ -373,6 +373,10 @@ fn what_cannot_be_exported_or_imported() {
     assert_eq!(sad.export(NOW, into, &setup.keymat, 9, &mut record), Err(ExportError::NoWindow));
     sad.remove_inbound(inbound(into));
     let into = SaId::Inbound(setup.install_inbound(&mut sad));
+    // Of a bundle, ESP must not get in without AH, which elsewhere nothing would see to.
+    assert!(sad.hide_inbound(inbound(into), true));
+    assert_eq!(sad.export(NOW, into, &setup.keymat, 9, &mut record), Err(ExportError::Hidden));
+    assert!(sad.hide_inbound(inbound(into), false));
     let record = export(&mut sad, into, &setup, 9);
 
     let import = |sad: &mut Sad<'_, Toy>, record: &[u8]| sad.import(NOW, Duration::ZERO, record);

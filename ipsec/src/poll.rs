@@ -7,11 +7,11 @@ use ipsec_core::crypto::Provider;
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::path::Path;
 use ipsec_core::sa::SaParams;
-use ipsec_core::sad::InstallError;
+use ipsec_core::sad::{InstallError, OutboundId};
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Checksum, Ipv4Header, Ipv6Header, UdpHeader, protocol};
 use ipsec_ike::auth::Authenticator;
-use ipsec_ike::event::{ChildId, Direction, DownReason, Event, Given, Traffic};
+use ipsec_ike::event::{ChildId, ChildRef, Direction, DownReason, Event, Given, Traffic};
 use ipsec_ike::jobs::{Answer, Job, JobId, run_jobs, run_jobs_with};
 use ipsec_ike::{BufferTooSmall, Env, Transmit};
 use rand_core::CryptoRng;
@@ -164,58 +164,43 @@ impl<P: Provider> Gateway<'_, P> {
                 };
                 self.tunnels.unlist(number);
                 let pair = self.tunnels.pair_mut(number)?;
-                let (tunnel, outbound) = (pair.tunnel, pair.outbound.take());
                 pair.up = false; // its end is told now
-                #[cfg(feature = "ikev1")]
-                if let Some(id) = pair.outbound_around.take() {
-                    self.sad.remove_outbound(id);
-                }
-                if let Some(id) = outbound {
-                    self.sad.remove_outbound(id);
-                }
-                let tunnel_up = self.tunnels.current(tunnel).is_some();
-                let reason = DownReason::Rekeyed;
-                Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })
+                let (tunnel, outbounds) = (pair.tunnel, pair.take_outbounds());
+                self.remove_outbounds(outbounds);
+                self.ended(tunnel, child, config, DownReason::Rekeyed)
             }
             Event::ChildDown { child, config, reason } => {
                 let Some((number, pair)) = self.tunnels.find(child) else {
                     return Some(Step::Done);
                 };
-                let (tunnel, up) = (pair.tunnel, pair.up);
-                if let Some(id) = pair.inbound {
+                let (tunnel, up, owner) = (pair.tunnel, pair.up, pair.owner);
+                let (inbounds, outbounds) = (pair.inbounds(), pair.outbounds());
+                for id in inbounds {
                     self.sad.remove_inbound(id);
                 }
-                if let Some(id) = pair.outbound {
-                    self.sad.remove_outbound(id);
-                }
-                #[cfg(feature = "ikev1")]
-                if let Some(id) = pair.inbound_around {
-                    self.sad.remove_inbound(id);
-                }
-                #[cfg(feature = "ikev1")]
-                if let Some(id) = pair.outbound_around {
-                    self.sad.remove_outbound(id);
-                }
-                if let Owner::Child { refused: Some(spi), .. } = pair.owner {
+                self.remove_outbounds(outbounds);
+                if let Owner::Child { refused: Some(spi), .. } = owner {
                     ipsec_core::sad::SpiAllocator::release(&mut self.sad, spi);
                 }
                 self.tunnels.remove(number);
                 if !up {
                     return Some(Step::Done);
                 }
-                let tunnel_up = self.tunnels.current(tunnel).is_some();
-                Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })
+                self.ended(tunnel, child, config, reason)
             }
             Event::ChildMoved { child, path } => {
                 let Some((number, pair)) = self.tunnels.find(child) else {
                     return Some(Step::Done);
                 };
+                // Both SAs of a bundle are of the same packets. A NAT that changes their addresses breaks AH, here and there: what
+                // it lets through is for the peer to replace.
+                let (tunnel, inbounds, outbounds) =
+                    (pair.tunnel, pair.inbounds(), pair.outbounds());
                 self.path_mtus.moved(number);
-                let (tunnel, inbound, outbound) = (pair.tunnel, pair.inbound, pair.outbound);
-                if let Some(id) = outbound {
+                for id in outbounds {
                     self.sad.move_outbound(id, path);
                 }
-                if let Some(id) = inbound {
+                for id in inbounds {
                     self.sad.move_inbound(id, path);
                 }
                 match self.tunnels.tunnel(tunnel).map(|slot| slot.config) {
@@ -258,6 +243,18 @@ impl<P: Provider> Gateway<'_, P> {
             }
             _ => Step::Done,
         })
+    }
+
+    fn remove_outbounds(&mut self, all: impl Iterator<Item = OutboundId>) {
+        for id in all {
+            self.sad.remove_outbound(id);
+        }
+    }
+
+    /// Tells that a child SA is gone.
+    fn ended(&self, tunnel: u32, child: ChildId, config: ChildRef, reason: DownReason) -> Step {
+        let tunnel_up = self.tunnels.current(tunnel).is_some();
+        Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })
     }
 
     // ---- jobs ----

@@ -96,6 +96,35 @@ impl PairSlot {
         self.outbound
     }
 
+    /// Its SAs to receive on: of a bundle two.
+    pub(crate) fn inbounds(&self) -> impl Iterator<Item = InboundId> + use<> {
+        #[cfg(feature = "ikev1")]
+        let around = self.inbound_around;
+        #[cfg(not(feature = "ikev1"))]
+        let around = None;
+        self.inbound.into_iter().chain(around)
+    }
+
+    /// Its SAs to send on: of a bundle two.
+    pub(crate) fn outbounds(&self) -> impl Iterator<Item = OutboundId> + use<> {
+        #[cfg(feature = "ikev1")]
+        let around = self.outbound_around;
+        #[cfg(not(feature = "ikev1"))]
+        let around = None;
+        self.outbound.into_iter().chain(around)
+    }
+
+    /// [`PairSlot::outbounds`], which are not its any more.
+    pub(crate) fn take_outbounds(&mut self) -> impl Iterator<Item = OutboundId> + use<> {
+        let all = self.outbounds();
+        self.outbound = None;
+        #[cfg(feature = "ikev1")]
+        {
+            self.outbound_around = None;
+        }
+        all
+    }
+
     /// The child that it is of.
     pub(crate) const fn child(&self) -> Option<ChildId> {
         match self.owner {

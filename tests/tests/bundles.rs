@@ -519,6 +519,38 @@ fn the_end_of_either_is_the_end_of_both() {
     }
 }
 
+/// The peer makes another IKE SA from behind a NAT: its children follow it there, and so do both SAs of a bundle. AH covers
+/// the addresses, so that nothing gets in until the peer is back.
+#[test]
+fn both_follow_a_peer_that_has_moved() {
+    let elsewhere = v4(203, 0, 113, 66);
+    let mut setup = bundle(16).peers(|peer| peer.liveness = None);
+    setup.b.peers[0].remote = None;
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    let a = setup.a.address;
+    pair.link.set_hook(move |_, datagram| {
+        if datagram.source.address == a {
+            datagram.source.address = elsewhere;
+        } else if datagram.destination.address == elsewhere {
+            datagram.destination.address = a;
+        }
+        Verdict::Pass
+    });
+    pair.rekey_ike(Side::A).unwrap();
+    pair.run_for(SECOND);
+    assert_eq!(pair.b.ike_rekeys(), 1, "{}", pair.log());
+    let moved = |e: &GatewayEvent| matches!(e, GatewayEvent::ChildMoved { .. });
+    assert_eq!(pair.b.count(moved), 1, "{}", pair.log());
+    let sad = pair.b.gateway.sad();
+    let outbound = sad.outbound_sas().map(|sa| sa.protection.path);
+    let inbound = sad.inbound_sas().map(|sa| sa.protection.path);
+    let there: Vec<_> = outbound.chain(inbound).map(|path| path.remote.address).collect();
+    assert_eq!(there, [elsewhere; 4]);
+}
+
 /// The end of an IKE SA is told even if all contexts keep something, as they do a moment after both SAs of a bundle have been
 /// replaced and deleted.
 #[test]

@@ -115,8 +115,8 @@ impl<P: Provider> Sad<'_, P> {
     }
 
     /// Hides an SA at an SPI of our own from packets, or shows it again: its packets are only taken from inside of another
-    /// SA's. Until it is shown, nothing of it is looked at, and so neither window nor counter changes. Says whether there is
-    /// such an SA.
+    /// SA's. Until it is shown, nothing of it is looked at, and so neither window nor counter changes, and it is not
+    /// [exported](Sad::export). Says whether there is such an SA.
     pub fn hide_inbound(&mut self, id: InboundId, hidden: bool) -> bool {
         let Some(slot) = self.inbound_slot(id) else { return false };
         let ours = matches!(slot.found_by, FoundBy::SLOT | FoundBy::NOTHING);

@@ -41,6 +41,8 @@ pub enum ExportError {
     Keymat,
     /// Local: an SA without anti-replay window accepts everything twice anyhow; there is nothing that could survive.
     NoWindow,
+    /// Local: it is [hidden](Sad::hide_inbound), as one of a bundle is. Elsewhere packets would find it by its SPI alone.
+    Hidden,
 }
 
 impl core::fmt::Display for ExportError {
@@ -49,6 +51,7 @@ impl core::fmt::Display for ExportError {
             Self::NoSa => "no such security association",
             Self::Keymat => "keying material of the wrong length",
             Self::NoWindow => "no anti-replay window to export",
+            Self::Hidden => "hidden behind another security association",
         })
     }
 }
@@ -231,6 +234,9 @@ impl<P: Provider> Sad<'_, P> {
             SaId::Inbound(id) => {
                 let slot = self.inbound.get(id.slot as usize).ok_or(ExportError::NoSa)?;
                 let sa = self.inbound(id).ok_or(ExportError::NoSa)?;
+                if slot.found_by == FoundBy::NOTHING {
+                    return Err(ExportError::Hidden);
+                }
                 if sa.window.size() == 0 {
                     return Err(ExportError::NoWindow);
                 }
