@@ -107,6 +107,38 @@ fn messages_that_are_aligned() {
     }
 }
 
+/// A responder may install its SAs only when the third message has come, or when it is repeated: whoever has asked for new
+/// keys sends under the old ones until the other one uses the new ones, or the old ones go.
+#[test]
+fn nothing_outruns_the_third_message() {
+    for answered in [true, false] {
+        let setup = main_mode(9);
+        let mut memory = Memory::<RustCrypto>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        let spi = |pair: &mut Pair<'_, RustCrypto>, side| {
+            assert_eq!(pair.send(side, 7), Sent::Sealed);
+            let sent = pair.link.tap().last().unwrap().datagram.bytes[..4].to_vec();
+            pair.run_for(SECOND / 20);
+            sent
+        };
+        let old = Side::BOTH.map(|side| spi(&mut pair, side));
+        pair.rekey(Side::A).unwrap();
+        let rekeyed =
+            |pair: &Pair<'_, RustCrypto>| (pair.a.child_rekeys(), pair.b.child_rekeys()) == (1, 1);
+        assert!(pair.wait(SECOND, rekeyed));
+        assert_eq!(spi(&mut pair, Side::A), old[0]);
+        if answered {
+            assert_ne!(spi(&mut pair, Side::B), old[1]);
+        } else {
+            pair.run_for(3 * SECOND);
+        }
+        assert_ne!(spi(&mut pair, Side::A), old[0]);
+        assert_eq!(pair.a.numbers().len() + pair.b.numbers().len(), if answered { 5 } else { 4 });
+        pair.close_and_check(Side::B);
+    }
+}
+
 /// Aggressive Mode is refused, without an answer, where the configuration does not name it.
 #[test]
 fn aggressive_mode_is_refused_unless_it_is_named() {

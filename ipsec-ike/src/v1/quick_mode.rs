@@ -756,7 +756,10 @@ impl<P: Provider> Ike<'_, P> {
         child.state = ChildState::Established;
         child.rekey_at = rekey_at;
         child.expire_at = expire_at;
-        child.traffic = Traffic::Now;
+        // Nothing acknowledges the third message, and a responder may install its SAs only then: while there is another
+        // child, no packet of ours outruns it.
+        let follows = ours && child.replaces.is_some();
+        child.traffic = if follows { Traffic::AfterFirstPacket } else { Traffic::Now };
         child.tell |= child_sa::tell::UP;
         self.schedule_child(slot);
         self.events.push(node);

@@ -9,7 +9,6 @@ SIDE = replace(V1, local_id="10.8.0.1", remote_id="10.8.0.2").with_child(esp=("a
 
 def bundle(t, side, *ends):
     """We replace both SAs as one."""
-    Racoon.needed()
     t.kernel(Racoon)
     t.establish(side)
     t.peer.expect("ah up")

@@ -1,10 +1,12 @@
 """racoon, the IKE daemon of ipsec-tools, which negotiates bundles: its configuration, its events, and setkey's policies. It
 needs a kernel's IPsec, so it runs on a guest, whose policies have it begin."""
-import shutil
 from ipaddress import ip_network
 
-from . import Skip
 from .daemon import Daemon
+from .nodes import UNPACKED
+
+PROGRAMS = UNPACKED / "racoon/usr/sbin"
+LIBRARIES = [f"LD_LIBRARY_PATH={UNPACKED}/racoon/usr/lib/x86_64-linux-gnu:{UNPACKED}/racoon/usr/lib/ipsec-tools"]
 
 CONFIGURATION = """\
 path pre_shared_key "{psk}";
@@ -12,6 +14,7 @@ path pidfile "{pid}";
 complex_bundle on;
 listen {{
   isakmp {side.local} [500];
+  adminsock disabled;
 }}
 remote {side.remote} {{
   exchange_mode main;
@@ -46,7 +49,7 @@ spdadd {source} {target} any -P {way} ipsec
 
 
 class Racoon(Daemon):
-    NEEDS = ()
+    NEEDS = (f"{PROGRAMS}/racoon",)
     LOG = "racoon.log"
     EVENTS = {
         "ready": r"used as isakmp port",
@@ -57,11 +60,6 @@ class Racoon(Daemon):
         "ah up": r"IPsec-SA established: AH/",
         "child down": r"purged IPsec-SA proto_id=ESP",
     }
-
-    @staticmethod
-    def needed():
-        if not shutil.which("racoon") or not shutil.which("setkey"):
-            raise Skip("racoon and setkey of ipsec-tools, which Debian 12 does not have, are not in PATH")
 
     def start(self, side, extra=""):
         """With the algorithms of `CONFIGURATION`; `side` has the rest."""
@@ -81,9 +79,9 @@ class Racoon(Daemon):
             pfs="pfs_group modp2048;" if "modp2048" in child.esp[0] else ""))
         if child.mode == "tunnel":
             node.ip(f"route replace {child.remote[0]} via {side.remote}")
-        node.run([shutil.which("setkey"), "-f", node.path("policies")])
-        self.task = node.start([shutil.which("racoon"), "-F", "-v", "-f", node.path("racoon.conf"), "-l", node.path(self.LOG)],
-                               log="racoon.out")
+        node.run(["env", *LIBRARIES, f"{PROGRAMS}/setkey", "-f", node.path("policies")])
+        self.task = node.start(["env", *LIBRARIES, f"{PROGRAMS}/racoon", "-F", "-v", "-f", node.path("racoon.conf"),
+                                "-l", node.path(self.LOG)], log="racoon.out")
         self.expect("ready")
 
     def initiate(self, child="lan"):
