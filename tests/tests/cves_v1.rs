@@ -1011,3 +1011,46 @@ fn messages_sent_back() {
         pair.close_and_check(Side::A);
     }
 }
+
+/// Recorded first messages of Quick Mode, more than are remembered, again and again: they never make a child, take few places,
+/// and keep the peer's true ones out for a moment only. New keys for the IKE SA make them worthless.
+#[test]
+fn old_first_messages_in_a_circle() {
+    // One tunnel may have four children, and a peer eight that are unconfirmed.
+    for (tunnels, places) in [(1, 3), (4, 8)] {
+        let mut setup = main_mode(81).tunnels(tunnels).peers(|peer| peer.liveness = None);
+        setup = setup.sizes(|sizes| (sizes.children, sizes.exchanges) = (16, 24));
+        setup.a.config.ike.key_log = true;
+        let mut memory = Memory::<Toy>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        let recorded = (1..=40).map(|id| from(Side::A, sealed(&pair, QUICK, id, &child())));
+        let recorded: Vec<Datagram> = recorded.collect();
+        let again = |pair: &mut Pair<'_, Toy>, datagram: &Datagram| {
+            let now = pair.now();
+            let taken = pair.b.take(now, datagram).is_ok();
+            pair.flush(Side::B);
+            assert!(pair.b.statistics().children <= places + 3, "{:?}", pair.b.statistics());
+            usize::from(taken)
+        };
+        let taken: usize = recorded.iter().map(|datagram| again(&mut pair, datagram)).sum();
+        assert_eq!(taken, places);
+        let mut taken = 0;
+        for _ in 0..3 {
+            for datagram in &recorded {
+                pair.run_for(SECOND / 2);
+                taken += again(&mut pair, datagram);
+            }
+            pair.rekey(Side::A).unwrap();
+            pair.run_for(2 * SECOND);
+            pair.ping();
+        }
+        assert!((10..60).contains(&taken), "{taken}");
+        assert_eq!(pair.a.child_rekeys(), 3, "{}", pair.log());
+        assert!(pair.b.child_rekeys() == 3 && pair.b.ike_rekeys() >= 1, "{}", pair.log());
+        // The keys that they were made with are gone.
+        pair.run_for(MINUTE);
+        assert_eq!(recorded.iter().map(|datagram| again(&mut pair, datagram)).sum::<usize>(), 0);
+        pair.close_and_check(Side::A);
+    }
+}

@@ -180,7 +180,7 @@ impl<P: Provider> Ike<'_, P> {
     // ---- the exchanges of an SA ----
 
     /// The exchanges of an SA, the newest first.
-    fn v1_exchanges(&self, sa: u32) -> impl Iterator<Item = u32> {
+    pub(super) fn v1_exchanges(&self, sa: u32) -> impl Iterator<Item = u32> {
         let mut next = self.phase1(sa).map_or(0, |phase1| phase1.exchanges);
         let each = core::iter::from_fn(move || {
             let number = next.checked_sub(1)?;

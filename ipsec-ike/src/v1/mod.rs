@@ -27,6 +27,7 @@ mod signature;
 mod succession;
 mod tasks;
 pub(crate) mod transaction;
+mod unconfirmed;
 mod vendor;
 mod xauth;
 
@@ -129,12 +130,12 @@ pub(crate) struct Phase1 {
     pub(crate) dpd_asked: bool,
     /// How many message IDs we have chosen.
     pub(crate) said: u32,
-    /// Exchanges that the peer has begun, by message ID, the newest at `seen_at`: what comes again is a replay.
+    /// Exchanges that the peer has begun, by message ID, the oldest at `seen_at`: what comes again is a replay. 0 where there is none.
     seen: [u32; SEEN],
     seen_at: u8,
 }
 
-/// So many exchanges of the peer's are remembered.
+/// So many exchanges of the peer's are remembered. What older ones can do that come again: [`unconfirmed`].
 const SEEN: usize = 32;
 
 impl Phase1 {
@@ -167,6 +168,11 @@ impl Phase1 {
     /// Whether an exchange with this message ID was begun by the peer before.
     fn has_seen(&self, id: u32) -> bool {
         self.seen.contains(&id)
+    }
+
+    /// Whether there may have been exchanges that are not remembered.
+    fn has_forgotten(&self) -> bool {
+        !self.seen.contains(&0)
     }
 
     fn note_seen(&mut self, id: u32) {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Whoever sends a message can receive on the SA that follows from it: the responder has installed its inbound SA before
-//! the second message leaves, the initiator both before the third. A replayed first message is known by its message ID.
+//! the second message leaves, the initiator both before the third. What a replayed first message can do: `unconfirmed.rs`.
 
 use core::time::Duration;
 
@@ -411,6 +411,9 @@ impl<P: Provider> Ike<'_, P> {
         if collected.sa.is_none() {
             return Err(DatagramError::Unexpected);
         }
+        if !self.quick_admits(env, sa) {
+            return Err(DatagramError::NoRoom);
+        }
         // It may be an old message: where the peer is, and that it lives, the third one shows.
         let number = self
             .v1_begin_exchange(env, sa, Kind::QuickMode, false, message_id)
@@ -587,7 +590,8 @@ impl<P: Provider> Ike<'_, P> {
         let QuickChoice { choice, spi, transport, lifetime, around, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
-        let room = self.limit_children(env, sa, false);
+        let room = self.limit_children(env, sa, false)
+            || self.quick_yields(env, sa) && self.limit_children(env, sa, false);
         let made = room.then(|| self.new_child(env, sa, config)).flatten().ok_or_else(no_room)?;
         let like = self.child_config(config).and_then(|c| self.packet_like(c, &selectors));
         self.set_packet(made, like);
@@ -816,18 +820,6 @@ impl<P: Provider> Ike<'_, P> {
             let _ = self.v1_say(env, sa, &mut |w| {
                 w.notify(&Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, &cookies, &[]))
             });
-        }
-    }
-
-    /// The third message has not come, and the second was said often enough. The initiator may have made the child all the
-    /// same, and deleted the one before: it is told.
-    pub(super) fn quick_unconfirmed(&mut self, env: &mut Env<'_>, number: u32) {
-        let Some(x) = self.contexts.get(number) else { return };
-        let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
-        let going = slot.and_then(|slot| self.child(slot)).map(|c| Going::of(c));
-        self.end_exchange(env, number);
-        if let Some(going) = going {
-            let _ = self.v1_say_deleted(env, sa, going);
         }
     }
 
