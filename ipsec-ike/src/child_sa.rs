@@ -6,7 +6,7 @@ use crate::exchange::{Maybe, Stage};
 use crate::ike_sa;
 use crate::timer::REPLACED_KEPT;
 #[cfg(feature = "ikev1")]
-use crate::v1::bundle::Around;
+use crate::v1::bundle::BundledAh;
 use ipsec_core::crypto::Provider;
 use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
@@ -89,7 +89,7 @@ pub(crate) struct Child {
     pub(crate) choice: ChildChoice,
     /// AH around it.
     #[cfg(feature = "ikev1")]
-    pub(crate) around: Around,
+    pub(crate) around: BundledAh,
     pub(crate) encapsulated: bool,
     pub(crate) transport: bool,
     /// The peer does not want TFC padding.
@@ -119,7 +119,7 @@ impl Child {
         spi_out: 0,
         choice: ChildChoice::EMPTY,
         #[cfg(feature = "ikev1")]
-        around: Around::NONE,
+        around: BundledAh::NONE,
         encapsulated: false,
         transport: false,
         no_tfc: false,

@@ -88,7 +88,7 @@ pub enum Event<'a> {
         /// ESP.
         params: SaParams<'a>,
         /// AH around it.
-        around: Around<'a>,
+        around: AhParams<'a>,
     },
     /// Both SAs of a child are installed and agreed: send on it as `traffic` says.
     ChildUp {
@@ -201,7 +201,7 @@ pub enum Event<'a> {
 /// An SA of AH around another one, in transport mode: path, ESN, window, lifetime and tag are those of the other.
 #[cfg(feature = "ikev1")]
 #[derive(Clone)]
-pub struct Around<'a> {
+pub struct AhParams<'a> {
     /// Its SPI.
     pub spi: Spi,
     /// AH, and its algorithm.
@@ -329,7 +329,7 @@ pub struct ChildAgreed {
     pub suite: Suite,
     /// AH around it: the child is a bundle.
     #[cfg(feature = "ikev1")]
-    pub around: Option<AgreedAround>,
+    pub around: Option<AgreedAh>,
     /// Extended sequence numbers.
     pub esn: bool,
     /// The key exchange of its own, [`Group::NONE`] if it has none.
@@ -346,7 +346,7 @@ pub struct ChildAgreed {
 #[cfg(feature = "ikev1")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct AgreedAround {
+pub struct AgreedAh {
     /// Its algorithm.
     pub integ: Integ,
     /// We receive on it.

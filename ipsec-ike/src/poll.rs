@@ -14,7 +14,7 @@ use crate::child_sa::{self, ChildState};
 use crate::engine::{Ike, Node, Refused, Transmit};
 use crate::error::BufferTooSmall;
 #[cfg(feature = "ikev1")]
-use crate::event::Around;
+use crate::event::AhParams;
 use crate::event::{ChildAgreed, Direction, Event};
 use crate::exchange::{Kind, Stage};
 use crate::fragment;
@@ -395,7 +395,7 @@ impl<P: Provider> Ike<'_, P> {
                 Direction::Inbound => child.around.spi_in,
                 Direction::Outbound => child.around.spi_out,
             };
-            let around = Around {
+            let around = AhParams {
                 spi: Spi::new(spi)?,
                 protection: Algorithms::Ah(child.around.integ, config.ah_align),
                 keymat: x.negotiation.keys_around.of(sender),

@@ -16,7 +16,7 @@ use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Fragment, IpPacket, protocol};
 use ipsec_esp::{Audit, OpenError, Opened};
-use ipsec_ike::event::{Around, ChildId, Direction};
+use ipsec_ike::event::{AhParams, ChildId, Direction};
 
 use crate::gateway::Gateway;
 use crate::inbound::{InboundError, Received, Via};
@@ -31,7 +31,7 @@ pub(crate) fn install<P: Provider>(
     now: Instant,
     (child, direction): (ChildId, Direction),
     params: &SaParams<'_>,
-    around: &Around<'_>,
+    around: &AhParams<'_>,
 ) -> Result<(), InstallError> {
     let outside = selectors_around(&params.path, params.protection.protocol());
     match direction {
@@ -118,7 +118,11 @@ impl<P: Provider> Gateway<'_, P> {
 }
 
 /// The SA of AH around that of ESP.
-fn of_ah<'p>(params: &SaParams<'_>, around: &Around<'p>, selectors: &'p Selectors) -> SaParams<'p> {
+fn of_ah<'p>(
+    params: &SaParams<'_>,
+    around: &AhParams<'p>,
+    selectors: &'p Selectors,
+) -> SaParams<'p> {
     SaParams {
         spi: around.spi,
         protection: around.protection,

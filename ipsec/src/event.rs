@@ -9,7 +9,7 @@ use ipsec_core::path::Path;
 use ipsec_core::sa::{Algorithms, Encapsulation, SaParams, Spi};
 use ipsec_core::sad::InstallError;
 #[cfg(feature = "ikev1")]
-use ipsec_ike::event::Around;
+use ipsec_ike::event::AhParams;
 use ipsec_ike::event::{
     ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed, IkeId,
 };
@@ -278,7 +278,7 @@ impl EspKeysLog {
         child: ChildId,
         direction: Direction,
         params: &SaParams<'_>,
-        around: &Around<'_>,
+        around: &AhParams<'_>,
     ) -> Option<Self> {
         let Algorithms::Ah(integ, _) = around.protection else { return None };
         let ah = AhKeysLog { spi: around.spi, integ, key: Key::new(around.keymat) };

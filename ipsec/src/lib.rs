@@ -168,7 +168,7 @@ pub use ipsec_ike::config::{
 #[cfg(feature = "ikev1")]
 pub use ipsec_ike::config::{Phase1Mode, Phase1Proposal, User, V1, Versions, Xauth};
 #[cfg(feature = "ikev1")]
-pub use ipsec_ike::event::AgreedAround;
+pub use ipsec_ike::event::AgreedAh;
 pub use ipsec_ike::event::{
     AuthKind, ChildAgreed, ChildId, ChildRef, Direction, DownReason, Failure, Given, IkeAgreed,
     IkeId,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipsec::ipsec_ike::wire::{NotifyType, TransformType};
 use ipsec::{
-    AgreedAround, ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent,
+    AgreedAh, ChildAgreed, ChildRef, Counters, DownReason, Failure, Gateway, GatewayEvent,
     IkeAgreed, IkeId, ManualId, Path, Peer,
 };
 use ipsec_rustcrypto::RustCrypto;
@@ -282,7 +282,7 @@ fn child_agreed(agreed: &ChildAgreed) -> String {
     let ChildAgreed { inbound_spi, outbound_spi, suite, esn, group, .. } = agreed;
     let ChildAgreed { additional, encapsulated, transport, around, .. } = agreed;
     let around = around.map_or_else(String::new, |around| {
-        let AgreedAround { integ, inbound_spi, outbound_spi } = around;
+        let AgreedAh { integ, inbound_spi, outbound_spi } = around;
         format!(" ah={integ} ah_spi_in={inbound_spi} ah_spi_out={outbound_spi}")
     });
     let pfs = match *group {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use ipsec::ipsec_core::sa::Protocol;
 use ipsec::ipsec_ike::wire::Header;
-use ipsec::{AgreedAround, ChildAgreed, GatewayEvent, Group, IkeAgreed, Instant, Overhead};
+use ipsec::{AgreedAh, ChildAgreed, GatewayEvent, Group, IkeAgreed, Instant, Overhead};
 use ipsec_testkit::link::{Captured, Fate, Transport};
 
 use crate::plan::TUNNEL;
@@ -387,7 +387,7 @@ fn child(agreed: &ChildAgreed) -> String {
         (false, true) => "as IP protocol 51",
     };
     let around = around.map_or_else(String::new, |around| {
-        let AgreedAround { integ, inbound_spi, outbound_spi } = around;
+        let AgreedAh { integ, inbound_spi, outbound_spi } = around;
         format!(", in AH {integ}, SPI {inbound_spi} in, {outbound_spi} out")
     });
     let mode = if *transport { ", transport mode" } else { "" };

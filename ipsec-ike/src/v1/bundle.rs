@@ -16,7 +16,7 @@ use super::proposal::{
 use crate::child_sa::Child;
 use crate::config::{self, ChildProposal};
 use crate::engine::{Env, Ike};
-use crate::event::{AgreedAround, Failure};
+use crate::event::{AgreedAh, Failure};
 use crate::proposal::Implemented;
 use crate::wire::NoRoom;
 use crate::wire::v1::{Encapsulation, Proposal, ProtocolId, SaPayload, SaWriter, Transform};
@@ -26,7 +26,7 @@ const MAX_BUNDLES: usize = 16;
 
 /// The AH of a child. All zero is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Around {
+pub(crate) struct BundledAh {
     /// Its algorithm; [`Integ::NONE`] where nothing is agreed, or agreed on without AH.
     pub(crate) integ: Integ,
     /// We receive on it; 0 if there is none.
@@ -35,28 +35,28 @@ pub(crate) struct Around {
     pub(crate) spi_out: u32,
 }
 
-impl Around {
+impl BundledAh {
     /// None.
     pub(crate) const NONE: Self = Self { integ: Integ::NONE, spi_in: 0, spi_out: 0 };
 
     /// What was agreed on, if something was.
-    pub(crate) fn agreed(&self) -> Option<AgreedAround> {
+    pub(crate) fn agreed(&self) -> Option<AgreedAh> {
         let inbound_spi = Spi::new(self.spi_in).filter(|_| self.integ != Integ::NONE)?;
         let outbound_spi = Spi::new(self.spi_out)?;
-        Some(AgreedAround { integ: self.integ, inbound_spi, outbound_spi })
+        Some(AgreedAh { integ: self.integ, inbound_spi, outbound_spi })
     }
 }
 
 /// The SPIs that a child receives on, as the peer is told that they are gone.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Going {
+pub(super) struct Deletion {
     pub(super) protocol: ProtocolId,
     pub(super) spi: u32,
     /// Of AH around it; 0 without.
     pub(super) around: u32,
 }
 
-impl Going {
+impl Deletion {
     pub(super) const fn of(child: &Child) -> Self {
         let protocol = protocol_of(child.choice.suite.is_ah());
         Self { protocol, spi: child.spi_in, around: child.around.spi_in }
@@ -70,7 +70,7 @@ impl Going {
 
 /// What is chosen of the AH of a bundle.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AroundChoice<'a> {
+pub(super) struct AhChoice<'a> {
     /// Its algorithm.
     pub(super) integ: Integ,
     /// The peer's SPI.
@@ -105,7 +105,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Notes what was agreed on of the AH of a child.
-    pub(super) fn agree_on_around(&mut self, number: u32, chosen: Option<AroundChoice<'_>>) {
+    pub(super) fn agree_on_around(&mut self, number: u32, chosen: Option<AhChoice<'_>>) {
         if let (Some(child), Some(chosen)) = (self.child(number), chosen) {
             child.around.integ = chosen.integ;
             child.around.spi_out = chosen.spi.get();
@@ -176,7 +176,7 @@ pub(super) fn choose<'a>(
                     let ah = ah.filter(|ah| ah.choice.group == esp.choice.group);
                     if let Some(ah) = ah {
                         let (spi, transform) = (ah.spi, ah.transform);
-                        let around = AroundChoice { integ, spi, first: both.ah_first, transform };
+                        let around = AhChoice { integ, spi, first: both.ah_first, transform };
                         let lifetime = esp.lifetime.shorter(ah.lifetime);
                         return Ok(QuickChoice { around: Some(around), lifetime, ..esp });
                     }
@@ -203,7 +203,7 @@ pub(super) fn accept<'a>(
 pub(super) fn answer(
     w: &mut SaWriter<'_, '_>,
     chosen: &QuickChoice<'_>,
-    ah: &AroundChoice<'_>,
+    ah: &AhChoice<'_>,
     (spi, around): (u32, u32),
 ) -> Result<(), NoRoom> {
     let esp = (ProtocolId::ESP, spi, &chosen.transform);

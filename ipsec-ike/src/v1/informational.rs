@@ -4,7 +4,7 @@
 use ipsec_core::crypto::Provider;
 
 use super::Kind;
-use super::bundle::Going;
+use super::bundle::Deletion;
 use super::keymat::Iv;
 use super::message::{Arrived, Hashed};
 use crate::child_sa::ChildState;
@@ -317,10 +317,15 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Tells the peer that a child is gone: of a bundle both, in a payload each (RFC 2408 section 3.15), and a message each:
     /// racoon's hash covers only the first payload. `false` if there is no room for all of it: then nothing is said.
-    pub(super) fn v1_say_deleted(&mut self, env: &mut Env<'_>, sa: u32, going: Going) -> bool {
-        let Going { protocol, spi, around } = going;
+    pub(super) fn v1_say_deleted(
+        &mut self,
+        env: &mut Env<'_>,
+        sa: u32,
+        deletion: Deletion,
+    ) -> bool {
+        let Deletion { protocol, spi, around } = deletion;
         // With one context in all, only the first is said.
-        let messages = going.messages().min(self.contexts.exchanges.len());
+        let messages = deletion.messages().min(self.contexts.exchanges.len());
         if !self.v1_make_room(env, sa, messages, messages) {
             return false;
         }

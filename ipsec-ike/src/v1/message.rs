@@ -47,9 +47,13 @@ impl<'a> Opened<'a> {
 }
 
 /// Whether the sender may have put this behind its payloads. No hash covers it, yet its last block is the vector of the next
-/// message (RFC 2409 appendix B): whoever appends one on the way would end the exchange. Less than a block cannot be changed
-/// without what shares the block. More is all zeros, which nobody can forge without the key, or one block of racoon's,
-/// which is random and ends with its length less one: that one can be hit, by trying.
+/// message (RFC 2409 appendix B): whoever appends a block on the way ends the exchange, and if it was the last message of phase 1,
+/// the two sides do not understand each other under that IKE SA, until one gives it up.
+///
+/// Less than a block cannot be changed without what shares the block. All zeros, of any length, nobody can make of a block
+/// without the key. One block of racoon's is random and ends with its length less one, and this does not tell it from somebody
+/// else's: of 256 blocks that were seen on the way, one is likely to decrypt so, and who knows how the messages around
+/// them ended knows which. Who can do that can also drop messages; it does not get anything in that the peer did not say.
 fn is_padding(padding: &[u8], block_len: usize) -> bool {
     let last = padding.last().map_or(0, |last| usize::from(*last));
     padding.len() < block_len

@@ -6,6 +6,7 @@
 
 mod aggressive;
 pub(crate) mod bundle;
+mod clients;
 mod commit;
 mod crowd;
 mod disturbed;

@@ -9,7 +9,7 @@ use ipsec_core::crypto::{Encr, Group, Integ, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::sa::Spi;
 
-use super::bundle::{self, AroundChoice};
+use super::bundle::{self, AhChoice};
 use super::mismatch::{Parameter, Phase1Mismatch, Value, Values};
 use super::numbers::{ESP, ah_of, auth_of, cipher_of, encr_of, esp_of, hash_of, integ_of, prf_of};
 use crate::config::{ChildProposal, Phase1Proposal};
@@ -385,7 +385,7 @@ pub(super) struct QuickChoice<'a> {
     /// The lifetime that the peer said.
     pub(super) lifetime: Lifetimes,
     /// The AH of a bundle.
-    pub(super) around: Option<AroundChoice<'a>>,
+    pub(super) around: Option<AhChoice<'a>>,
     pub(super) encapsulation: Encapsulation,
     pub(super) number: u8,
     pub(super) transform: Transform<'a>,

@@ -8,18 +8,20 @@
 //! ```
 //!
 //! Whoever sends a message can receive on the SA that follows from it: the responder has installed its inbound SA before
-//! the second message leaves, the initiator both before the third. What a replayed first message can do: `unconfirmed.rs`.
+//! the second message leaves, the initiator both before the third.
+//!
+//! Whose traffic a child is for: `clients.rs`. What a replayed first message can do: `unconfirmed.rs`.
 
 use core::time::Duration;
 
 use ipsec_core::bytes;
 use ipsec_core::crypto::{Group, Integ, Provider, Suite};
-use ipsec_core::mode::AddressPair;
 use ipsec_core::sa::Spi;
-use ipsec_core::selector::{Selectors, TrafficSelector};
+use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 
-use super::bundle::{self, Going};
+use super::bundle::{self, Deletion};
+use super::clients::{Met, Refused, ends_of, ids_of, one_each, quick_choice};
 use super::commit;
 use super::keymat::Phase2Seed;
 use super::message::{Arrived, Hashed};
@@ -27,19 +29,17 @@ use super::nat::{self, NatTraversal};
 use super::proposal::{self, Lifetimes, QuickChoice, QuickOffer};
 use super::{Kind, Step};
 use crate::child_sa::{self, ChildState, Negotiation};
-use crate::config::{Child, ModePolicy};
+use crate::config::Child;
 use crate::engine::{Env, Ike};
 use crate::error::DatagramError;
 use crate::event::{ChildRef, DownReason, Failure, Traffic};
 use crate::exchange::{self, Maybe, Stage, Work};
-use crate::proposal::{Implemented, first_child_group};
+use crate::proposal::first_child_group;
 use crate::selectors;
 use crate::timer::{CALLER_TIMEOUT, HANDSHAKE_TIMEOUT, RETRY, jittered};
-use crate::v2::chosen::Ends;
 use crate::wire::v1::{
-    Collected, Encapsulation, ExchangeType, IdPayload, IdType, IpsecAttribute, LifeType, MAX_NONCE,
-    MessageWriter, NatOa, Notify, NotifyType, PayloadType, Payloads, ProtocolId, SaPayload,
-    SelectorId,
+    Collected, Encapsulation, ExchangeType, IpsecAttribute, LifeType, MAX_NONCE, MessageWriter,
+    Notify, NotifyType, PayloadType, Payloads, ProtocolId,
 };
 use crate::wire::{self, NoRoom};
 
@@ -48,18 +48,6 @@ const SHORT: u16 = 0x8000;
 
 /// A nonce of the peer's.
 type Nonce = heapless::Vec<u8, MAX_NONCE>;
-
-/// Why a child that the peer asks for is refused, and which of our configuration it would have been.
-type Refused = (NotifyType, Failure, Option<u16>);
-
-/// What a child that the peer asks for meets in our configuration.
-struct Met<'a> {
-    child: u16,
-    selectors: Selectors,
-    choice: QuickChoice<'a>,
-    /// Of transport mode behind a NAT: the addresses that the initiator uses.
-    original: Option<AddressPair>,
-}
 
 impl<P: Provider> Ike<'_, P> {
     // ---- initiator ----
@@ -383,12 +371,12 @@ impl<P: Provider> Ike<'_, P> {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
         let child = slot.and_then(|slot| self.child(slot));
-        let child = child.map(|c| (c.config, c.replaces, Going::of(c)));
+        let child = child.map(|c| (c.config, c.replaces, Deletion::of(c)));
         let (config, replaces) = child.map_or((None, None), |(c, old, _)| (Some(c), old));
         self.fail(env, number, config, failure);
         // Now, since what the exchange had is free, and before anything else takes it.
-        if let Some((_, _, going)) = child.filter(|_| made) {
-            let _ = self.v1_say_deleted(env, sa, going);
+        if let Some((_, _, deletion)) = child.filter(|_| made) {
+            let _ = self.v1_say_deleted(env, sa, deletion);
         }
         self.retry_rekey(env, replaces, RETRY.saturating_mul(30));
         self.next_task(env, sa);
@@ -453,128 +441,6 @@ impl<P: Provider> Ike<'_, P> {
                 Err(DatagramError::Refused)
             }
         }
-    }
-
-    /// What of our configuration the peer asks for.
-    fn quick_meet<'c>(&self, sa: u32, collected: &Collected<'c>) -> Result<Met<'c>, Refused> {
-        let malformed = || (NotifyType::PAYLOAD_MALFORMED, Failure::Protocol, None);
-        let (Some(offer), Some(_)) = (collected.sa, collected.nonce) else {
-            return Err(malformed());
-        };
-        let peer = self.peer_of(sa).ok_or_else(malformed)?;
-        let slot = &self.sas.get(sa as usize).ok_or_else(malformed)?.sa;
-        let path = slot.path;
-        let (mut i, mut r) = ([0; 16], [0; 16]);
-        let (theirs, ours) = match (collected.id, collected.second_id) {
-            (Some(theirs), Some(ours)) => (theirs, ours),
-            // RFC 2409 section 5.5: without identities, the two ends are meant.
-            (None, None) => (
-                host(nat::address_octets(path.remote.address, &mut i)),
-                host(nat::address_octets(path.local.address, &mut r)),
-            ),
-            _ => return Err(malformed()),
-        };
-        let (theirs, ours) = (theirs.selector(), ours.selector());
-        let no_selectors = || Failure::NoSelectors { theirs, ours };
-        let (Some(remote), Some(local)) = (theirs, ours) else {
-            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
-        };
-        let implemented = self.implemented_for(sa);
-        let encapsulated = self.encapsulates(sa);
-        let mut common = None;
-        let (mut pfs, mut own, mut mode) = (None, None, None);
-        for (child, config) in (0u16..).zip(peer.children) {
-            let wanted = self.quick_allowed(sa, config, &local, &remote);
-            let between = self.quick_between_ends(sa, config, &local, &remote);
-            if !wanted && between.is_none() {
-                continue;
-            }
-            let modes = (wanted, between.is_some());
-            common = common.or(Some(child));
-            match quick_choice(&offer, config, &implemented, encapsulated, modes) {
-                Ok(choice) => {
-                    let public = collected.ke.map_or(0, <[u8]>::len);
-                    let needed = if choice.choice.group == Group::NONE {
-                        Some(0)
-                    } else {
-                        choice.choice.group.public_len()
-                    };
-                    if needed != Some(public) {
-                        return Err(malformed());
-                    }
-                    let ends = between.filter(|_| choice.transport);
-                    let behind = ends.is_some() && encapsulated;
-                    let original = behind.then(|| original_of(collected, &local, &remote));
-                    let (local, remote) = ends.unwrap_or((local, remote));
-                    let selectors = one_each(local, remote);
-                    return Ok(Met { child, selectors, choice, original: original.flatten() });
-                }
-                Err(why) => {
-                    pfs = pfs.or(why.group);
-                    own = own.or(first_child_group(config.proposals, &implemented));
-                    mode = mode.or(why.mode);
-                }
-            }
-        }
-        if common.is_none() {
-            return Err((NotifyType::INVALID_ID_INFORMATION, no_selectors(), None));
-        }
-        let wanted = common.and_then(|child| peer.children.get(usize::from(child)));
-        let bundle = wanted.and_then(|child| bundle::mismatch(&offer, child, encapsulated));
-        let failure = match (bundle, pfs, mode) {
-            (Some(failure), ..) => failure,
-            (None, Some(theirs), _) => {
-                Failure::PfsMismatch { theirs, ours: own.unwrap_or(Group::NONE) }
-            }
-            (None, None, Some(theirs)) if theirs.is_udp() != encapsulated => {
-                Failure::NatMismatch { ours: encapsulated }
-            }
-            (None, None, Some(theirs)) if theirs.is_transport() => Failure::TunnelRequired,
-            (None, None, Some(_)) => Failure::TransportRequired,
-            (None, None, None) => Failure::NoProposal { offered: proposal::offer_of(&offer) },
-        };
-        Err((NotifyType::NO_PROPOSAL_CHOSEN, failure, common))
-    }
-
-    /// Whether a child of the configuration has all of this traffic: IKEv1 narrows nothing.
-    fn quick_allowed(
-        &self,
-        sa: u32,
-        config: &Child<'_>,
-        local: &TrafficSelector,
-        remote: &TrafficSelector,
-    ) -> bool {
-        let covers = |all: &[TrafficSelector], one| all.iter().any(|ts| ts.covers(one));
-        let leased = self.confined_to(sa);
-        let confined = leased.map(|leased| leased.confine(config.remote));
-        let remotes = confined.as_ref().map_or(config.remote, |confined| confined);
-        // What we use inside is what we were given.
-        let inner = self.inner_of(sa).map(|inner| inner.confine(config.local));
-        let locals = inner.as_ref().map_or(config.local, |inner| inner);
-        covers(locals, local) && covers(remotes, remote)
-    }
-
-    /// The traffic between the two ends of the IKE SA, as it arrives here: an address that a NAT replaces is another for the
-    /// initiator. `None` if transport mode is not for it.
-    fn quick_between_ends(
-        &self,
-        sa: u32,
-        config: &Child<'_>,
-        local: &TrafficSelector,
-        remote: &TrafficSelector,
-    ) -> Option<(TrafficSelector, TrafficSelector)> {
-        let ends = self.sas.get(sa as usize)?.sa.ends();
-        let confined = self.confined_to(sa).is_some();
-        if config.mode == ModePolicy::Tunnel || confined || !ends.allow_transport() {
-            return None;
-        }
-        let (local, remote) = ends_of(&ends, local, remote)?;
-        let covers = |all: &[TrafficSelector], end, one: &TrafficSelector| {
-            selectors::of_host(all, end).iter().any(|ts| ts.covers(one))
-        };
-        let allowed = covers(config.local, ends.path.local.address, &local)
-            && covers(config.remote, ends.path.remote.address, &remote);
-        allowed.then_some((local, remote))
     }
 
     /// Takes a slot for the child that was found. Gives the group of its key exchange.
@@ -809,12 +675,12 @@ impl<P: Provider> Ike<'_, P> {
         let (sa, path, slot) = (x.sa, x.path, x.negotiation.child.checked_sub(1));
         let outbound = x.stage == Stage::Install(crate::event::Direction::Outbound);
         let child = slot.and_then(|slot| self.child(slot));
-        let child = child.map(|c| (c.config, Going::of(c)));
-        let Some((config, going)) = child else { return };
+        let child = child.map(|c| (c.config, Deletion::of(c)));
+        let Some((config, deletion)) = child else { return };
         self.refuse(Some(config.peer), Some(config), path, Failure::NotInstalled);
         self.end_exchange(env, number);
         if outbound {
-            let _ = self.v1_say_deleted(env, sa, going);
+            let _ = self.v1_say_deleted(env, sa, deletion);
         } else {
             let cookies = self.v1_cookies(sa).unwrap_or_default();
             let _ = self.v1_say(env, sa, &mut |w| {
@@ -858,28 +724,6 @@ impl<P: Provider> Ike<'_, P> {
                 .map_err(|_| Failure::Crypto)?;
         }
         seed.child::<P>(keys, choice.suite, to_responder, to_initiator).map_err(|_| Failure::Crypto)
-    }
-}
-
-/// What of an offer a child of the configuration may be.
-fn quick_choice<'a>(
-    offer: &SaPayload<'a>,
-    config: &Child<'_>,
-    implemented: &Implemented<'_>,
-    encapsulated: bool,
-    (tunnel, transport): (bool, bool),
-) -> Result<QuickChoice<'a>, proposal::Unmet> {
-    let modes = |e: Encapsulation| match config.mode {
-        _ if e.is_udp() != encapsulated => false,
-        _ if e.is_transport() && !transport || !e.is_transport() && !tunnel => false,
-        ModePolicy::Tunnel => !e.is_transport(),
-        ModePolicy::RequireTransport => e.is_transport(),
-        ModePolicy::PreferTransport => true,
-    };
-    if config.around.is_empty() {
-        proposal::choose_quick(offer, config.proposals, implemented, &modes)
-    } else {
-        bundle::choose(offer, (config.proposals, config.around), implemented, &modes)
     }
 }
 
@@ -929,53 +773,4 @@ fn write_lifetime(
     [Some(inside), around].into_iter().flatten().try_for_each(|(protocol, spi)| {
         w.notify(&Notify::with_spi(protocol, &spi.to_be_bytes(), kind, attributes.written()))
     })
-}
-
-/// One identity for each side: IKEv1 has no more.
-fn ids_of(
-    local: &[TrafficSelector],
-    remote: &[TrafficSelector],
-) -> Option<(SelectorId, SelectorId)> {
-    let ([local], [remote]) = (local, remote) else { return None };
-    Some((SelectorId::of(local)?, SelectorId::of(remote)?))
-}
-
-/// The selectors of two single addresses as they are seen here: one that a NAT replaces is that of the path.
-fn ends_of(
-    ends: &Ends,
-    local: &TrafficSelector,
-    remote: &TrafficSelector,
-) -> Option<(TrafficSelector, TrafficSelector)> {
-    let seen = |ts: &TrafficSelector, nat: bool, end| {
-        if nat { selectors::readdress(ts, end) } else { Some(*ts) }
-    };
-    let path = ends.path;
-    Some((
-        seen(local, ends.nat_local, path.local.address)?,
-        seen(remote, ends.nat_remote, path.remote.address)?,
-    ))
-}
-
-/// The addresses that an initiator uses in transport mode: those of NAT-OA, or those of its identities (RFC 3947
-/// section 5.2).
-fn original_of(
-    collected: &Collected<'_>,
-    local: &TrafficSelector,
-    remote: &TrafficSelector,
-) -> Option<AddressPair> {
-    let (initiators, responders) = collected.nat_oa;
-    let or = |oa: Option<NatOa>, ts| oa.map(|oa| oa.address).or_else(|| selectors::address_of(ts));
-    Some(AddressPair { local: or(responders, local)?, remote: or(initiators, remote)? })
-}
-
-fn one_each(local: TrafficSelector, remote: TrafficSelector) -> Selectors {
-    let mut selectors = Selectors::EMPTY;
-    let _ = selectors.local.push(local);
-    let _ = selectors.remote.push(remote);
-    selectors
-}
-
-fn host(octets: &[u8]) -> IdPayload<'_> {
-    let kind = if octets.len() == 4 { IdType::IPV4_ADDR } else { IdType::IPV6_ADDR };
-    IdPayload::new(kind, octets)
 }

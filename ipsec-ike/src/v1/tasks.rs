@@ -5,7 +5,7 @@ use core::time::Duration;
 use ipsec_core::crypto::Provider;
 use ipsec_core::time::Instant;
 
-use super::bundle::Going;
+use super::bundle::Deletion;
 use super::{Kind, Step};
 use crate::auth::{SIGNATURES, Untrusted};
 use crate::child_sa::{self, ChildState};
@@ -112,9 +112,9 @@ impl<P: Provider> Ike<'_, P> {
     /// Deletes a child, and tells the peer so. `false` if there is no room.
     fn v1_delete_child(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
         let Some(child) = self.child(number) else { return true };
-        let (going, reason) = (Going::of(child), child.reason);
+        let (deletion, reason) = (Deletion::of(child), child.reason);
         let larval = child.state == ChildState::Larval;
-        if !larval && !self.v1_say_deleted(env, sa, going) {
+        if !larval && !self.v1_say_deleted(env, sa, deletion) {
             return false;
         }
         if reason == DownReason::Rekeyed && !larval {
@@ -132,11 +132,11 @@ impl<P: Provider> Ike<'_, P> {
         while let Some(index) = next.checked_sub(1) {
             let Some(child) = self.child(index) else { break };
             next = child.next;
-            let going = Going::of(child);
+            let deletion = Deletion::of(child);
             let up = matches!(child.state, ChildState::Established | ChildState::Leaving);
             let room = self.free_exchanges.len().min(self.buffers.free());
-            if up && room > going.messages() {
-                let _ = self.v1_say_deleted(env, number, going);
+            if up && room > deletion.messages() {
+                let _ = self.v1_say_deleted(env, number, deletion);
             }
         }
         let Some((spi_i, spi_r, reason)) = self.sa(number).map(|sa| (sa.spi_i, sa.spi_r, sa.down))

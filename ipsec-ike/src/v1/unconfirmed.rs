@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use ipsec_core::crypto::Provider;
 
-use super::bundle::Going;
+use super::bundle::Deletion;
 use super::{Kind, Step};
 use crate::engine::{Env, Ike};
 use crate::exchange::{self, Exchange, Stage};
@@ -52,10 +52,10 @@ impl<P: Provider> Ike<'_, P> {
     pub(super) fn quick_unconfirmed(&mut self, env: &mut Env<'_>, number: u32) {
         let Some(x) = self.contexts.get(number) else { return };
         let (sa, slot) = (x.sa, x.negotiation.child.checked_sub(1));
-        let going = slot.and_then(|slot| self.child(slot)).map(|c| Going::of(c));
+        let deletion = slot.and_then(|slot| self.child(slot)).map(|c| Deletion::of(c));
         self.end_exchange(env, number);
-        if let Some(going) = going {
-            let _ = self.v1_say_deleted(env, sa, going);
+        if let Some(deletion) = deletion {
+            let _ = self.v1_say_deleted(env, sa, deletion);
         }
         if self.phase1(sa).is_some_and(|phase1| phase1.has_forgotten()) {
             self.want_of_sa(env, sa, ike_sa::want::REKEY);

@@ -31,15 +31,15 @@ pub struct Payloads<'a> {
 }
 
 impl<'a> Payloads<'a> {
-    /// The chain of a message in the clear, which ends with its last payload, or with up to three octets that make the message
-    /// a multiple of four octets long (RFC 2408 section 3.6), as libreswan has them.
+    /// The chain of a message in the clear. Up to three octets of any value may follow the last payload: with them, libreswan makes the
+    /// length of its messages a multiple of four (RFC 2408 section 3.6). Whether they do so is not looked at.
     pub const fn new(first: PayloadType, body: &'a [u8]) -> Self {
         let rest = Reader::new(body);
         Self { next: first, rest, left: MAX_PAYLOADS, padding: ALIGNMENT - 1, done: false }
     }
 
-    /// The chain of a message that has been decrypted: whatever follows the last payload is padding, of any content and
-    /// length (RFC 2409 appendix B).
+    /// The chain of a message that has been decrypted: whatever follows the last payload is padding (RFC 2409 appendix B), of any
+    /// content and length here. [`Collected::padding`](super::Collected::padding) is for those who want to know more of it.
     pub const fn padded(first: PayloadType, body: &'a [u8]) -> Self {
         Self { padding: usize::MAX, ..Self::new(first, body) }
     }
