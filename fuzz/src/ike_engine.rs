@@ -38,6 +38,8 @@ pub(crate) fn play(data: &[u8], shape: fn(u16) -> Shape) {
     if game == 0 {
         shape.small_pools = false;
         shape.short_lives = false;
+        // Whoever makes the two believe in a NAT ends a bundle.
+        shape.bundle = false;
     }
     let mut pools = [Pools::new(shape), Pools::new(shape)];
     let mut pair = Pair::new(shape, &mut pools, input.seed());

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use ipsec_core::crypto::{Group, PrfId, Suite};
+use ipsec_core::crypto::{Group, Integ, PrfId, Suite};
 use ipsec_core::lifetime::{Lifetime, Limits};
 use ipsec_core::list::Deadline;
 use ipsec_core::path::{Endpoint, Path};
@@ -85,6 +85,8 @@ pub(crate) struct Shape {
     pub(crate) user: bool,
     /// Of IKEv1: addresses are told unasked.
     pub(crate) push: bool,
+    /// Of IKEv1: the child is a bundle, AH around ESP.
+    pub(crate) bundle: bool,
 }
 
 impl Shape {
@@ -110,17 +112,20 @@ impl Shape {
             assigns: bit(13),
             user: false,
             push: false,
+            bundle: false,
             v1: None,
         }
     }
 
     /// The same of IKEv1, as far as the first eight bits go, and that of addresses: Aggressive Mode where IKEv2 has
-    /// cookies, a user where it has a store, and addresses unasked where it has a PPK.
+    /// cookies, a user where it has a store, addresses unasked where it has a PPK, and a bundle where it has MOBIKE, unless
+    /// there is a NAT, through which no AH gets.
     pub(crate) fn of_v1(bits: u16) -> Self {
         let other = Self::of(bits);
         let shape = Self::of(bits & 0x20ff);
         let mode = if shape.always_cookie { Phase1Mode::Aggressive } else { Phase1Mode::Main };
-        Self { v1: Some(mode), user: other.store, push: other.ppk, ..shape }
+        let bundle = other.mobike && !shape.nat;
+        Self { v1: Some(mode), user: other.store, push: other.ppk, bundle, ..shape }
     }
 
     /// Which of the [`Shape::CONFIGURATIONS`] it has.
@@ -137,7 +142,7 @@ impl Shape {
             self.store || self.user,
             self.ppk || self.push,
             self.childless,
-            self.mobike,
+            self.mobike || self.bundle,
             self.assigns,
             self.v1.is_some(),
         ];
@@ -256,6 +261,9 @@ impl Configuration {
         if shape.perfect_forward_secrecy {
             child.proposals =
                 const { &[ChildProposal { groups: &[Group::P256], ..ChildProposal::DEFAULT[0] }] };
+        }
+        if shape.bundle {
+            child.around = &[Integ::HMAC_SHA2_256_128];
         }
         if shape.hybrid() {
             const LISTS: &[&[Group]] = &[&[Group::ML_KEM_768, Group::NONE], &[Group::ML_KEM_512]];
@@ -411,12 +419,15 @@ impl SpiAllocator for Spis {
     }
 }
 
+/// SPIs and keys of the SAs of one direction: of ESP, and of AH around it if there is one.
+type Sas = Vec<(u32, Vec<u8>)>;
+
 /// The SAs of a child that a side has installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Installed {
     pub(crate) child: ChildId,
-    pub(crate) inbound: Option<(u32, Vec<u8>)>,
-    pub(crate) outbound: Option<(u32, Vec<u8>)>,
+    pub(crate) inbound: Option<Sas>,
+    pub(crate) outbound: Option<Sas>,
     pub(crate) up: bool,
 }
 
@@ -446,7 +457,8 @@ impl<'m> Side<'m> {
         config.key_log = true;
         config.pool = (shape.assigns && side == 1).then_some(&POOL);
         let mut rng = SeededRng::new(seed.wrapping_add(side as u64));
-        let spis = Spis { limit: pools.children.len(), ..Spis::default() };
+        let limit = pools.children.len() * if shape.bundle { 2 } else { 1 };
+        let spis = Spis { limit, ..Spis::default() };
         let mut engine = Ike::new(config, pools.lend(), &mut rng);
         if shape.mobike {
             engine.support_mobike();
@@ -501,35 +513,13 @@ impl<'m> Side<'m> {
         let mut answer = None;
         match event {
             Event::Install { child, direction, params } => {
-                trace!("{} install {direction:?} {child:?} {}", self.name, params.spi);
-                let refused = self.refuse_installs > 0;
-                self.refuse_installs = self.refuse_installs.saturating_sub(1);
-                answer = Some((child, direction, if refused { Err(()) } else { Ok(()) }));
-                if !self.installed.iter().any(|i| i.child == child) {
-                    let (inbound, outbound) = (None, None);
-                    self.installed.push(Installed { child, inbound, outbound, up: false });
-                }
-                let record = self.installed.iter_mut().find(|i| i.child == child).unwrap();
-                let sa = Some((params.spi.get(), params.keymat.to_vec()));
-                match direction {
-                    Direction::Inbound => {
-                        // From now on the SPI is ours, whether it could be installed or not.
-                        let spi = params.spi;
-                        let before = self.spis.reserved.len();
-                        self.spis.reserved.retain(|reserved| *reserved != spi);
-                        assert_eq!(
-                            self.spis.reserved.len() + 1,
-                            before,
-                            "installs what was reserved"
-                        );
-                        self.spis.taken.push((child, spi));
-                        record.inbound = sa.filter(|_| !refused);
-                    }
-                    Direction::Outbound => {
-                        assert!(record.inbound.is_some(), "inbound comes first");
-                        record.outbound = sa.filter(|_| !refused);
-                    }
-                }
+                let sa = (params.spi, params.keymat.to_vec());
+                answer = Some((child, direction, self.install(child, direction, [sa])));
+            }
+            Event::InstallBundle { child, direction, params, around } => {
+                let sas = [(params.spi, params.keymat), (around.spi, around.keymat)];
+                let sas = sas.map(|(spi, keymat)| (spi, keymat.to_vec()));
+                answer = Some((child, direction, self.install(child, direction, sas)));
             }
             Event::ChildUp { child, replaces, .. } => {
                 trace!("{} up {child:?} for {replaces:?}", self.name);
@@ -571,6 +561,40 @@ impl<'m> Side<'m> {
             self.with(now, |e, env| e.installed(env, child, direction, result));
         }
         true
+    }
+
+    /// Installs the SAs of one direction, all or none.
+    fn install<const N: usize>(
+        &mut self,
+        child: ChildId,
+        direction: Direction,
+        sas: [(Spi, Vec<u8>); N],
+    ) -> Result<(), ()> {
+        trace!("{} install {direction:?} {child:?} {}", self.name, sas[0].0);
+        let refused = self.refuse_installs > 0;
+        self.refuse_installs = self.refuse_installs.saturating_sub(1);
+        if !self.installed.iter().any(|i| i.child == child) {
+            let (inbound, outbound) = (None, None);
+            self.installed.push(Installed { child, inbound, outbound, up: false });
+        }
+        let record = self.installed.iter_mut().find(|i| i.child == child).unwrap();
+        if direction == Direction::Inbound {
+            // From now on the SPIs are ours, whether they could be installed or not.
+            for (spi, _) in &sas {
+                let before = self.spis.reserved.len();
+                self.spis.reserved.retain(|reserved| reserved != spi);
+                assert_eq!(self.spis.reserved.len() + 1, before, "installs what was reserved");
+                self.spis.taken.push((child, *spi));
+            }
+        } else {
+            assert!(record.inbound.is_some(), "inbound comes first");
+        }
+        let sas = (!refused).then(|| sas.map(|(spi, keymat)| (spi.get(), keymat)).to_vec());
+        match direction {
+            Direction::Inbound => record.inbound = sas,
+            Direction::Outbound => record.outbound = sas,
+        }
+        if refused { Err(()) } else { Ok(()) }
     }
 
     /// Does all jobs and answers all events.

@@ -354,6 +354,8 @@ fn ike_v1_engine() -> Vec<(String, Vec<u8>)> {
         ("user-address-small", 0x2240),
         ("address", 0x2000),
         ("address-push", 0x2400),
+        ("bundle", 0x1000),
+        ("bundle-pfs-small", 0x1044),
     ];
     for (name, shape) in shapes {
         let steps: [&[u8]; 7] = [
