@@ -466,9 +466,10 @@ impl<'r, P: Provider> Gateway<'r, P> {
             let mut env = Env { now, rng: &mut *rng, spis: &mut self.sad };
             match event.kind {
                 SadEventKind::FirstPacket => {
-                    pair.proven = true;
-                    // RFC 7296 section 2.8: the peer uses the new SA, so it is ready to receive on it.
-                    if pair.up {
+                    // RFC 7296 section 2.8: the peer uses the new SA, so it is ready to receive on it. One that was used before is
+                    // no newer for its first packet.
+                    let waited = !core::mem::replace(&mut pair.ready, true);
+                    if pair.up && waited {
                         self.tunnels.put_first(number);
                     }
                 }

@@ -141,8 +141,9 @@ impl<P: Provider> Gateway<'_, P> {
                 };
                 pair.tunnel = tunnel;
                 pair.up = true;
-                let (proven, outbound) = (pair.proven, pair.outbound);
-                if traffic == Traffic::Now || proven {
+                pair.ready |= traffic == Traffic::Now;
+                let (ready, outbound) = (pair.ready, pair.outbound);
+                if ready {
                     self.tunnels.put_first(number);
                 } else {
                     self.tunnels.put_last(number);

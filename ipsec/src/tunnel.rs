@@ -59,8 +59,8 @@ pub struct PairSlot {
     pub(crate) whole: bool,
     /// It has been announced.
     pub(crate) up: bool,
-    /// A packet has arrived on it.
-    pub(crate) proven: bool,
+    /// The peer is ready to receive on it: a packet has arrived, or IKE shows it.
+    pub(crate) ready: bool,
     listed: bool,
     previous: u32,
     next: u32,
@@ -79,7 +79,7 @@ impl PairSlot {
         outbound_around: None,
         whole: false,
         up: false,
-        proven: false,
+        ready: false,
         listed: false,
         previous: 0,
         next: 0,

@@ -139,6 +139,30 @@ fn nothing_outruns_the_third_message() {
     }
 }
 
+/// The first packet of the peer's that comes on the older of two children, which it may still use, is no reason to go back to
+/// that one.
+#[test]
+fn an_older_child_stays_the_older_one() {
+    let setup = main_mode(34);
+    let mut memory = Memory::<RustCrypto>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.rekey(Side::A).unwrap();
+    pair.run_for(SECOND / 2);
+    let spis = pair.a.events.iter().filter_map(|(_, event)| match event {
+        GatewayEvent::ChildUp { agreed, .. } => Some(agreed.outbound_spi),
+        GatewayEvent::ChildRekeyed { agreed, .. } => Some(agreed.inbound_spi),
+        _ => None,
+    });
+    let spis: Vec<_> = spis.map(|spi| spi.get().to_be_bytes()).collect();
+    for (side, spi) in [Side::A, Side::B].into_iter().zip(&spis) {
+        assert_eq!(pair.send(side, 7), Sent::Sealed);
+        assert_eq!(pair.link.tap().last().unwrap().datagram.bytes[..4], *spi, "{side:?}");
+        pair.run_for(SECOND / 20);
+    }
+    pair.close_and_check(Side::B);
+}
+
 /// Aggressive Mode is refused, without an answer, where the configuration does not name it.
 #[test]
 fn aggressive_mode_is_refused_unless_it_is_named() {
