@@ -187,6 +187,8 @@ impl<P: Provider> Ike<'_, P> {
     ) -> Option<u32> {
         let number = self.free_children.first()?;
         let spi = env.spis.reserve(env.rng)?;
+        #[cfg(feature = "ikev1")]
+        self.gone.forget(spi.get());
         let slot = self.children.get_mut(number as usize)?;
         slot.generation = slot.generation.wrapping_add(1);
         slot.child = Child::EMPTY;
@@ -321,6 +323,8 @@ impl<P: Provider> Ike<'_, P> {
 
     /// Ends a child. Its SPI is given back, or the caller is told to remove what it installed.
     pub(crate) fn child_down(&mut self, env: &mut Env<'_>, number: u32, reason: DownReason) {
+        #[cfg(feature = "ikev1")]
+        self.note_gone(env, number, reason);
         let Some(child) = self.child(number) else { return };
         if child.state == ChildState::Down {
             return;

@@ -124,6 +124,8 @@ pub struct Ike<'r, P: Provider> {
     /// The next handshake that may have to give way.
     #[cfg(feature = "ikev1")]
     pub(crate) crowd_next: u32,
+    #[cfg(feature = "ikev1")]
+    pub(crate) gone: crate::v1::gone::Gone,
     pub(crate) cookies: CookieSecrets,
     /// The one answer that belongs to no exchange.
     pub(crate) reply: Reply,
@@ -202,6 +204,8 @@ impl<'r, P: Provider> Ike<'r, P> {
             half_open_count: 0,
             #[cfg(feature = "ikev1")]
             crowd_next: 0,
+            #[cfg(feature = "ikev1")]
+            gone: crate::v1::gone::Gone::NONE,
             cookies: CookieSecrets::EMPTY,
             reply: Reply { message: BufferId::NONE, path: Path::UNSPECIFIED },
             refusal: None,

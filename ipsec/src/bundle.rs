@@ -16,7 +16,9 @@ use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 use ipsec_core::wire::{Fragment, IpPacket, protocol};
 use ipsec_esp::{Audit, OpenError, Opened};
+use ipsec_ike::Env;
 use ipsec_ike::event::{AhParams, ChildId, Direction};
+use rand_core::CryptoRng;
 
 use crate::gateway::Gateway;
 use crate::inbound::{InboundError, Received, Via};
@@ -104,10 +106,21 @@ impl<P: Provider> Gateway<'_, P> {
         }
     }
 
-    /// Why a packet was dropped that no SA was found for: it may be of a bundle, and have come without its AH.
-    pub(crate) fn not_found(&self, error: OpenError) -> InboundError {
+    /// Why a packet was dropped that no SA was found for: it may be of a bundle, and have come without its AH; or of a child
+    /// that is gone, which the peer may not know.
+    pub(crate) fn not_found(
+        &mut self,
+        now: Instant,
+        rng: &mut dyn CryptoRng,
+        error: OpenError,
+    ) -> InboundError {
         match error {
             OpenError::UnknownSpi(audit) if self.is_hidden(audit) => InboundError::NotNested(audit),
+            OpenError::UnknownSpi(audit) => {
+                let mut env = Env { now, rng, spis: &mut self.sad };
+                self.ike.handle_unknown_spi(&mut env, audit.spi);
+                InboundError::Open(error)
+            }
             error => InboundError::Open(error),
         }
     }

@@ -260,7 +260,7 @@ impl<P: Provider> Gateway<'_, P> {
             }
             Ok(ipsec_esp::Inbound::Clear(packet)) => self.clear(now, packet).map(Inbound::Clear),
             #[cfg(feature = "ikev1")]
-            Err(e) => Err(self.not_found(e)),
+            Err(e) => Err(self.not_found(now, rng, e)),
             #[cfg(not(feature = "ikev1"))]
             Err(e) => Err(InboundError::Open(e)),
         };

@@ -1,5 +1,5 @@
-//! What two gateways said to each other, in words: each IKE message with what is in it and what became of it, and between
-//! them what the gateways told and refused.
+//! What two gateways said to each other, in words: each IKE message with what is in it, each packet with its SPI, and what
+//! became of them, and between them what the gateways told and refused.
 
 use core::fmt::Write;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ const NON_ESP_MARKER: [u8; 4] = [0; 4];
 #[derive(Default)]
 pub struct Trace {
     lines: Vec<(Instant, String)>,
-    messages: Vec<Captured>,
+    carried: Vec<Captured>,
     /// What the initiator of an IKE SA can read, and the responder, by the initiator's SPI.
     readers: BTreeMap<u64, [Insider; 2]>,
 }
@@ -56,16 +56,14 @@ impl Trace {
         self.lines.push((at, line));
     }
 
-    /// Takes what the network carried, and keeps the IKE messages of it.
+    /// Takes what the network carried.
     pub fn take(&mut self, captured: &Captured) {
-        if captured.datagram.transport == Transport::Udp && message(&captured.datagram).is_some() {
-            self.messages.push(captured.clone());
-        }
+        self.carried.push(captured.clone());
     }
 
     /// All of it in the order of time, a line each.
     pub fn text(&self) -> String {
-        let told = self.messages.iter().map(|captured| (captured.at, self.line(captured)));
+        let told = self.carried.iter().map(|captured| (captured.at, self.line(captured)));
         let mut all: Vec<_> = told.chain(self.lines.iter().cloned()).collect();
         all.sort_by_key(|(at, _)| *at);
         all.iter().fold(String::new(), |mut text, (at, line)| {
@@ -79,7 +77,9 @@ impl Trace {
         let Captured { datagram, fate, .. } = captured;
         let ends = format!("{} > {}", datagram.source.address, datagram.destination.address);
         let Some(header) = message(datagram).and_then(|bytes| Header::parse(bytes).ok()) else {
-            return ends;
+            let fields = datagram.bytes.as_chunks::<4>().0.iter().map(|b| u32::from_be_bytes(*b));
+            let packet: Vec<String> = fields.take(2).map(|field| format!("{field:08x}")).collect();
+            return format!("    {ends} SPI and sequence {packet:?} {fate:?}");
         };
         let kind = if header.is_response() { "response" } else { "request" };
         let Header { initiator_spi, exchange, message_id, .. } = header;
@@ -108,6 +108,9 @@ impl Trace {
 
 /// The IKE message in a datagram.
 fn message(datagram: &Datagram) -> Option<&[u8]> {
+    if datagram.transport != Transport::Udp {
+        return None;
+    }
     let marked = datagram.bytes.strip_prefix(&NON_ESP_MARKER);
     let plain = [datagram.source, datagram.destination].iter().any(|end| end.port == 500);
     let bytes = if plain { Some(&datagram.bytes[..]) } else { marked };

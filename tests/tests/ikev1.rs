@@ -3,15 +3,15 @@
 use core::time::Duration;
 
 use ipsec::{
-    Auth, ChildProposal, ChildRef, DownReason, Failure, GatewayEvent, Group, Identity, Inbound,
-    InboundError, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
+    Auth, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group, Identity,
+    Inbound, InboundError, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
 };
 use ipsec_core::crypto::{Encr, Integ};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::isakmp::Clear;
-use ipsec_testkit::link::{Captured, Chance, Datagram, Verdict, Weather};
+use ipsec_testkit::link::{Captured, Chance, Datagram, Transport, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
-use ipsec_testkit::setup::{Setup, Side, leak_all};
+use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, Setup, Side, leak_all, v4};
 use ipsec_testkit::toy::Toy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -441,6 +441,104 @@ fn a_third_message_that_never_comes() {
     pair.close_and_check(Side::A);
 }
 
+/// What B has said, and whether all of it to A.
+fn said_by_b(pair: &mut Pair<'_>) -> (usize, bool) {
+    let tap = pair.link.take_tap();
+    let said: Vec<_> = tap.iter().filter(|c| c.datagram.source.address == ADDRESS_B).collect();
+    (said.len(), said.iter().all(|c| c.datagram.destination.address == ADDRESS_A))
+}
+
+/// RFC 2408 section 3.15: B has deleted its child, and A has not heard of it. A's packets show that, and B says it once more, as
+/// long as it is not heard every two seconds.
+#[test]
+fn a_delete_that_was_lost_is_said_again() {
+    let setup = main_mode(32);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    pair.link.set_hook(|_, _| Verdict::Drop);
+    pair.close(Side::B).unwrap();
+    pair.run_for(SECOND);
+    assert!(pair.a.is_up() && !pair.b.is_up(), "{}", pair.log());
+    pair.link.take_tap();
+    pair.link.set_hook(|_, datagram| {
+        if datagram.destination.address == ADDRESS_A { Verdict::Drop } else { Verdict::Pass }
+    });
+    for number in 0..100 {
+        assert_eq!(pair.send(Side::A, number), Sent::Sealed);
+        pair.run_for(MOMENT);
+    }
+    let (said, all_to_a) = said_by_b(&mut pair);
+    assert!((4..=5).contains(&said) && all_to_a, "{said}");
+    pair.link.clear_hook();
+    for number in 0..30 {
+        let _ = pair.send(Side::A, number);
+        pair.run_for(MOMENT);
+    }
+    assert_eq!(pair.a.child_downs(), [DownReason::Deleted], "{}", pair.log());
+    pair.ping();
+    pair.close_and_check(Side::A);
+}
+
+/// RFC 2408 section 3.15: nobody acknowledges a Delete. B has one child after the other, and A hears of none of the ends: what
+/// was replaced goes with the next one, and takes no room from it.
+#[test]
+fn children_whose_ends_are_not_heard_of_go_with_the_next_one() {
+    const INFORMATIONAL: u8 = 5;
+    let setup = main_mode(34).sizes(|sizes| sizes.children = 16);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.link.set_hook(|_, datagram| match datagram.bytes.get(18) {
+        Some(&INFORMATIONAL) if datagram.source.address == ADDRESS_B => Verdict::Drop,
+        _ => Verdict::Pass,
+    });
+    for rekeys in 1..=8 {
+        pair.rekey(Side::B).unwrap();
+        pair.run_for(10 * SECOND);
+        assert_eq!(pair.a.child_rekeys(), rekeys, "{}", pair.log());
+        assert_eq!(pair.a.statistics().children, 2, "{}", pair.log());
+        pair.ping();
+    }
+    pair.link.clear_hook();
+    pair.close_and_check(Side::A);
+}
+
+/// Packets prove nothing. Of SPIs that nobody had, nothing is said; of one that is gone, now and then, to the peer alone,
+/// wherever a packet came from, and the peer's other children stay.
+#[test]
+fn whoever_sends_on_what_is_gone_makes_nobody_say_much() {
+    let setup = main_mode(33);
+    let mut memory = Memory::new(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.ping();
+    let is_esp = |c: &&Captured| {
+        c.datagram.transport == Transport::Ip(50) && c.datagram.destination.address == ADDRESS_B
+    };
+    let heard = pair.link.tap().iter().find(is_esp).unwrap().datagram.clone();
+    pair.rekey(Side::A).unwrap();
+    pair.run_for(10 * SECOND);
+    pair.link.take_tap();
+    let elsewhere = Endpoint::new(v4(198, 18, 0, 66), 0);
+    for n in 0..1000 {
+        let mut bytes = heard.bytes.clone();
+        if n < 900 {
+            bytes[..4].copy_from_slice(&(0x1000_0000_u32 + n).to_be_bytes());
+        }
+        pair.deliver(Side::B, &Datagram { source: elsewhere, bytes, ..heard.clone() });
+        pair.run_for(Duration::from_millis(10));
+        if n == 899 {
+            assert_eq!(said_by_b(&mut pair), (0, true));
+        }
+    }
+    assert_eq!(said_by_b(&mut pair), (1, true), "{}", pair.log());
+    pair.ping();
+    assert_eq!(pair.a.child_downs(), [DownReason::Rekeyed], "{}", pair.log());
+    pair.close_and_check(Side::A);
+}
+
 /// Both sides begin at the same moment, or replace phase 1 at the same moment: they agree on which of the two stays.
 #[test]
 fn both_sides_begin_at_once() {
@@ -738,7 +836,7 @@ fn unauthenticated_informational() {
         .find(|d| d.len() > 28 && d[8..16] != [0; 8])
         .unwrap()[..16]
         .to_vec();
-    let endpoint = |address| ipsec::Endpoint::new(address, 500);
+    let endpoint = |address| Endpoint::new(address, 500);
     for (flags, protected) in [(0u8, false), (1, true)] {
         // DELETE of the ISAKMP SA.
         let mut message = cookies.clone();

@@ -90,6 +90,7 @@ impl<P: Provider> Ike<'_, P> {
             return Ok(());
         }
         let spi = env.spis.reserve(env.rng).ok_or(Failure::NoRoom)?;
+        self.gone.forget(spi.get());
         if let Some(child) = self.child(number) {
             child.around.spi_in = spi.get();
         }

@@ -11,6 +11,7 @@ mod commit;
 mod crowd;
 mod disturbed;
 pub(crate) mod fragment;
+pub(crate) mod gone;
 mod informational;
 pub(crate) mod keymat;
 mod main_mode;

@@ -486,12 +486,19 @@ impl<P: Provider> Ike<'_, P> {
             let child = self.child(other)?;
             let fits = child.state == ChildState::Established && child.config == config;
             next = child.next;
-            let alike = self.ask_alike(config, self.packet_of(number), self.packet_of(other));
-            if fits && other != number && alike {
+            if fits && other != number && self.quick_are_alike(number, other) {
                 return Some(other);
             }
         }
         None
+    }
+
+    /// Whether two children of one configuration are for the same traffic.
+    fn quick_are_alike(&mut self, number: u32, other: u32) -> bool {
+        let config = self.child(number).map(|child| child.config);
+        config.is_some_and(|config| {
+            self.ask_alike(config, self.packet_of(number), self.packet_of(other))
+        })
     }
 
     /// All secrets are known: writes the second message, which leaves when we can receive.
@@ -634,6 +641,7 @@ impl<P: Provider> Ike<'_, P> {
         self.schedule_child(slot);
         self.events.push(node);
         self.phase1_follow(sa, slot);
+        self.quick_end_replaced(env, sa, slot);
         while let Some(old) = self.quick_like(slot) {
             self.quick_leave(env, old, ours);
         }
@@ -651,6 +659,23 @@ impl<P: Provider> Ike<'_, P> {
             self.end_exchange(env, number);
         }
         self.next_task(env, sa);
+    }
+
+    /// Ends the children of `sa` that were replaced by the one that `slot` replaces, or earlier: the peer was to delete
+    /// them, and its Delete is lost. Nobody sends on them any more, and they would stay until their lifetime is over.
+    fn quick_end_replaced(&mut self, env: &mut Env<'_>, sa: u32, slot: u32) {
+        let config = self.child(slot).map(|child| child.config);
+        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { return };
+            next = child.next;
+            let replaced = child.state == ChildState::Leaving
+                && child.reason == DownReason::Rekeyed
+                && child.expire_at > env.now.after(RETRY);
+            if replaced && Some(child.config) == config && self.quick_are_alike(slot, number) {
+                let _ = self.v1_delete_child(env, sa, number);
+            }
+        }
     }
 
     /// A child has been replaced. Who asked for its replacement deletes it, in a moment.

@@ -110,7 +110,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// Deletes a child, and tells the peer so. `false` if there is no room.
-    fn v1_delete_child(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
+    pub(super) fn v1_delete_child(&mut self, env: &mut Env<'_>, sa: u32, number: u32) -> bool {
         let Some(child) = self.child(number) else { return true };
         let (deletion, reason) = (Deletion::of(child), child.reason);
         let larval = child.state == ChildState::Larval;

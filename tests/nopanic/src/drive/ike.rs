@@ -84,7 +84,7 @@ fn engine() {
         fn(_, _, _, _) -> _: Ike::initiate_for;
         fn(_, _) -> _: Ike::remember_packets, Ike::packets_for, Ike::remember_addresses;
         fn(_, _, _) -> _: Ike::initiate, Ike::rekey_child, Ike::close_child, Ike::rekey_ike, Ike::close_ike;
-        fn(_, _, _) -> _: Ike::heard, Ike::peer_moved, Ike::skip_message_ids;
+        fn(_, _, _) -> _: Ike::heard, Ike::peer_moved, Ike::skip_message_ids, Ike::handle_unknown_spi;
         fn(_) -> _: Ike::support_mobike;
         fn(_, _, _, _) -> _: Ike::move_ike, Ike::move_address;
         fn(_) -> _: ChildId::index, <DatagramError as From<WireError>>::from;
