@@ -83,6 +83,27 @@ fn aggressive_mode_brings_up_a_tunnel() {
     pair.close_and_check(Side::B);
 }
 
+/// RFC 3947 section 3.2: the vendor ID that NAT traversal goes by comes before NAT-D. racoon reads one payload after the other.
+#[test]
+fn vendor_ids_come_before_nat_d() {
+    const VENDOR_ID: u8 = 13;
+    const NAT_D: u8 = 20;
+    let setup = aggressive(11);
+    let mut memory = Memory::<RustCrypto>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    let second = &pair.link.tap()[1].datagram.bytes;
+    let (mut next, mut at, mut kinds) = (second[16], 28, Vec::new());
+    while next != 0 {
+        kinds.push(next);
+        let len = usize::from(u16::from_be_bytes([second[at + 2], second[at + 3]]));
+        (next, at) = (second[at], at + len);
+    }
+    let place = |kind| kinds.iter().rposition(|k| *k == kind).unwrap();
+    assert_eq!(kinds.iter().filter(|kind| **kind == NAT_D).count(), 2, "{kinds:?}");
+    assert_eq!(place(NAT_D), place(VENDOR_ID) + 2, "{kinds:?}");
+}
+
 /// RFC 2408 section 3.6: a message in the clear may end with up to three octets that make it a multiple of four long. All of
 /// libreswan's do.
 #[test]

@@ -314,8 +314,9 @@ impl<P: Provider> Ike<'_, P> {
             w.id(&id)?;
             proof.write(w, &local)?;
             peers.write_cert_reqs(w)?;
-            nat::write_detection(w, detection.as_ref())?;
-            vendor::write_answer(w, known, fragments, further)
+            // RFC 3947 section 3.2: in this order. Some understand NAT-D only once they have read that we know of it.
+            vendor::write_answer(w, known, fragments, further)?;
+            nat::write_detection(w, detection.as_ref())
         })
         .map_err(|_| self.not_composed(number))
     }
