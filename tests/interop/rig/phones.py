@@ -57,11 +57,10 @@ def racoon_v1_xauth_resp(t):
     t.kernel(Racoon)
     ours = replace(AGGRESSIVE, users=(ASHA,), pool=POOL).with_child(remote=("10.3.0.0/24",))
     t.establish(ours, ours.mirrored().with_child(local=("dynamic",)))
-    address = "10.3.0.1"
-    t.traffic(peer=address)
+    t.traffic(peer=t.peer.address)
     t.ours.rekey_child()
     t.ours.expect("child rekeyed")
-    t.traffic(peer=address)
+    t.traffic(peer=t.peer.address)
     t.on_wire("esp")
     t.peer.end()
     t.ours.expect("ike down")

@@ -48,13 +48,13 @@ CONNECTED = """\
 #!/bin/sh -e
 exec >>{log} 2>&1
 export {libraries} PATH=/usr/sbin:/usr/bin:/sbin:/bin
-echo "given address=$INTERNAL_ADDR4 dns=$INTERNAL_DNS4"
 ip addr add "$INTERNAL_ADDR4/32" dev lo
 ip route replace {remote} via {side.remote} src "$INTERNAL_ADDR4"
 {setkey} -c <<END
 spdadd $INTERNAL_ADDR4/32 {remote} any -P out ipsec esp/tunnel/{side.local}-{side.remote}/require;
 spdadd {remote} $INTERNAL_ADDR4/32 any -P in ipsec esp/tunnel/{side.remote}-{side.local}/require;
 END
+echo "given address=$INTERNAL_ADDR4 dns=$INTERNAL_DNS4"
 """
 
 # For one direction: ESP first, and AH around it if there is one.
@@ -131,7 +131,7 @@ class Racoon(Daemon):
         of = self.side.children[0]
         if self.side.user:
             self.node.run([*self.program("racoonctl"), "-s", self.socket, "vpn-connect", self.side.remote])
-            here = self.expect("given").split("address=")[1].split()[0]
+            here = self.address = self.expect("given").split("address=")[1].split()[0]
         else:
             here = str(next(iter(ip_network(of.local[0]).hosts())))
         there = str(next(iter(ip_network(of.remote[0]).hosts())))
