@@ -2,7 +2,7 @@
 free only racoon negotiates. Each boots a kernel."""
 from dataclasses import replace
 
-from .cases import ASHA, HOSTS, POOL, V1, both_roles, case
+from .cases import ASHA, HOSTS, POOL, V1, both_roles, case, certified
 from .racoon import Racoon
 
 SIDE = replace(V1, local_id="10.8.0.1", remote_id="10.8.0.2").with_child(esp=("aes128-sha1",))
@@ -64,6 +64,27 @@ def racoon_v1_xauth_resp(t):
     t.on_wire("esp")
     t.peer.end()
     t.ours.expect("ike down")
+
+
+@both_roles
+def racoon_v1_rsa(t):
+    side, _ = certified(t, "rsa")
+    up(t, replace(side, version=V1.version, ike=V1.ike).with_child(esp=("aes128-sha1",)))
+    t.on_wire("esp")
+    end(t)
+
+
+@case
+def racoon_v1_hybrid_nat_resp(t):
+    """A phone behind a NAT: we sign, and it has nothing but a user."""
+    t.role = "resp"
+    t.nat("peer", Racoon)
+    side, _ = certified(t, "rsa")
+    ours = replace(side, version=V1.version, ike=V1.ike, local="10.8.0.2", remote="any", remote_auth="user", users=(ASHA,), pool=POOL)
+    ours = ours.with_child(esp=("aes128-sha1",), remote=("10.3.0.0/24",))
+    t.establish(ours, ours.mirrored(local="10.7.0.1", remote="10.8.0.2").with_child(local=("dynamic",)))
+    t.traffic(peer=t.peer.address)
+    t.on_wire("udp esp", peer="10.8.0.254")
 
 
 @both_roles

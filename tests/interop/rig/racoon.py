@@ -1,5 +1,6 @@
 """racoon, the IKE daemon of ipsec-tools: its configuration, its events, and setkey's policies. It needs a kernel's IPsec, so it
 runs on a guest, whose policies have it begin."""
+import shutil
 from ipaddress import ip_network
 
 from .daemon import Daemon
@@ -9,8 +10,9 @@ PROGRAMS = UNPACKED / "racoon/usr/sbin"
 LIBRARIES = f"LD_LIBRARY_PATH={UNPACKED}/racoon/usr/lib/x86_64-linux-gnu:{UNPACKED}/racoon/usr/lib/ipsec-tools"
 
 CONFIGURATION = """\
-path pre_shared_key "{psk}";
-path pidfile "{pid}";
+path pre_shared_key "{folder}/psk.txt";
+path certificate "{folder}";
+path pidfile "{folder}/racoon.pid";
 complex_bundle on;
 listen {{
   isakmp {side.local} [500];
@@ -20,6 +22,7 @@ listen {{
 remote {side.remote} {{
   exchange_mode {mode};
   {identifiers}
+  {certificates}
   lifetime time 4 hour;
   proposal_check obey;
   nat_traversal on;
@@ -49,7 +52,7 @@ CONNECTED = """\
 exec >>{log} 2>&1
 export {libraries} PATH=/usr/sbin:/usr/bin:/sbin:/bin
 ip addr add "$INTERNAL_ADDR4/32" dev lo
-ip route replace {remote} via {side.remote} src "$INTERNAL_ADDR4"
+ip route replace {remote} dev wan src "$INTERNAL_ADDR4"
 {setkey} -c <<END
 spdadd $INTERNAL_ADDR4/32 {remote} any -P out ipsec esp/tunnel/{side.local}-{side.remote}/require;
 spdadd {remote} $INTERNAL_ADDR4/32 any -P in ipsec esp/tunnel/{side.remote}-{side.local}/require;
@@ -62,9 +65,18 @@ POLICY = "spdadd {source} {target} any -P {way} ipsec esp/{mode}/{ends}/require 
 AROUND = "ah/transport/{ends}/require"
 
 
+# How this side and the other one prove who they are, and whether this one then says which user it is.
+METHODS = {
+    ("psk", "psk", False): "pre_shared_key",
+    ("psk", "psk", True): "xauth_psk_client",
+    ("cert", "cert", False): "rsasig",
+    ("user", "cert", True): "hybrid_rsa_client",
+}
+
+
 def identifiers(side):
     """Main Mode with a pre-shared key goes by the addresses, which racoon then insists on."""
-    if side.version == "v1-main":
+    if side.version == "v1-main" and side.auth == "psk":
         return ""
     return f'my_identifier fqdn "{side.local_id}"; peers_identifier fqdn "{side.remote_id}"; verify_identifier on;'
 
@@ -101,15 +113,28 @@ class Racoon(Daemon):
             (folder / "connected").chmod(0o700)
         self.socket = "/run/racoon.sock"
         (folder / "racoon.conf").write_text(CONFIGURATION.format(
-            side=side, psk=node.path("psk.txt"), pid=node.path("racoon.pid"), socket=self.socket, client=client,
-            mode="aggressive" if side.version == "v1-aggressive" else "main", identifiers=identifiers(side), dpd=side.dpd.removesuffix("s"),
-            method="xauth_psk_client" if side.user else "pre_shared_key",
+            side=side, folder=node.path(""), socket=self.socket, client=client,
+            mode="aggressive" if side.version == "v1-aggressive" else "main", identifiers=identifiers(side), certificates=self.certificates(), dpd=side.dpd.removesuffix("s"),
+            method=METHODS[side.auth, side.remote_auth, bool(side.user)],
             pfs="pfs_group modp2048;" if "modp2048" in child.esp[0] else ""))
         if child.mode == "tunnel":
-            node.ip(f"route replace {child.remote[0]} via {side.remote}")
+            node.ip(f"route replace {child.remote[0]} dev wan")
         self.task = node.start([*self.program("racoon"), "-F", "-v", "-f", node.path("racoon.conf"), "-l", node.path(self.LOG)],
                                log="racoon.out")
         self.expect("ready")
+
+    def certificates(self):
+        """Whose certificates are believed, and our own."""
+        side, folder = self.side, self.node.folder
+        said = ""
+        if side.ca:
+            shutil.copy(side.ca[0], folder / "ca.pem")
+            said += 'ca_type x509 "ca.pem"; '
+        if side.auth == "cert":
+            shutil.copy(side.own.chain, folder / "cert.pem")
+            shutil.copy(side.own.key, folder / "key.pem")
+            said += 'certificate_type x509 "cert.pem" "key.pem";'
+        return said
 
     def program(self, name):
         return ["env", LIBRARIES, f"{PROGRAMS}/{name}"]
