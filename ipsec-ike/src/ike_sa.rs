@@ -1,6 +1,8 @@
 //! IKE SAs: what stays of one between its exchanges.
 
 use core::net::IpAddr;
+#[cfg(feature = "ikev1")]
+use core::time::Duration;
 
 use crate::buffers::BufferId;
 use crate::config::{self, Peer, RemoteAuth};
@@ -31,6 +33,10 @@ impl IkeSlot {
 
 /// IKE SAs that one peer may have: the one in use, the one that replaces it, and what it has forgotten of earlier ones.
 const SAS_PER_PEER: usize = 4;
+
+/// What a peer has sent before it knew of an SA arrives within this time.
+#[cfg(feature = "ikev1")]
+const CROSSING: Duration = Duration::from_secs(5);
 
 /// How far an IKE SA has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +226,20 @@ impl IkeSa {
     /// Never so.
     #[cfg(not(feature = "ikev1"))]
     pub(crate) const fn is_entering(&self) -> bool {
+        false
+    }
+
+    /// Of IKEv1: it came up when the peer had asked for another one already, or shortly before. An initiator of Aggressive Mode
+    /// has its SA before the peer does, who says with another one that it has none (RFC 2407 section 4.6.3.3).
+    #[cfg(feature = "ikev1")]
+    pub(crate) fn crosses(&self, asked: Instant) -> bool {
+        let shortly = if self.initiator { CROSSING } else { Duration::ZERO };
+        self.keys.v1().is_some_and(|phase1| phase1.since.after(shortly) > asked)
+    }
+
+    /// Never so.
+    #[cfg(not(feature = "ikev1"))]
+    pub(crate) const fn crosses(&self, _: Instant) -> bool {
         false
     }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use ipsec::{
     Auth, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group, Identity,
-    Inbound, InboundError, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
+    Inbound, InboundError, Instant, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
 };
 use ipsec_core::crypto::{Encr, Integ};
 use ipsec_rustcrypto::RustCrypto;
@@ -606,6 +606,41 @@ fn both_sides_begin_at_once() {
             pair.close_and_check(Side::A);
         }
     }
+}
+
+/// Both sides begin at the same moment, messages overtake each other, and the two do not take the same SA for the one that
+/// stays. Where one of them ends it, the other goes on with what is left, and says so: no IKE SA is down.
+#[test]
+fn both_sides_begin_at_once_and_see_it_differently() {
+    let mut went_back = 0;
+    for seed in 0..120 {
+        let weather = Weather { jitter: MOMENT, ..Weather::FAIR };
+        let setup = aggressive(seed).weather(weather);
+        let mut memory = Memory::new(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.initiate(Side::A).unwrap();
+        pair.initiate(Side::B).unwrap();
+        pair.run_for(MINUTE);
+        for node in [&pair.a, &pair.b] {
+            let context = format!("seed {seed}, {:?}\n{}", node.side, pair.log());
+            let rekeyed = |e: &GatewayEvent| matches!(e, GatewayEvent::IkeRekeyed { .. });
+            went_back += u32::from(
+                node.events
+                    .iter()
+                    .any(|(at, e)| rekeyed(e) && at.since(Instant::ZERO) > 8 * SECOND),
+            );
+            assert_eq!(node.ike_downs(), [], "{context}");
+            let ike = node.gateway.ike();
+            assert_eq!(
+                ike.established().map(|(ike, _)| ike).collect::<Vec<_>>(),
+                [node.ike()],
+                "{context}"
+            );
+        }
+        pair.ping();
+        pair.close_and_check(Side::A);
+    }
+    assert!(went_back > 0);
 }
 
 /// A day: children and IKE SAs are replaced before they expire, and no packet is lost.

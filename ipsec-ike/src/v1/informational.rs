@@ -126,10 +126,23 @@ impl<P: Provider> Ike<'_, P> {
             // It was to end soon: it may live as long as was agreed on.
             let lives = self.phase1(other).map(|phase1| phase1.since.after(phase1.lifetime.time()));
             let until = lives.unwrap_or(env.now);
+            let deleted = self.ike_id(number);
+            let back = self.sa(other).is_some_and(|sa| sa.state == SaState::Rekeyed);
             if let Some(sa) = self.sa(other) {
                 sa.state = SaState::Established;
                 sa.replaced = false;
                 sa.expire_at = until;
+            }
+            if back {
+                // The two sides took different SAs for the one that stays: this one, which may not have been told of.
+                if let Some(sa) = self.sa(other) {
+                    sa.replaces = Some(deleted);
+                    sa.tell |= ike_sa::tell::REKEYED;
+                }
+                if let Some(sa) = self.sa(number) {
+                    sa.replaced = true;
+                }
+                self.events.push(other);
             }
             self.schedule_sa(env.now, other);
         }

@@ -717,7 +717,8 @@ impl<P: Provider> Ike<'_, P> {
         loop {
             let old = self.sas_of(peer, identity).find(|(number, sa)| {
                 let lives = matches!(sa.state, SaState::Established | SaState::Rekeyed);
-                lives && *number != except && sa.identity == identity && sa.expire_at <= newest
+                let lost = sa.expire_at <= newest && !sa.crosses(asked);
+                lives && lost && *number != except && sa.identity == identity
             });
             let Some(old) = old.map(|(number, _)| number) else { return };
             self.sa_down(env, old, DownReason::Replaced);
