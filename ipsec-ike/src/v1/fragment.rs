@@ -33,7 +33,7 @@ pub(crate) enum Added {
     Kept(usize),
     /// All are there; so many bytes of the buffer are in use. [`assemble`] puts them together.
     Complete(usize),
-    /// It contradicts the others, has come before, or there is no room. Nothing has changed.
+    /// It has come before, or is too long. Nothing has changed.
     Ignored,
 }
 
@@ -48,34 +48,20 @@ struct Partial {
 }
 
 /// Adds a fragment to those in the first `used` bytes of `buffer`, none at first. One of another message than they are
-/// takes their place: whoever sends it has given the older one up.
+/// takes their place: whoever sends it has given the older one up. So does one that contradicts them, or has no room
+/// beside them: then somebody else has sent some of them, and the peer will send its own again.
 pub(crate) fn add(buffer: &mut [u8], used: usize, fragment: &FragmentPayload<'_>) -> Added {
     keep(buffer, used, fragment).unwrap_or(Added::Ignored)
 }
 
 fn keep(buffer: &mut [u8], used: usize, fragment: &FragmentPayload<'_>) -> Option<Added> {
     (fragment.number <= MAX_FRAGMENTS).then_some(())?;
-    let stored = buffer.get(..used)?;
-    let (mut partial, end) = match Partial::of(stored).filter(|(p, _)| p.id == fragment.id) {
-        Some((partial, pieces)) => {
-            let mut highest = 0;
-            for (number, _) in pieces {
-                (number != fragment.number).then_some(())?;
-                highest = highest.max(number);
-            }
-            // The last says how many there are: none may lie beyond it.
-            let sound = if fragment.last {
-                partial.total == 0 && highest < fragment.number
-            } else {
-                partial.total == 0 || fragment.number < partial.total
-            };
-            sound.then_some(())?;
-            (partial, used)
-        }
-        None => (Partial { id: fragment.id, total: 0, count: 0 }, HEAD),
-    };
-    let mut w = Writer::at(buffer, end);
     let needed = fragment.data.len().checked_add(3)?;
+    let (mut partial, mut end) = place(buffer.get(..used)?, fragment)?;
+    if buffer.len() < end.checked_add(needed)? {
+        (partial, end) = Partial::alone(fragment);
+    }
+    let mut w = Writer::at(buffer, end);
     (w.room().len() >= needed).then_some(())?;
     w.u8(fragment.number)?;
     w.u16(u16::try_from(fragment.data.len()).ok()?)?;
@@ -88,6 +74,28 @@ fn keep(buffer: &mut [u8], used: usize, fragment: &FragmentPayload<'_>) -> Optio
     let [high, low] = partial.id.to_be_bytes();
     bytes::copy_prefix(buffer, &[high, low, partial.total, partial.count])?;
     Some(if partial.count == partial.total { Added::Complete(used) } else { Added::Kept(used) })
+}
+
+/// Where a fragment goes, behind those in `stored` or in their place; `None` if it has come before.
+fn place(stored: &[u8], fragment: &FragmentPayload<'_>) -> Option<(Partial, usize)> {
+    let alone = Partial::alone(fragment);
+    let Some((partial, pieces)) = Partial::of(stored).filter(|(p, _)| p.id == fragment.id) else {
+        return Some(alone);
+    };
+    let mut highest = 0;
+    for (number, data) in pieces {
+        if number == fragment.number {
+            let is_last = partial.total == number;
+            return (data != fragment.data || is_last != fragment.last).then_some(alone);
+        }
+        highest = highest.max(number);
+    }
+    // The last says how many there are: none may lie beyond it.
+    let fits = match fragment.last {
+        true => partial.total == 0 && highest < fragment.number,
+        false => partial.total == 0 || fragment.number < partial.total,
+    };
+    Some(if fits { (partial, stored.len()) } else { alone })
 }
 
 /// Puts the message together whose fragments are all in `stored`. Gives its length; `None` if there is no room, or if
@@ -105,6 +113,11 @@ pub(crate) fn assemble(stored: &[u8], out: &mut [u8]) -> Option<usize> {
 }
 
 impl Partial {
+    /// Of a message of which nothing has come before this fragment, and where that goes.
+    const fn alone(fragment: &FragmentPayload<'_>) -> (Self, usize) {
+        (Self { id: fragment.id, total: 0, count: 0 }, HEAD)
+    }
+
     fn of(stored: &[u8]) -> Option<(Self, impl Iterator<Item = (u8, &[u8])>)> {
         let mut r = Reader::new(stored);
         let partial = Self { id: r.u16()?, total: r.u8()?, count: r.u8()? };
@@ -313,21 +326,59 @@ mod tests {
         assert!(assemble(&buffer[..used], &mut [0; 1024]).is_some());
     }
 
+    /// Whatever one forged fragment says, the message comes together when its own have been sent once more.
     #[test]
-    fn contradictions_are_ignored() {
-        let fragment = |number, last| FragmentPayload { id: 1, number, last, data: &[1, 2] };
-        let mut buffer = [0; 64];
-        let Added::Kept(used) = add(&mut buffer, 0, &fragment(3, false)) else { panic!() };
-        let before = buffer;
-        for bad in [fragment(2, true), fragment(3, true), fragment(MAX_FRAGMENTS + 1, false)] {
-            assert_eq!(add(&mut buffer, used, &bad), Added::Ignored);
+    fn one_that_contradicts_takes_the_place() {
+        const DATA: [[u8; 2]; 5] = [[0; 2], [1; 2], [2; 2], [3; 2], [4; 2]];
+        let fragment =
+            |number, last, data: usize| FragmentPayload { id: 1, number, last, data: &DATA[data] };
+        let forged = [
+            fragment(1, false, 0),
+            fragment(1, true, 1),
+            fragment(2, true, 2),
+            fragment(3, true, 0),
+            fragment(3, false, 3),
+            fragment(4, true, 4),
+            fragment(4, false, 4),
+            FragmentPayload { data: &[0; 50], ..fragment(4, false, 0) },
+        ];
+        for forged in forged {
+            for at in 0..3 {
+                let (mut buffer, mut used) = ([0; 60], 0);
+                let mut complete = 0;
+                let own = [1, 2, 3].map(|number| fragment(number, number == 3, number.into()));
+                for round in 0..2 {
+                    for (i, own) in own.iter().enumerate() {
+                        let forged = Some(&forged).filter(|_| round == 0 && i == at);
+                        for fragment in forged.into_iter().chain([own]) {
+                            match add(&mut buffer, used, fragment) {
+                                Added::Kept(now) => used = now,
+                                Added::Complete(now) => {
+                                    let pieces = Partial::of(&buffer[..now]).unwrap().1;
+                                    let mut all: Vec<_> = pieces.collect();
+                                    all.sort();
+                                    let whole =
+                                        all == [(1, &[1; 2][..]), (2, &[2; 2]), (3, &[3; 2])];
+                                    complete += u32::from(whole);
+                                    used = 0;
+                                }
+                                Added::Ignored => {}
+                            }
+                        }
+                    }
+                }
+                assert!(complete >= 1, "{forged:?} {at}");
+            }
         }
-        let Added::Kept(more) = add(&mut buffer, used, &fragment(4, true)) else { panic!() };
-        for bad in [fragment(5, true), fragment(5, false), fragment(4, false)] {
-            assert_eq!(add(&mut buffer, more, &bad), Added::Ignored);
-        }
-        assert_eq!(add(&mut buffer[..more + 4], more, &fragment(1, false)), Added::Ignored, "full");
-        assert_eq!(buffer[HEAD..used], before[HEAD..used]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_ignored() {
+        let fragment = |number| FragmentPayload { id: 1, number, last: false, data: &[1; 50] };
+        let mut buffer = [0; 56];
+        assert_eq!(add(&mut buffer, 0, &fragment(1)), Added::Ignored);
+        assert_eq!(add(&mut buffer, 0, &fragment(MAX_FRAGMENTS + 1)), Added::Ignored);
+        assert_eq!(buffer, [0; 56]);
     }
 
     #[test]
