@@ -193,8 +193,8 @@ impl<P: Provider> Gateway<'_, P> {
                 let Some((number, pair)) = self.tunnels.find(child) else {
                     return Some(Step::Done);
                 };
-                // Both SAs of a bundle are of the same packets. A NAT that changes their addresses breaks AH, here and there: what
-                // it lets through is for the peer to replace.
+                // Both SAs of a bundle are of the same packets. AH does not get through a NAT that changes their addresses:
+                // nothing does, until the peer asks for another child, or is back.
                 let (tunnel, inbounds, outbounds) =
                     (pair.tunnel, pair.inbounds(), pair.outbounds());
                 self.path_mtus.moved(number);

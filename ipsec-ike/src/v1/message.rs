@@ -194,9 +194,18 @@ impl<P: Provider> Ike<'_, P> {
         each.take(MAX_EXCHANGES)
     }
 
-    /// The first exchange of an SA that fits.
+    /// The first exchange of an SA that fits. Not by the iterator, which takes more code at each of many places.
     pub(crate) fn v1_exchange(&self, sa: u32, fits: impl Fn(&Exchange<P>) -> bool) -> Option<u32> {
-        self.v1_exchanges(sa).find(|number| self.contexts.exchange(*number).is_some_and(&fits))
+        let mut next = self.phase1(sa)?.exchanges;
+        for _ in 0..MAX_EXCHANGES {
+            let number = next.checked_sub(1)?;
+            let x = self.contexts.exchange(number)?;
+            if fits(x) {
+                return Some(number);
+            }
+            next = x.v1.next;
+        }
+        None
     }
 
     /// Takes a context for an exchange after phase 1. `None` if there is no room, for this SA or at all.
