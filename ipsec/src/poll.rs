@@ -22,7 +22,7 @@ use zerocopy::network_endian::U16;
 use crate::bundle;
 use crate::event::{EspKeysLog, GatewayEvent, IkeKeysLog};
 use crate::gateway::Gateway;
-use crate::tunnel::{self, Owner};
+use crate::tunnel::{self, Owner, SAS};
 
 /// What became of one event of the engine.
 enum Step {
@@ -176,7 +176,7 @@ impl<P: Provider> Gateway<'_, P> {
                 };
                 let (tunnel, up, owner) = (pair.tunnel, pair.up, pair.owner);
                 let (inbounds, outbounds) = (pair.inbounds(), pair.outbounds());
-                for id in inbounds {
+                for id in inbounds.into_iter().flatten() {
                     self.sad.remove_inbound(id);
                 }
                 self.remove_outbounds(outbounds);
@@ -198,10 +198,10 @@ impl<P: Provider> Gateway<'_, P> {
                 let (tunnel, inbounds, outbounds) =
                     (pair.tunnel, pair.inbounds(), pair.outbounds());
                 self.path_mtus.moved(number);
-                for id in outbounds {
+                for id in outbounds.into_iter().flatten() {
                     self.sad.move_outbound(id, path);
                 }
-                for id in inbounds {
+                for id in inbounds.into_iter().flatten() {
                     self.sad.move_inbound(id, path);
                 }
                 match self.tunnels.tunnel(tunnel).map(|slot| slot.config) {
@@ -246,13 +246,15 @@ impl<P: Provider> Gateway<'_, P> {
         })
     }
 
-    fn remove_outbounds(&mut self, all: impl Iterator<Item = OutboundId>) {
-        for id in all {
+    #[inline(never)]
+    fn remove_outbounds(&mut self, all: [Option<OutboundId>; SAS]) {
+        for id in all.into_iter().flatten() {
             self.sad.remove_outbound(id);
         }
     }
 
     /// Tells that a child SA is gone.
+    #[inline(never)]
     fn ended(&self, tunnel: u32, child: ChildId, config: ChildRef, reason: DownReason) -> Step {
         let tunnel_up = self.tunnels.current(tunnel).is_some();
         Step::Tell(GatewayEvent::ChildDown { child, config, reason, tunnel_up })

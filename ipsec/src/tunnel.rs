@@ -66,6 +66,9 @@ pub struct PairSlot {
     next: u32,
 }
 
+/// SAs of a direction that a pair may have: of a bundle two.
+pub(crate) const SAS: usize = if cfg!(feature = "ikev1") { 2 } else { 1 };
+
 impl PairSlot {
     /// No SA.
     pub const EMPTY: Self = Self {
@@ -96,26 +99,24 @@ impl PairSlot {
         self.outbound
     }
 
-    /// Its SAs to receive on: of a bundle two.
-    pub(crate) fn inbounds(&self) -> impl Iterator<Item = InboundId> + use<> {
+    /// Its SAs to receive on.
+    pub(crate) const fn inbounds(&self) -> [Option<InboundId>; SAS] {
         #[cfg(feature = "ikev1")]
-        let around = self.inbound_around;
+        return [self.inbound, self.inbound_around];
         #[cfg(not(feature = "ikev1"))]
-        let around = None;
-        self.inbound.into_iter().chain(around)
+        return [self.inbound];
     }
 
-    /// Its SAs to send on: of a bundle two.
-    pub(crate) fn outbounds(&self) -> impl Iterator<Item = OutboundId> + use<> {
+    /// Its SAs to send on.
+    pub(crate) const fn outbounds(&self) -> [Option<OutboundId>; SAS] {
         #[cfg(feature = "ikev1")]
-        let around = self.outbound_around;
+        return [self.outbound, self.outbound_around];
         #[cfg(not(feature = "ikev1"))]
-        let around = None;
-        self.outbound.into_iter().chain(around)
+        return [self.outbound];
     }
 
     /// [`PairSlot::outbounds`], which are not its any more.
-    pub(crate) fn take_outbounds(&mut self) -> impl Iterator<Item = OutboundId> + use<> {
+    pub(crate) const fn take_outbounds(&mut self) -> [Option<OutboundId>; SAS] {
         let all = self.outbounds();
         self.outbound = None;
         #[cfg(feature = "ikev1")]
