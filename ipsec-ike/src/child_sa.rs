@@ -90,6 +90,9 @@ pub(crate) struct Child {
     /// AH around it.
     #[cfg(feature = "ikev1")]
     pub(crate) around: BundledAh,
+    /// Of IKEv1: whose traffic it is for, as far as that is compared with others; 0 while nobody knows.
+    #[cfg(feature = "ikev1")]
+    pub(crate) clients: u32,
     pub(crate) encapsulated: bool,
     pub(crate) transport: bool,
     /// The peer does not want TFC padding.
@@ -120,6 +123,8 @@ impl Child {
         choice: ChildChoice::EMPTY,
         #[cfg(feature = "ikev1")]
         around: BundledAh::NONE,
+        #[cfg(feature = "ikev1")]
+        clients: 0,
         encapsulated: false,
         transport: false,
         no_tfc: false,

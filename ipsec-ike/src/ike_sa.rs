@@ -5,6 +5,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::buffers::BufferId;
+#[cfg(feature = "ikev1")]
+use crate::config::Phase1Mode;
 use crate::config::{self, Peer, RemoteAuth};
 use crate::engine::{Env, Ike};
 use crate::event::ChildRef;
@@ -34,7 +36,7 @@ impl IkeSlot {
 /// IKE SAs that one peer may have: the one in use, the one that replaces it, and what it has forgotten of earlier ones.
 const SAS_PER_PEER: usize = 4;
 
-/// What a peer has sent before it knew of an SA arrives within this time.
+/// What a peer has sent before it knew of an SA arrives within this time, if its last message of phase 1 does.
 #[cfg(feature = "ikev1")]
 const CROSSING: Duration = Duration::from_secs(5);
 
@@ -229,17 +231,21 @@ impl IkeSa {
         false
     }
 
-    /// Of IKEv1: it came up when the peer had asked for another one already, or shortly before. An initiator of Aggressive Mode
-    /// has its SA before the peer does, who says with another one that it has none (RFC 2407 section 4.6.3.3).
+    /// Of IKEv1: the peer did not know of it when it asked for another one. An initiator of Aggressive Mode has its SA before the
+    /// peer does, who says with another one that it has none (RFC 2407 section 4.6.3.3); not a peer that has spoken under this
+    /// one before it asked.
     #[cfg(feature = "ikev1")]
-    pub(crate) fn crosses(&self, asked: Instant) -> bool {
-        let shortly = if self.initiator { CROSSING } else { Duration::ZERO };
-        self.keys.v1().is_some_and(|phase1| phase1.since.after(shortly) > asked)
+    pub(crate) fn crosses(&self, asked: Instant, peer: &Peer<'_>) -> bool {
+        let Some(phase1) = self.keys.v1() else { return false };
+        let aggressive = peer.versions.v1().is_some_and(|v1| v1.mode == Phase1Mode::Aggressive);
+        let spoke = self.heard > phase1.since && self.heard < asked;
+        let unsure = self.initiator && aggressive && !spoke;
+        phase1.since.after(if unsure { CROSSING } else { Duration::ZERO }) > asked
     }
 
     /// Never so.
     #[cfg(not(feature = "ikev1"))]
-    pub(crate) const fn crosses(&self, _: Instant) -> bool {
+    pub(crate) const fn crosses(&self, _: Instant, _: &Peer<'_>) -> bool {
         false
     }
 

@@ -53,16 +53,29 @@ impl<P: Provider> Ike<'_, P> {
         self.sa(number).is_some_and(|sa| sa.ours == 0)
     }
 
-    /// Begins the work of one child. `false` if there was no room for that of one.
+    /// Begins the work of one child, of those that end first: what is to be made may be put off again and again. `false` if
+    /// there was no room for that of one.
     fn child_task(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
         let mut room = true;
-        let mut next = self.sa(sa).map_or(0, |sa| sa.children);
+        let first = self.sa(sa).map_or(0, |sa| sa.children);
+        let mut next = first;
+        while let Some(number) = next.checked_sub(1) {
+            let Some(child) = self.child(number) else { break };
+            next = child.next;
+            if child.want & child_sa::want::DELETE != 0 {
+                room &= self.delete_child_begin(env, number);
+            }
+            if !self.is_at_rest(sa) {
+                return room;
+            }
+        }
+        next = first;
         while let Some(number) = next.checked_sub(1) {
             let Some(child) = self.child(number) else { return room };
             next = child.next;
             let (want, state) = (child.want, child.state);
             if want & child_sa::want::DELETE != 0 {
-                room &= self.delete_child_begin(env, number);
+                // There was no room.
             } else if want & child_sa::want::REKEY != 0 && state == ChildState::Established {
                 room &= self.create_child_begin(env, number, true);
             } else if want & child_sa::want::CREATE != 0 {

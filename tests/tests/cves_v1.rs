@@ -1016,8 +1016,8 @@ fn messages_sent_back() {
 /// and keep the peer's true ones out for a moment only. New keys for the IKE SA make them worthless.
 #[test]
 fn old_first_messages_in_a_circle() {
-    // One tunnel may have four children, and a peer eight that are unconfirmed.
-    for (tunnels, places) in [(1, 3), (4, 8)] {
+    // One tunnel may have four children, and as many that take their places; a peer eight that are unconfirmed.
+    for (tunnels, places) in [(1, 7), (4, 8)] {
         let mut setup = main_mode(81).tunnels(tunnels).peers(|peer| peer.liveness = None);
         setup = setup.sizes(|sizes| (sizes.children, sizes.exchanges) = (16, 24));
         setup.a.config.ike.key_log = true;
@@ -1052,5 +1052,28 @@ fn old_first_messages_in_a_circle() {
         pair.run_for(MINUTE);
         assert_eq!(recorded.iter().map(|datagram| again(&mut pair, datagram)).sum::<usize>(), 0);
         pair.close_and_check(Side::A);
+    }
+}
+
+/// A fragment that is not kept takes no buffer.
+#[test]
+fn fragments_that_are_refused_hold_nothing() {
+    let setup = main_mode(107).peers(|peer| {
+        peer.liveness = None;
+        peer.fragment_size = Some(576);
+    });
+    let mut memory = Memory::<Toy>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    pair.bring_up();
+    pair.run_for(10 * MINUTE);
+    let free = pair.b.statistics().buffers_free;
+    let mut said = pair.link.tap().iter().map(|c| &c.datagram.bytes);
+    let quick = said.find(|message| message[18] == QUICK).unwrap();
+    let cookies = [0, 8].map(|at| u64::from_be_bytes(*quick[at..].first_chunk().unwrap()));
+    for number in [33, 255] {
+        let message = clear(cookies, MAIN, &[(FRAGMENT, vec![0, 1, number, 0, 5, 5, 5, 5])]);
+        let now = pair.now();
+        assert!(pair.b.take(now, &from(Side::A, message)).is_err());
+        assert_eq!(pair.b.statistics().buffers_free, free, "{number}");
     }
 }

@@ -1,17 +1,19 @@
 //! IKEv1 between two of our own: Main, Aggressive and Quick Mode, in good and in bad weather, and what must not happen.
 
+use core::net::IpAddr;
 use core::time::Duration;
 
 use ipsec::{
-    Auth, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group, Identity,
-    Inbound, InboundError, Instant, Phase1Proposal, PrfId, Provider, Suite, V1, Versions,
+    Auth, Child, ChildProposal, ChildRef, DownReason, Endpoint, Failure, GatewayEvent, Group,
+    Identity, Inbound, InboundError, Instant, Phase1Proposal, PrfId, Provider, Suite,
+    TrafficSelector, V1, Versions,
 };
 use ipsec_core::crypto::{Encr, Integ};
 use ipsec_rustcrypto::RustCrypto;
 use ipsec_testkit::isakmp::Clear;
 use ipsec_testkit::link::{Captured, Chance, Datagram, Transport, Verdict, Weather};
 use ipsec_testkit::pair::{Memory, Pair, Sent};
-use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, Setup, Side, leak_all, v4};
+use ipsec_testkit::setup::{ADDRESS_A, ADDRESS_B, HOST_B, Setup, Side, leak, leak_all, v4};
 use ipsec_testkit::toy::Toy;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,6 +184,103 @@ fn an_older_child_stays_the_older_one() {
         pair.run_for(SECOND / 20);
     }
     pair.close_and_check(Side::B);
+}
+
+/// A has a child for each of its hosts, where B has one for their network.
+fn hosts_of_a_network(seed: u64, hosts: u8) -> Setup {
+    let mut setup = main_mode(seed).sizes(|sizes| {
+        sizes.children = 40;
+        sizes.policies = 40;
+        sizes.exchanges = 20;
+    });
+    let whole = setup.a.peers[0].children[0].clone();
+    let child = |n| Child {
+        local: leak_all([TrafficSelector::network(host_of_a(n), 32).unwrap()]),
+        ..whole.clone()
+    };
+    setup.a.peers[0].children = leak((0..hosts).map(child).collect::<Vec<_>>());
+    setup
+}
+
+fn host_of_a(n: u8) -> IpAddr {
+    [192, 168, 1, 10 + n].into()
+}
+
+fn each_host_begins(pair: &mut Pair<'_, Toy>, hosts: u8) {
+    for child in 0..hosts.into() {
+        let child = ChildRef { peer: 0, child };
+        pair.with(Side::A, |g, now, rng| g.initiate(now, rng, child)).unwrap();
+        pair.run_for(5 * SECOND);
+    }
+}
+
+/// RFC 2409 section 5.5: IDci and IDcr say whose traffic a child is for. One for another host replaces none.
+#[test]
+fn children_of_several_hosts_under_one_entry() {
+    for hosts in [2, 3, 4] {
+        let setup = hosts_of_a_network(72, hosts);
+        let mut memory = Memory::<Toy>::of(&setup);
+        let mut pair = Pair::new(&setup, &mut memory);
+        each_host_begins(&mut pair, hosts);
+        for number in 0..30 {
+            for host in (0..hosts).map(host_of_a) {
+                assert_eq!(pair.send_between(Side::A, (host, HOST_B), number), Sent::Sealed);
+                assert_eq!(pair.send_between(Side::B, (HOST_B, host), number), Sent::Sealed);
+            }
+            pair.run_for(20 * SECOND);
+        }
+        for node in [&pair.a, &pair.b] {
+            assert_eq!(node.numbers().len(), 30 * usize::from(hosts));
+            assert_eq!(node.count(|e| matches!(e, GatewayEvent::ChildUp { .. })), hosts.into());
+            assert_eq!((node.child_rekeys(), node.child_downs().len()), (0, 0));
+        }
+        pair.close_and_check(Side::A);
+    }
+}
+
+/// New keys are no additional child: a peer that has as many as it may can have new keys for each.
+#[test]
+fn as_many_children_as_there_may_be_are_rekeyed() {
+    let setup = hosts_of_a_network(73, 4);
+    let mut memory = Memory::<Toy>::of(&setup);
+    let mut pair = Pair::new(&setup, &mut memory);
+    each_host_begins(&mut pair, 4);
+    for child in 0..4 {
+        let child = ChildRef { peer: 0, child };
+        pair.with(Side::A, |g, now, rng| g.rekey(now, rng, child)).unwrap();
+    }
+    pair.run_for(10 * SECOND);
+    assert_eq!((pair.a.child_rekeys(), pair.b.child_rekeys()), (4, 4), "{}", pair.log());
+    assert_eq!((pair.a.failures(), pair.b.failures()), (vec![], vec![]));
+    pair.close_and_check(Side::A);
+}
+
+/// RFC 2407 section 4.6.3.3: a peer that says that it has no SA has lost those that it knew, however new they are.
+#[test]
+fn a_peer_that_restarts_soon_after_the_start() {
+    for (setup, renews, pause) in
+        [(main_mode(74), false, 2), (main_mode(75), true, 3), (aggressive(76), false, 3)]
+    {
+        let setup = setup.tunnels(2);
+        let (mut memory, mut again) = (Memory::<Toy>::of(&setup), Memory::<Toy>::of(&setup));
+        let mut pair = Pair::new(&setup, &mut memory);
+        pair.bring_up();
+        if renews {
+            pair.run_for(MINUTE);
+            pair.rekey_ike(Side::A).unwrap();
+        }
+        pair.run_for(pause * SECOND);
+        pair.restart(Side::B, &setup, &mut again);
+        let second = ChildRef { peer: 0, child: 1 };
+        pair.with(Side::B, |g, now, rng| g.initiate(now, rng, second)).unwrap();
+        pair.run_for(20 * SECOND);
+        // The first tunnel is gone at A, too, which begins it anew for the first packet.
+        let _ = pair.send(Side::A, 1);
+        pair.run_for(5 * SECOND);
+        assert_eq!(pair.send(Side::A, 2), Sent::Sealed);
+        pair.run_for(SECOND);
+        assert!(pair.b.numbers().contains(&2), "{}", pair.log());
+    }
 }
 
 /// Aggressive Mode is refused, without an answer, where the configuration does not name it.

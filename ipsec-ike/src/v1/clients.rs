@@ -1,6 +1,8 @@
 //! Whose traffic a child of Quick Mode is for, and which of our configuration that is: the identities of the clients, IDci and IDcr
 //! (RFC 2409 section 5.5).
 
+use core::hash::{Hash, Hasher};
+
 use ipsec_core::crypto::{Group, Provider};
 use ipsec_core::mode::AddressPair;
 use ipsec_core::selector::{Selectors, TrafficSelector};
@@ -27,6 +29,31 @@ pub(super) struct Met<'a> {
     pub(super) choice: QuickChoice<'a>,
     /// Of transport mode behind a NAT: the addresses that the initiator uses.
     pub(super) original: Option<AddressPair>,
+}
+
+/// A digest of selectors, which tells whether two children are for the same traffic: FNV-1a, for a peer that makes two alike
+/// deceives itself.
+pub(super) fn digest(selectors: &Selectors) -> u32 {
+    let mut hasher = Fnv(0x811c_9dc5);
+    for list in [&selectors.local, &selectors.remote] {
+        list.len().hash(&mut hasher);
+        list.iter().for_each(|ts| ts.hash(&mut hasher));
+    }
+    hasher.0.max(1)
+}
+
+struct Fnv(u32);
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.into()
+    }
 }
 
 impl<P: Provider> Ike<'_, P> {

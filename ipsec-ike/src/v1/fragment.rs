@@ -196,7 +196,12 @@ impl<P: Provider> Ike<'_, P> {
         let (used, complete) = match added {
             Added::Kept(used) => (used, false),
             Added::Complete(used) => (used, true),
-            Added::Ignored => return Err(DatagramError::Stale),
+            Added::Ignored => {
+                if used == 0 {
+                    self.forget_partial(number, false);
+                }
+                return Err(DatagramError::Stale);
+            }
         };
         *until = env.now.after(KEPT).as_micros().to_be_bytes();
         self.buffers.set_len(id, used.saturating_add(UNTIL));

@@ -23,6 +23,8 @@ use crate::wire::v1::ProtocolId;
 const REMEMBERED: usize = 16;
 /// The peer is told no sooner than so long after the last time: meanwhile arrives what was on the way.
 const PAUSE: Duration = RETRY;
+/// Nor more often: each time is one message ID of ours that is known no more (see [`unconfirmed`](super::unconfirmed)).
+const MOST: u8 = 16;
 
 /// Children that are gone.
 pub(crate) struct Gone {
@@ -38,12 +40,14 @@ struct Child {
     identity: u64,
     /// When the peer may be told again.
     again: Instant,
+    /// How often it has been told again.
+    told: u8,
 }
 
 impl Gone {
     pub(crate) const NONE: Self = {
         let deletion = Deletion { protocol: ProtocolId(0), spi: 0, around: 0 };
-        let none = Child { deletion, peer: 0, identity: 0, again: Instant::ZERO };
+        let none = Child { deletion, peer: 0, identity: 0, again: Instant::ZERO, told: 0 };
         Self { children: [none; REMEMBERED], next: 0 }
     };
 
@@ -74,7 +78,11 @@ impl<P: Provider> Ike<'_, P> {
     pub fn handle_unknown_spi(&mut self, env: &mut Env<'_>, spi: u32) {
         let room = self.free_exchanges.len().min(self.buffers.free());
         let Some(gone) = self.gone.find(spi).filter(|gone| gone.again <= env.now) else { return };
+        if gone.told >= MOST {
+            return;
+        }
         gone.again = env.now.after(PAUSE);
+        gone.told = gone.told.saturating_add(1);
         let Child { deletion, peer, identity, .. } = *gone;
         let sa = self
             .sas_of(peer, identity)
@@ -95,7 +103,8 @@ impl<P: Provider> Ike<'_, P> {
         let (deletion, sa) = (Deletion::of(child), child.ike);
         let Some(sa) = self.sa(sa).filter(|sa| sa.is_v1()) else { return };
         let (peer, identity) = (sa.peer, sa.identity);
-        self.gone.put(Child { deletion, peer, identity, again: env.now.after(PAUSE) });
+        let again = env.now.after(PAUSE);
+        self.gone.put(Child { deletion, peer, identity, again, told: 0 });
     }
 }
 
@@ -105,7 +114,7 @@ mod tests {
 
     fn child(spi: u32) -> Child {
         let deletion = Deletion { protocol: ProtocolId::ESP, spi, around: spi + 1 };
-        Child { deletion, peer: 0, identity: 0, again: Instant::ZERO }
+        Child { deletion, peer: 0, identity: 0, again: Instant::ZERO, told: 0 }
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl<P: Provider> Ike<'_, P> {
             && self.sa(number).is_some_and(|sa| sa.state == SaState::Established)
         {
             self.phase1_inherits(number, other);
+            self.inherit_lease(other);
             // It was to end soon: it may live as long as was agreed on.
             let lives = self.phase1(other).map(|phase1| phase1.since.after(phase1.lifetime.time()));
             let until = lives.unwrap_or(env.now);

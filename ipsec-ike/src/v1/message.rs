@@ -277,7 +277,7 @@ impl<P: Provider> Ike<'_, P> {
     }
 
     /// The SAs of version 1 with the peer of an SA, itself the last of them.
-    fn v1_sas_of_peer(&self, sa: u32) -> impl Iterator<Item = u32> {
+    pub(super) fn v1_sas_of_peer(&self, sa: u32) -> impl Iterator<Item = u32> {
         let of = self.sas.get(sa as usize).map(|slot| (slot.sa.peer, slot.sa.identity));
         let all = of.into_iter().flat_map(|(peer, identity)| self.sas_of(peer, identity));
         let others = all.filter(move |(number, other)| *number != sa && other.is_v1());

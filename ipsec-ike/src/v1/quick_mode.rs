@@ -21,7 +21,7 @@ use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 
 use super::bundle::{self, Deletion};
-use super::clients::{Met, Refused, ends_of, ids_of, one_each, quick_choice};
+use super::clients::{self, Met, Refused, ends_of, ids_of, one_each, quick_choice};
 use super::commit;
 use super::keymat::Phase2Seed;
 use super::message::{Arrived, Hashed};
@@ -301,6 +301,9 @@ impl<P: Provider> Ike<'_, P> {
             }
         }
         let transport = offered.transport;
+        if let Some(made) = self.child(child) {
+            made.clients = clients::digest(&selectors);
+        }
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.selectors = selectors;
             // RFC 2407 section 4.6.3.1: the responder's own may be shorter; of a bundle, it says so of each.
@@ -374,7 +377,7 @@ impl<P: Provider> Ike<'_, P> {
         let child = child.map(|c| (c.config, c.replaces, Deletion::of(c)));
         let (config, replaces) = child.map_or((None, None), |(c, old, _)| (Some(c), old));
         self.fail(env, number, config, failure);
-        // Now, since what the exchange had is free, and before anything else takes it.
+        // Now, since the buffers of the exchange are free, and before anything else takes them.
         if let Some((_, _, deletion)) = child.filter(|_| made) {
             let _ = self.v1_say_deleted(env, sa, deletion);
         }
@@ -456,14 +459,19 @@ impl<P: Provider> Ike<'_, P> {
         let QuickChoice { choice, spi, transport, lifetime, around, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
-        let room = self.limit_children(env, sa, false)
-            || self.quick_yields(env, sa) && self.limit_children(env, sa, false);
+        let digest = clients::digest(&selectors);
+        let replaces = self.quick_like(sa, config, digest);
+        let replaces = replaces.map(|old| self.child_id(old));
+        // New keys are no additional child.
+        let renews = replaces.is_some();
+        let room = self.limit_children(env, sa, renews)
+            || self.quick_yields(env, sa) && self.limit_children(env, sa, renews);
         let made = room.then(|| self.new_child(env, sa, config)).flatten().ok_or_else(no_room)?;
         let like = self.child_config(config).and_then(|c| self.packet_like(c, &selectors));
         self.set_packet(made, like);
-        let replaces = self.quick_like(made).map(|old| self.child_id(old));
         if let Some(child) = self.child(made) {
             child.replaces = replaces;
+            child.clients = digest;
         }
         self.agree_on(made, choice, spi, transport, false);
         self.agree_on_around(made, around);
@@ -478,27 +486,18 @@ impl<P: Provider> Ike<'_, P> {
         Ok(choice.group)
     }
 
-    /// Another established child for the same traffic: one that a new one replaces.
-    fn quick_like(&mut self, number: u32) -> Option<u32> {
-        let (sa, config) = self.child(number).map(|c| (c.ike, c.config))?;
-        let mut next = self.sa(sa)?.children;
-        while let Some(other) = next.checked_sub(1) {
-            let child = self.child(other)?;
-            let fits = child.state == ChildState::Established && child.config == config;
-            next = child.next;
-            if fits && other != number && self.quick_are_alike(number, other) {
-                return Some(other);
+    /// An established child of this configuration and for this traffic: one that a new one replaces.
+    fn quick_like(&self, sa: u32, config: ChildRef, clients: u32) -> Option<u32> {
+        let mut next = self.sas.get(sa as usize)?.sa.children;
+        while let Some(number) = next.checked_sub(1) {
+            let child = &self.children.get(number as usize)?.child;
+            let alike = child.config == config && child.clients == clients;
+            if child.state == ChildState::Established && alike {
+                return Some(number);
             }
+            next = child.next;
         }
         None
-    }
-
-    /// Whether two children of one configuration are for the same traffic.
-    fn quick_are_alike(&mut self, number: u32, other: u32) -> bool {
-        let config = self.child(number).map(|child| child.config);
-        config.is_some_and(|config| {
-            self.ask_alike(config, self.packet_of(number), self.packet_of(other))
-        })
     }
 
     /// All secrets are known: writes the second message, which leaves when we can receive.
@@ -641,10 +640,7 @@ impl<P: Provider> Ike<'_, P> {
         self.schedule_child(slot);
         self.events.push(node);
         self.phase1_follow(sa, slot);
-        self.quick_end_replaced(env, sa, slot);
-        while let Some(old) = self.quick_like(slot) {
-            self.quick_leave(env, old, ours);
-        }
+        self.quick_leave_others(env, slot, ours);
         if ours {
             let said = self.contexts.get(number).is_some_and(|x| {
                 x.stage = Stage::Answered;
@@ -661,18 +657,26 @@ impl<P: Provider> Ike<'_, P> {
         self.next_task(env, sa);
     }
 
-    /// Ends the children of `sa` that were replaced by the one that `slot` replaces, or earlier: the peer was to delete
-    /// them, and its Delete is lost. Nobody sends on them any more, and they would stay until their lifetime is over.
-    fn quick_end_replaced(&mut self, env: &mut Env<'_>, sa: u32, slot: u32) {
-        let config = self.child(slot).map(|child| child.config);
+    /// The children for the same traffic as that in `slot` have been replaced. Those that were before, the peer was to delete, and
+    /// its Delete is lost: nobody sends on them any more, and they would stay until their lifetime is over.
+    fn quick_leave_others(&mut self, env: &mut Env<'_>, slot: u32, ours: bool) {
+        let Some(new) = self.child(slot) else { return };
+        let (sa, config, clients, replaces) = (new.ike, new.config, new.clients, new.replaces);
         let mut next = self.sa(sa).map_or(0, |sa| sa.children);
         while let Some(number) = next.checked_sub(1) {
+            let is_replaced = replaces == Some(self.child_id(number));
             let Some(child) = self.child(number) else { return };
             next = child.next;
-            let replaced = child.state == ChildState::Leaving
+            let alike = child.config == config && child.clients == clients || is_replaced;
+            if !alike || number == slot {
+                continue;
+            }
+            if child.state == ChildState::Established {
+                self.quick_leave(env, number, ours);
+            } else if child.state == ChildState::Leaving
                 && child.reason == DownReason::Rekeyed
-                && child.expire_at > env.now.after(RETRY);
-            if replaced && Some(child.config) == config && self.quick_are_alike(slot, number) {
+                && child.expire_at > env.now.after(RETRY)
+            {
                 let _ = self.v1_delete_child(env, sa, number);
             }
         }

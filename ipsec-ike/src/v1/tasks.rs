@@ -163,7 +163,12 @@ impl<P: Provider> Ike<'_, P> {
             }
             return true;
         }
-        let begun = self.sas_of(peer, 0).any(|(_, sa)| sa.state == SaState::Larval && sa.initiator);
+        // One that stands for many peers has a larval SA with one of them.
+        let begun = self.sas_of(peer, 0).any(|(_, sa)| {
+            sa.state == SaState::Larval
+                && sa.initiator
+                && sa.path.remote.address == path.remote.address
+        });
         let config = ChildRef { peer, child: 0 };
         let started = begun || self.phase1_start(env, config, path).is_ok();
         let again = jittered(env, RENEW_AGAIN);

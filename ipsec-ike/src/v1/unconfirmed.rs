@@ -21,7 +21,7 @@ use crate::engine::{Env, Ike};
 use crate::exchange::{self, Exchange, Stage};
 use crate::ike_sa;
 
-/// So many of an IKE SA may be unconfirmed at once; more wait, and their first messages come again.
+/// So many of a peer may be unconfirmed at once; more wait, and their first messages come again.
 const MAX_UNCONFIRMED: usize = 8;
 /// For so long at least, one may be silent: the time of a slow machine's key exchange.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,15 +36,17 @@ impl<P: Provider> Ike<'_, P> {
     /// Ends the oldest Quick Mode that the peer has not confirmed, if it has been silent for long enough. Says whether there
     /// was one.
     pub(super) fn quick_yields(&mut self, env: &mut Env<'_>, sa: u32) -> bool {
-        let Some(oldest) = self.quick_unconfirmed_of(sa).last() else { return false };
-        let silent = self.contexts.exchange(oldest).is_some_and(|x| {
-            (x.stage, x.v1.step) == (Stage::Response, Step::Third)
-                && env.now >= x.v1.since.after(PATIENCE)
-        });
-        if silent {
-            self.quick_unconfirmed(env, oldest);
-        }
-        silent
+        let silent = |number: u32| {
+            let x = self.contexts.exchange(number)?;
+            let waits = (x.stage, x.v1.step) == (Stage::Response, Step::Third);
+            let silent = waits && env.now >= x.v1.since.after(PATIENCE);
+            silent.then_some((x.v1.since, number))
+        };
+        let Some((_, oldest)) = self.quick_unconfirmed_of(sa).filter_map(silent).min() else {
+            return false;
+        };
+        self.quick_unconfirmed(env, oldest);
+        true
     }
 
     /// The third message has not come, and the second was said often enough. The initiator may have made the child all the
@@ -62,13 +64,14 @@ impl<P: Provider> Ike<'_, P> {
         }
     }
 
-    /// The Quick Modes of the peer's that wait for its third message, or for us; the newest first.
+    /// The Quick Modes of the peer's that wait for its third message, or for us, under all of its IKE SAs.
     fn quick_unconfirmed_of(&self, sa: u32) -> impl Iterator<Item = u32> {
         let waits = |x: &Exchange<P>| {
             let outbound = Stage::Install(crate::event::Direction::Outbound);
             !x.ours && x.kind == exchange::Kind::V1(Kind::QuickMode) && x.stage != outbound
         };
-        self.v1_exchanges(sa)
+        self.v1_sas_of_peer(sa)
+            .flat_map(|sa| self.v1_exchanges(sa))
             .filter(move |number| self.contexts.exchange(*number).is_some_and(waits))
     }
 }

@@ -717,7 +717,7 @@ impl<P: Provider> Ike<'_, P> {
         loop {
             let old = self.sas_of(peer, identity).find(|(number, sa)| {
                 let lives = matches!(sa.state, SaState::Established | SaState::Rekeyed);
-                let lost = sa.expire_at <= newest && !sa.crosses(asked);
+                let lost = sa.expire_at <= newest && !sa.crosses(asked, config);
                 lives && lost && *number != except && sa.identity == identity
             });
             let Some(old) = old.map(|(number, _)| number) else { return };
