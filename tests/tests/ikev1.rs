@@ -193,10 +193,10 @@ fn hosts_of_a_network(seed: u64, hosts: u8) -> Setup {
         sizes.policies = 40;
         sizes.exchanges = 20;
     });
-    let whole = setup.a.peers[0].children[0].clone();
+    let whole = setup.a.peers[0].children[0];
     let child = |n| Child {
         local: leak_all([TrafficSelector::network(host_of_a(n), 32).unwrap()]),
-        ..whole.clone()
+        ..whole
     };
     setup.a.peers[0].children = leak((0..hosts).map(child).collect::<Vec<_>>());
     setup
