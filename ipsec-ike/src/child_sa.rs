@@ -90,7 +90,7 @@ pub(crate) struct Child {
     /// AH around it.
     #[cfg(feature = "ikev1")]
     pub(crate) around: BundledAh,
-    /// Of IKEv1: whose traffic it is for, as far as that is compared with others; 0 while nobody knows.
+    /// Of IKEv1: whose traffic it is for, as far as that is compared with others.
     #[cfg(feature = "ikev1")]
     pub(crate) clients: u32,
     pub(crate) encapsulated: bool,

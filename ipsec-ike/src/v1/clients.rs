@@ -31,17 +31,6 @@ pub(super) struct Met<'a> {
     pub(super) original: Option<AddressPair>,
 }
 
-/// A digest of selectors, which tells whether two children are for the same traffic: FNV-1a, for a peer that makes two alike
-/// deceives itself.
-pub(super) fn digest(selectors: &Selectors) -> u32 {
-    let mut hasher = Fnv(0x811c_9dc5);
-    for list in [&selectors.local, &selectors.remote] {
-        list.len().hash(&mut hasher);
-        list.iter().for_each(|ts| ts.hash(&mut hasher));
-    }
-    hasher.0.max(1)
-}
-
 struct Fnv(u32);
 
 impl Hasher for Fnv {
@@ -57,6 +46,18 @@ impl Hasher for Fnv {
 }
 
 impl<P: Provider> Ike<'_, P> {
+    /// A digest of selectors, by which two children are for the same traffic. An address that one side has given the other is not
+    /// in it: with another one, the traffic is the same. FNV-1a will do, since a peer that makes two alike deceives itself.
+    pub(super) fn quick_digest(&self, sa: u32, selectors: &Selectors) -> u32 {
+        let given = (self.inner_of(sa).is_some(), self.confined_to(sa).is_some());
+        let mut hasher = Fnv(0x811c_9dc5);
+        for (list, given) in [(&selectors.local, given.0), (&selectors.remote, given.1)] {
+            list.iter().filter(|_| !given).for_each(|ts| ts.hash(&mut hasher));
+            list.len().hash(&mut hasher);
+        }
+        hasher.0
+    }
+
     /// What of our configuration the peer asks for.
     pub(super) fn quick_meet<'c>(
         &self,

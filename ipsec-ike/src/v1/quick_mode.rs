@@ -21,7 +21,7 @@ use ipsec_core::selector::Selectors;
 use ipsec_core::time::Instant;
 
 use super::bundle::{self, Deletion};
-use super::clients::{self, Met, Refused, ends_of, ids_of, one_each, quick_choice};
+use super::clients::{Met, Refused, ends_of, ids_of, one_each, quick_choice};
 use super::commit;
 use super::keymat::Phase2Seed;
 use super::message::{Arrived, Hashed};
@@ -301,8 +301,9 @@ impl<P: Provider> Ike<'_, P> {
             }
         }
         let transport = offered.transport;
+        let digest = self.quick_digest(sa, &selectors);
         if let Some(made) = self.child(child) {
-            made.clients = clients::digest(&selectors);
+            made.clients = digest;
         }
         if let Some(x) = self.contexts.get(number) {
             x.negotiation.selectors = selectors;
@@ -459,7 +460,7 @@ impl<P: Provider> Ike<'_, P> {
         let QuickChoice { choice, spi, transport, lifetime, around, .. } = choice;
         let peer = self.sa(sa).ok_or_else(no_room)?.peer;
         let config = ChildRef { peer, child };
-        let digest = clients::digest(&selectors);
+        let digest = self.quick_digest(sa, &selectors);
         let replaces = self.quick_like(sa, config, digest);
         let replaces = replaces.map(|old| self.child_id(old));
         // New keys are no additional child.
