@@ -35,13 +35,6 @@ def end(t):
 
 
 @both_roles
-def racoon_v1_main(t):
-    up(t, SIDE)
-    t.on_wire("esp")
-    end(t)
-
-
-@both_roles
 def racoon_v1_aggressive(t):
     """With perfect forward secrecy, and ESP in UDP. racoon dies with no word, and we notice."""
     up(t, replace(AGGRESSIVE, encapsulation="always", dpd="1s", tries=2))
@@ -89,7 +82,7 @@ def racoon_v1_hybrid_nat_resp(t):
 
 @both_roles
 def v1_bundle(t):
-    """ESP in tunnel mode."""
+    """Main Mode with a pre-shared key, and ESP in tunnel mode."""
     up(t, BUNDLE)
     t.peer.expect("ah up")
     t.on_wire("ah")
