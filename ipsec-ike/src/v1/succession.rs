@@ -142,9 +142,10 @@ impl<P: Provider> Ike<'_, P> {
         let Some(child) = self.children.get(number as usize).map(|slot| &slot.child) else {
             return;
         };
-        let (from, wants) = (slot(child.ike).map(|sa| sa.path), child.want != 0);
+        let (from, encapsulated, wants) = (child.ike, child.encapsulated, child.want != 0);
+        let path = |number| slot(number).map(|sa| sa.data_path(encapsulated));
         // A NAT may have moved the peer since.
-        let moved = slot(to).is_some_and(|sa| sa.nat_remote && Some(sa.path) != from);
+        let moved = slot(to).is_some_and(|sa| sa.nat_remote) && path(to) != path(from);
         self.disown_child(number);
         self.adopt_child(to, number);
         let node = self.child_node(number);
